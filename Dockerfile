@@ -1,0 +1,45 @@
+# syntax=docker/dockerfile:1
+# One file, three images: `web` has no torch, `serving` has no Django, `worker` has both.
+#   docker build --target web -t fletch-web .
+
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PATH=/venv/bin:$PATH HF_HUB_DISABLE_TELEMETRY=1
+RUN groupadd --gid 10001 fletch \
+ && useradd --uid 10001 --gid fletch --home-dir /home/fletch --create-home --shell /usr/sbin/nologin fletch \
+ && install -d -o fletch -g fletch /data /app \
+ && python -m venv /venv
+WORKDIR /app
+
+FROM base AS web
+COPY requirements/web.txt requirements/
+RUN pip install -r requirements/web.txt
+COPY manage.py ./
+COPY hub hub
+# The manifest of hashed names is made with the image, so that a container starts without writing anything.
+RUN FLETCH_DATA=/tmp/build FLETCH_STATIC_ROOT=/app/static python manage.py collectstatic --noinput && rm -rf /tmp/build
+ENV FLETCH_STATIC_ROOT=/app/static FLETCH_DATA=/data
+USER fletch
+EXPOSE 8000
+CMD ["gunicorn", "hub.wsgi", "--config", "hub/gunicorn.py", "--bind", "0.0.0.0:8000"]
+
+FROM base AS serving
+COPY requirements/serving.txt requirements/
+RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/serving.txt)" && pip install -r requirements/serving.txt
+COPY routing routing
+COPY workers/__init__.py workers/
+COPY workers/serving workers/serving
+USER fletch
+EXPOSE 8081
+CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--host", "0.0.0.0", "--port", "8081"]
+
+FROM base AS worker
+COPY requirements/worker.txt requirements/
+RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/worker.txt)" && pip install -r requirements/worker.txt
+COPY manage.py ./
+COPY hub hub
+COPY routing routing
+COPY workers workers
+ENV FLETCH_DATA=/data
+USER fletch
+CMD ["python", "-m", "celery", "-A", "workers.app", "worker", "--queues", "cpu,io", "--concurrency", "2"]
