@@ -1,0 +1,59 @@
+"""Who: people, and the tokens that act for them."""
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models import CheckConstraint, F, Q
+from django.db.models.functions import Lower, Now
+
+from hub.accounts import names
+
+
+class User(AbstractUser):
+    """A person. Names are stored in lower case, so two that differ in case cannot both exist."""
+
+    username = models.CharField(
+        max_length=names.LONGEST_USERNAME,
+        unique=True,
+        validators=names.USERNAME_VALIDATORS,
+        error_messages={"unique": "This name is taken."},
+    )
+
+    class Meta(AbstractUser.Meta):
+        constraints: ClassVar = [
+            CheckConstraint(condition=Q(username=Lower(F("username"))), name="usernames_are_lower_case"),
+        ]
+
+    @classmethod
+    def normalize_username(cls, username: str) -> str:
+        return str(super().normalize_username(username)).lower()
+
+
+class Scope(models.TextChoices):
+    """What a token may do in its owner's name."""
+
+    READ = "read"
+    WRITE = "write"
+    INFER = "infer"
+    ADMIN = "admin"
+
+
+class ApiToken(models.Model):
+    """A key for programs. Only its digest is kept: a stolen database holds no usable token."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_tokens")
+    name = models.CharField(max_length=80)
+    prefix = models.CharField(max_length=12)
+    digest = models.CharField(max_length=64, unique=True)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-created_at", "-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}...)"

@@ -1,0 +1,171 @@
+"""What comes in: adapters, their commits and what became of each upload."""
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
+from django.db.models.functions import Now
+
+from hub.blobs.models import Blob
+from hub.library.models import Library
+
+FORTY_HEX = r"^[0-9a-f]{40}$"
+
+
+class Adapter(models.Model):
+    """`owner/name`: a named line of work by one contributor. On the wire it is a model repository."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="adapters")
+    name = models.CharField(max_length=96)
+    name_key = models.CharField(
+        max_length=96, help_text="the name without case and separators; one per owner"
+    )
+    library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="adapters")
+    private = models.BooleanField(
+        default=False, help_text="seen by its owner only, and no member of the routing index"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["owner__username", "name"]
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["owner", "name_key"], name="adapter_names_are_unique_per_owner"),
+        ]
+
+    def __str__(self) -> str:
+        return self.full_name
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.owner.username}/{self.name}"
+
+
+class Commit(models.Model):
+    """One immutable state of an adapter's files, named as git would name it."""
+
+    adapter = models.ForeignKey(Adapter, on_delete=models.PROTECT, related_name="commits")
+    oid = models.CharField(max_length=40, unique=True)
+    tree_oid = models.CharField(max_length=40)
+    parent = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
+    )
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="commits")
+    message = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        constraints: ClassVar = [
+            CheckConstraint(condition=Q(oid__regex=FORTY_HEX), name="commit_oid_is_forty_hex"),
+            CheckConstraint(condition=Q(tree_oid__regex=FORTY_HEX), name="tree_oid_is_forty_hex"),
+        ]
+
+    def __str__(self) -> str:
+        return self.oid
+
+
+class CommitFile(models.Model):
+    """A path in a commit's tree and the bytes there."""
+
+    commit = models.ForeignKey(Commit, on_delete=models.CASCADE, related_name="files")
+    path = models.CharField(max_length=255)
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering: ClassVar = ["path"]
+        constraints: ClassVar = [UniqueConstraint(fields=["commit", "path"], name="a_path_names_one_file")]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class Release(models.Model):
+    """One upload of an adapter on its way to being an expert. Statuses are facts."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received"
+        VALIDATED = "validated"
+        REJECTED = "rejected"
+        READY = "ready"
+
+    commit = models.OneToOneField(Commit, on_delete=models.PROTECT, related_name="release")
+    adapter = models.ForeignKey(Adapter, on_delete=models.PROTECT, related_name="releases")
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=Status, default=Status.RECEIVED)
+    findings = models.JSONField(default=list, blank=True)
+    measurements = models.JSONField(default=dict, blank=True)
+    statistics = models.JSONField(default=dict, blank=True)
+    fingerprint = models.BinaryField(null=True, blank=True)
+    samples = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    vectors_digest = models.CharField(max_length=64, blank=True)
+    vectors_size = models.PositiveBigIntegerField(default=0)
+    factors_digest = models.CharField(max_length=64, blank=True)
+    factors_size = models.PositiveBigIntegerField(default=0)
+    created_at = models.DateTimeField(db_default=Now())
+    settled_at = models.DateTimeField(null=True, blank=True, help_text="when it became ready or rejected")
+    yanked_at = models.DateTimeField(null=True, blank=True)
+    quarantined_at = models.DateTimeField(null=True, blank=True)
+    reason = models.TextField(blank=True, help_text="why it was yanked or quarantined")
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        indexes: ClassVar = [
+            Index(fields=["adapter", "-number"], condition=Q(status="ready"), name="newest_ready_release")
+        ]
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["adapter", "number"], name="release_numbers_are_unique"),
+            CheckConstraint(
+                condition=Q(status__in=["received", "validated", "rejected", "ready"]),
+                name="release_status_is_known",
+            ),
+            CheckConstraint(condition=~Q(status="rejected") | ~Q(findings=[]), name="a_rejection_says_why"),
+            CheckConstraint(
+                condition=~Q(status="ready") | (~Q(vectors_digest="") & ~Q(factors_digest="")),
+                name="a_ready_release_has_vectors_and_factors",
+            ),
+            CheckConstraint(
+                condition=Q(status__in=["rejected", "ready"], settled_at__isnull=False)
+                | (Q(status__in=["received", "validated"]) & Q(settled_at=None)),
+                name="a_settled_release_and_no_other_says_when",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.adapter} #{self.number}"
+
+    @property
+    def oid(self) -> str:
+        return self.commit.oid
+
+
+class ReleaseEvent(models.Model):
+    """The audit trail of a release. It settles once, whatever happens to the workers."""
+
+    class What(models.TextChoices):
+        RECEIVED = "received"
+        VALIDATED = "validated"
+        REJECTED = "rejected"
+        READY = "ready"
+        YANKED = "yanked"
+        QUARANTINED = "quarantined"
+        RESTORED = "restored"
+
+    release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="events")
+    what = models.CharField(max_length=12, choices=What)
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    reason = models.TextField(blank=True)
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            UniqueConstraint(
+                fields=["release"], condition=Q(what__in=["rejected", "ready"]), name="a_release_settles_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.release_id} {self.what}"

@@ -1,0 +1,88 @@
+"""What the hub refuses to do. An error says what is wrong and knows nothing of HTTP (hub/http.py
+translates).
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+
+class FindingJson(TypedDict):
+    """One violation of one check, said so that it can be fixed."""
+
+    check: str
+    severity: str
+    file: str
+    field: str
+    found: str
+    expected: str
+    fix: str
+
+
+class HubError(Exception):
+    """Something that was asked cannot be done. The docstring is the sentence when no other is given."""
+
+    code = "error"
+
+    def __init__(self, detail: str = "", findings: Sequence[FindingJson] = ()) -> None:
+        super().__init__(detail or (self.__doc__ or "").strip())
+        self.findings = list(findings)
+
+
+class NotFound(HubError):
+    """There is no such thing here, or it is not yours to see."""
+
+    code = "not_found"
+
+
+class NotAllowed(HubError):
+    """You may not do this."""
+
+    code = "not_allowed"
+
+
+class NotSignedIn(HubError):
+    """This needs a valid API token: `Authorization: Bearer hf_...`."""
+
+    code = "not_signed_in"
+
+
+class Disabled(HubError):
+    """Access to this resource is disabled."""
+
+    code = "disabled"
+
+
+class Invalid(HubError):
+    """What was sent cannot be understood."""
+
+    code = "invalid"
+
+
+class Conflict(HubError):
+    """This contradicts what is already there."""
+
+    code = "conflict"
+
+
+class TooLarge(HubError):
+    """The upload is larger than this hub accepts."""
+
+    code = "too_large"
+
+
+class StorageFull(HubError):
+    """The hub is nearly out of disk space and takes no uploads at the moment; downloads go on."""
+
+    code = "storage_full"
+
+
+class BadArchive(HubError):
+    """The archive or a name in it cannot be accepted; the findings say what and where."""
+
+    code = "bad_archive"
+
+
+class Fenced(HubError):
+    """The claim on this job is lost: another worker holds it now, so nothing of this one is recorded."""
+
+    code = "fenced"

@@ -1,0 +1,56 @@
+"""The only place where the hub's errors become HTTP."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.exceptions import TemplateDoesNotExist
+
+from hub import errors
+
+STATUS = {
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.NotAllowed: HTTPStatus.FORBIDDEN,
+    errors.NotSignedIn: HTTPStatus.UNAUTHORIZED,
+    errors.Disabled: HTTPStatus.FORBIDDEN,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.BadArchive: HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+
+def status_of(error: errors.HubError) -> int:
+    """400 unless the error is of a kind that HTTP has a better word for."""
+    return STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
+
+
+def as_json(error: errors.HubError) -> JsonResponse:
+    body = {"error": error.code, "detail": str(error), "findings": error.findings}
+    response = JsonResponse(body, status=status_of(error))
+    if isinstance(error, errors.NotSignedIn):
+        response["WWW-Authenticate"] = 'Bearer realm="fletch"'
+    return response
+
+
+class HubErrorMiddleware:
+    """Turns an error that a page or a download raised into an answer: a page for browsers, JSON for
+    programs.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        if not isinstance(exception, errors.HubError):
+            return None
+        if not request.accepts("text/html") or "text/html" not in request.headers.get("Accept", ""):
+            return as_json(exception)
+        try:
+            return render(request, "error.html", {"error": exception}, status=status_of(exception))
+        except TemplateDoesNotExist:
+            return as_json(exception)
