@@ -1,6 +1,7 @@
-"""Takes rights away from this process, then becomes the given command: `confine.py MEMORY CPU FILE COMMAND...`.
+"""Takes rights away from this process, then becomes the command: `confine.py MEMORY CPU FILE COMMAND...`.
 
-A script of its own, so that nothing runs between fork and exec in a process that has threads. Standard library only.
+A script of its own, so that nothing runs between fork and exec in a process that has threads. It imports only
+the standard library.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ from hub.blobs.content import chunks
 PREFIX = "work-"
 
 
-class DamagedBlob(Exception):  # noqa: N818 (said to the operator as it is)
+class DamagedBlob(Exception):
     """Stored bytes are not the ones that were received."""
 
 
@@ -40,7 +40,7 @@ def sweep_work_folders(older_than: timedelta) -> None:
 
 
 def lay_out(files: Mapping[str, str], folder: Path) -> None:
-    """Copy blobs to their paths: {path: sha256}. Raises DamagedBlob, ValueError for a path that leads elsewhere."""
+    """Copy blobs to their paths, {path: sha256}. Raises DamagedBlob; ValueError if a path leads out."""
     for path, sha256 in files.items():
         target = folder / path
         if not target.resolve().is_relative_to(folder.resolve()):

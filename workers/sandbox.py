@@ -1,4 +1,4 @@
-"""Runs a command in a disposable child process: limited, without secrets, without input, killed when it is late."""
+"""Runs a command in a disposable child process: limited, without secrets or input, killed when it is late."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ class Outcome:
 
 
 def run_confined(arguments: Sequence[str], *, scratch: Path, limits: Limits) -> Outcome:
-    """Run `python ARGUMENTS...` under `limits`. Its output goes through a file in `scratch`, so it is bounded too."""
+    """Run `python ARGUMENTS...` under `limits`; its output goes through a file, so it is bounded too."""
     own = (str(limits.memory), str(limits.cpu_seconds), str(limits.file_bytes), sys.executable)
     output, errors = scratch / "output", scratch / "errors"
     with output.open("wb") as out, errors.open("wb") as err:

@@ -3,16 +3,24 @@
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 COLOURS: Mapping[str, str] = {"web": "36", "worker": "33", "serving": "35"}
 LARGEST_LOG = 16 * 1024 * 1024
 
 
+class Terminal(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+
 class Console:
     """Writes each line with its part's name before it; whole lines, whoever speaks."""
 
-    def __init__(self, out: TextIO, *, coloured: bool) -> None:
+    def __init__(self, out: Terminal, *, coloured: bool) -> None:
         self._out = out
         self._coloured = coloured
         self._lock = threading.Lock()

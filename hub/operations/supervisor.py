@@ -17,7 +17,7 @@ STEADY_AFTER = 60.0
 LOOK_EVERY = 0.1
 
 
-class NotReadyError(HubError):
+class NotReady(HubError):
     """Some parts did not become ready in time."""
 
     code = "not_ready"
@@ -68,13 +68,13 @@ class Supervisor:
     def wait_until_ready(self, seconds: float, *, unless: threading.Event | None = None) -> None:
         """Return when all parts are ready at the same time, or when `unless` is set.
 
-        Raises NotReadyError, naming those that are not, when `seconds` pass before.
+        Raises NotReady, naming those that are not, when `seconds` pass before.
         """
         last_moment = time.monotonic() + seconds
         while not self.all_ready() and not (unless is not None and unless.is_set()):
             if time.monotonic() > last_moment:
                 late = ", ".join(seat.part.name for seat in self._seats if not seat.ready)
-                raise NotReadyError(f"not ready after {seconds:.0f} s: {late}")
+                raise NotReady(f"not ready after {seconds:.0f} s: {late}")
             time.sleep(LOOK_EVERY)
 
     def all_ready(self) -> bool:

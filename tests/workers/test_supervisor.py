@@ -15,7 +15,7 @@ from hub.operations import supervisor as supervision
 from hub.operations.parts import next_free_port, port_is_free
 from hub.operations.processes import Part
 from hub.operations.run_state import AlreadyRunning, read_state, sole_run, write_state
-from hub.operations.supervisor import NotReadyError, Supervisor
+from hub.operations.supervisor import NotReady, Supervisor
 
 SPEAKS_AND_STAYS = "print('hello', flush=True)\nimport time\ntime.sleep(600)"
 
@@ -53,7 +53,9 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    status = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    status = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return bool(status.stdout.strip()) and not status.stdout.startswith("Z")
 
 
@@ -94,7 +96,7 @@ def test_a_part_that_keeps_crashing_is_started_less_and_less_often() -> None:
 
     with Supervisor([part("web", "raise SystemExit(3)", ready=lambda _pid: False)], say=heard) as running:
         assert eventually(lambda: len([line for _, line in heard.lines if "ended with status 3" in line]) > 3)
-        with pytest.raises(NotReadyError, match="web"):
+        with pytest.raises(NotReady, match="web"):
             running.wait_until_ready(0)
         assert running._seats[0].delay > 4 * 0.05
 
@@ -122,7 +124,7 @@ def test_nothing_outlives_a_supervisor_that_is_killed() -> None:
         "import sys\n"
         "from hub.operations.processes import Part\n"
         "from hub.operations.supervisor import Supervisor\n"
-        "nap = 'import subprocess, time; subprocess.Popen([\"sleep\", \"600\"]); time.sleep(600)'\n"
+        'nap = \'import subprocess, time; subprocess.Popen(["sleep", "600"]); time.sleep(600)\'\n'
         "sup = Supervisor([Part('web', (sys.executable, '-c', nap), ready=lambda _pid: True)], say=lambda *_: None)\n"
         "sup.start(); sup.wait_until_ready(20); print(sup.process_ids()['web'], flush=True)\n"
         "import time; time.sleep(600)\n"
@@ -148,7 +150,10 @@ def test_a_second_run_on_the_same_data_is_told_where_the_first_one_is(tmp_path: 
     with sole_run(tmp_path):
         write_state(tmp_path, addresses={"web": "http://127.0.0.1:8000"}, parts={"web": 1})
 
-        with pytest.raises(AlreadyRunning, match=r"already running .*http://127\.0\.0\.1:8000"), sole_run(tmp_path):
+        with (
+            pytest.raises(AlreadyRunning, match=r"already running .*http://127\.0\.0\.1:8000"),
+            sole_run(tmp_path),
+        ):
             pass
 
     assert read_state(tmp_path) is None

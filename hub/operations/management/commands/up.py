@@ -14,7 +14,7 @@ from hub.errors import Conflict
 from hub.operations import parts
 from hub.operations.console import Console
 from hub.operations.running import running_hub
-from hub.operations.supervisor import NotReadyError, Supervisor
+from hub.operations.supervisor import NotReady, Supervisor
 
 READY_WITHIN = 120.0
 
@@ -58,7 +58,7 @@ class Command(BaseCommand):
     def _announce(self, supervisor: Supervisor, layout: parts.Layout, leave: threading.Event) -> None:
         try:
             supervisor.wait_until_ready(READY_WITHIN, unless=leave)
-        except NotReadyError as late:
+        except NotReady as late:
             self.stderr.write(f"{late}; the lines above may say why. Still trying.")
             return
         if not leave.is_set():
