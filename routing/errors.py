@@ -1,0 +1,71 @@
+"""What routing says when it cannot do what was asked: what was found, and what would be right."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from routing.finding import Finding
+
+
+class RoutingError(Exception):
+    """Something that routing was given is not what it needs."""
+
+
+class UnsupportedBase(RoutingError):
+    """This is not a causal language model whose linear layers experts can modify."""
+
+
+class WrongBase(RoutingError):
+    """The base model on this machine is not the one that was registered."""
+
+
+class BadAdapter(RoutingError):
+    """An uploaded adapter cannot be read; `findings` says everything that is wrong with it."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("\n".join(str(finding) for finding in findings))
+        self.findings = tuple(findings)
+
+
+class BadName(RoutingError):
+    """A library or adapter name that could be something else than a name."""
+
+
+class MissingObject(RoutingError):
+    """The store holds no object under this digest."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"object {digest} is not in the store")
+        self.digest = digest
+
+
+class CorruptObject(RoutingError):
+    """An object's bytes are not those that its name promises."""
+
+    def __init__(self, digest: str, found: str) -> None:
+        super().__init__(f"object {digest} is damaged: its bytes have sha256 {found}")
+        self.digest = digest
+        self.found = found
+
+
+class BadManifest(RoutingError):
+    """An index manifest or one of its pages does not say what this version of routing understands."""
+
+
+class UnknownVersion(RoutingError):
+    """This library has no index version of this number."""
+
+
+class VersionConflict(RoutingError):
+    """Another manifest was already written under this number; versions never change."""
+
+
+class UnknownExpert(RoutingError):
+    """No expert of this name is a member of this index version."""
+
+
+class BadCheckpoint(RoutingError):
+    """This directory is not a composed checkpoint that routing can load."""

@@ -1,0 +1,247 @@
+"""adapter_config.json: what each of PEFT's LoRA settings means to routing, and the few that it acts on.
+
+Nothing an uploader wrote is ever run: keys of patterns are compared as text, never as regular expressions.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from routing.errors import BadAdapter
+from routing.finding import Finding
+from routing.strict_json import parse_strict
+
+Value = TypeVar("Value")
+
+CONFIG_FILE = "adapter_config.json"
+CHECK = "lora-config"
+MAX_CONFIG = 64 * 2**10
+MAX_DEPTH = 6
+MAX_RANK = 256
+MAX_ALPHA_PER_RANK = 64.0
+
+# Settings whose meaning routing computes with.
+SUPPORTED = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"})
+
+# Settings that say how the adapter was made or where it was put on; the tensors themselves say the latter.
+IGNORED = frozenset(
+    {
+        "base_model_name_or_path",  # compared with the library's base by a check of its own
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",  # A and B are stored the same way for Linear and Conv1D
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",  # acts only together with init_lora_weights = loftq, which is refused
+        "lora_dropout",
+        "megatron_core",
+        "peft_version",
+        "qalora_group_size",  # acts only together with use_qalora, which is refused
+        "revision",
+        "runtime_config",
+        "target_modules",
+    }
+)
+
+CHANGES_BASE = "it was trained on a base whose weights this initialisation changed"
+CONVERT = (
+    "Save it with PEFT's save_pretrained(..., path_initial_model_for_weight_conversion=...) as a plain LoRA."
+)
+
+# Settings that would make the update something else than scaling x B A on the base as registered.
+REFUSED: Mapping[str, str] = {
+    "alora_invocation_tokens": "an activated LoRA acts only after certain tokens",
+    "arrow_config": "an Arrow router is no expert; upload the experts that it routes",
+    "corda_config": CHANGES_BASE,
+    "ensure_weight_tying": "tied layers would have to change together",
+    "kasa_config": CHANGES_BASE,
+    "layer_replication": "it would change the number of the base's layers",
+    "lora_bias": "an expert is a product of two matrices, without a bias",
+    "lora_ga_config": CHANGES_BASE,
+    "megatron_config": "Megatron layers are not what the base has",
+    "modules_to_save": "whole replaced modules cannot be mixed with other experts",
+    "monteclora_config": "sampled updates have no one value to mix",
+    "target_parameters": "only whole Linear and Conv1D layers are routed",
+    "trainable_token_indices": "changed token embeddings cannot be mixed with other experts",
+    "use_bdlora": "block-diagonal factors are not plain A and B",
+    "use_dora": "DoRA rescales the base's own weights, which a mixture of experts cannot share",
+    "use_qalora": "quantised pooling changes what A is multiplied with",
+    "velora_config": "it compresses activations, so that A and B alone are not the update",
+}
+TRAIN_PLAIN = "Train a plain LoRA (leave this setting at its default) and upload that."
+
+# Initialisations after which the base still is the registered one.
+PLAIN_INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
+# Only literal names: what `rank_pattern` and `alpha_pattern` hold when PEFT or a person names modules.
+LITERAL_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """The settings that decide what an adapter computes: rank and scaling per module."""
+
+    rank: int
+    alpha: float
+    rslora: bool
+    rank_pattern: Mapping[str, int]
+    alpha_pattern: Mapping[str, float]
+
+    def rank_of(self, module: str) -> int:
+        """The declared rank at a module."""
+        return _matching(self.rank_pattern, module, self.rank)
+
+    def scaling_of(self, module: str) -> float:
+        """What B A is multiplied with at a module: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA."""
+        rank, alpha = self.rank_of(module), _matching(self.alpha_pattern, module, self.alpha)
+        return alpha / math.sqrt(rank) if self.rslora else alpha / rank
+
+
+def _matching(pattern: Mapping[str, Value], module: str, default: Value) -> Value:
+    """PEFT's rule for literal keys: the first one that is the module's name or its end after a dot."""
+    for key, value in pattern.items():
+        if module == key or module.endswith(f".{key}"):
+            return value
+    return default
+
+
+def read_settings(directory: Path) -> LoraSettings:
+    """The settings of the adapter in `directory`; BadAdapter with every error if it is no plain LoRA."""
+    document = read_document(directory)
+    errors = [finding for finding in config_findings(document) if finding.severity == "error"]
+    if errors:
+        raise BadAdapter(errors)
+    return LoraSettings(
+        rank=document.get("r", 8),
+        alpha=document.get("lora_alpha", 8),
+        rslora=document.get("use_rslora", False),
+        rank_pattern=document.get("rank_pattern") or {},
+        alpha_pattern=document.get("alpha_pattern") or {},
+    )
+
+
+def read_document(directory: Path) -> dict[str, Any]:
+    """adapter_config.json as a JSON object; BadAdapter if it is missing, too large or not sound."""
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise BadAdapter(
+            [_error("", "no such file", "the configuration that PEFT writes beside the tensors")]
+        )
+    if path.stat().st_size > MAX_CONFIG:
+        raise BadAdapter([_error("", f"{path.stat().st_size} bytes", f"at most {MAX_CONFIG}")])
+    document = parse_strict(path.read_bytes(), file=CONFIG_FILE, check=CHECK, max_depth=MAX_DEPTH)
+    if not isinstance(document, dict):
+        raise BadAdapter([_error("", type(document).__name__, "a JSON object")])
+    return document
+
+
+def config_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything in a configuration that would make the adapter something else than a plain LoRA."""
+    for part in (_kind, _refused_settings, _unknown_settings, _initialisation, _ranks, _alphas, _scale):
+        yield from part(document)
+
+
+def _error(field: str, found: object, expected: str, fix: str = "") -> Finding:
+    return Finding(CHECK, "error", CONFIG_FILE, field, str(found), expected, fix)
+
+
+def _kind(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """A plain LoRA for causal language modelling."""
+    if document.get("peft_type") != "LORA":
+        yield _error("peft_type", document.get("peft_type"), "LORA", "Only LoRA adapters can be routed.")
+    if document.get("task_type") not in (None, "CAUSAL_LM"):
+        yield _error("task_type", document["task_type"], "CAUSAL_LM", "Train with task_type=CAUSAL_LM.")
+    if document.get("bias", "none") != "none":
+        yield _error(
+            "bias", document["bias"], "none", "It would change the base's own biases. " + TRAIN_PLAIN
+        )
+    if not isinstance(document.get("use_rslora", False), bool):
+        yield _error("use_rslora", document["use_rslora"], "true or false")
+
+
+def _refused_settings(document: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, reason in REFUSED.items():
+        if document.get(name):
+            fix = CONVERT if reason == CHANGES_BASE else TRAIN_PLAIN
+            yield _error(name, document[name], f"not set, because {reason}", fix)
+    mapping = document.get("auto_mapping")
+    library = mapping.get("parent_library", "") if isinstance(mapping, dict) else ""
+    if mapping and not str(library).startswith("transformers."):
+        yield _error(
+            "auto_mapping", mapping, "null, or a class of transformers", "Train with task_type=CAUSAL_LM."
+        )
+
+
+def _unknown_settings(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """A setting that this hub does not know may change what the tensors mean, unless it is off."""
+    known = {*SUPPORTED, *IGNORED, *REFUSED, "auto_mapping", "bias", "init_lora_weights", "task_type"}
+    for name in sorted(set(document) - known):
+        if document[name]:
+            yield _error(
+                name,
+                document[name],
+                "a setting of PEFT's LoRA that this hub knows",
+                "Remove it if it has no effect.",
+            )
+
+
+def _initialisation(document: Mapping[str, Any]) -> Iterator[Finding]:
+    initialisation = document.get("init_lora_weights", True)
+    if not any(initialisation is plain or initialisation == plain != 1 for plain in PLAIN_INITIALISATIONS):
+        expected = "true, gaussian, eva or orthogonal: otherwise the base was another one in training"
+        yield _error("init_lora_weights", initialisation, expected, CONVERT)
+
+
+def _ranks(document: Mapping[str, Any]) -> Iterator[Finding]:
+    def sound(value: Any) -> bool:
+        return type(value) is int and 1 <= value <= MAX_RANK
+
+    yield from _numbers(document, "r", "rank_pattern", sound, f"a whole number from 1 to {MAX_RANK}")
+
+
+def _alphas(document: Mapping[str, Any]) -> Iterator[Finding]:
+    def sound(value: Any) -> bool:
+        return type(value) in (int, float) and value > 0
+
+    fix = "A negative update is one with the sign of B changed."
+    yield from _numbers(document, "lora_alpha", "alpha_pattern", sound, "a number above 0", fix)
+
+
+def _numbers(
+    document: Mapping[str, Any],
+    name: str,
+    pattern: str,
+    sound: Callable[[Any], bool],
+    expected: str,
+    fix: str = "",
+) -> Iterator[Finding]:
+    """A number, and a table of exceptions to it by literal module name."""
+    if not sound(document.get(name, 8)):
+        yield _error(name, document[name], expected, fix)
+    exceptions = document.get(pattern) or {}
+    if not isinstance(exceptions, dict):
+        yield _error(pattern, type(exceptions).__name__, "a table of module names")
+        return
+    for key, value in exceptions.items():
+        if not LITERAL_NAME.fullmatch(key):
+            yield _error(
+                f"{pattern}.{key}",
+                "a pattern",
+                "a module name or its end, in letters, digits, _ and dots",
+                "Name the modules one by one; patterns of strangers are not run.",
+            )
+        if not sound(value):
+            yield _error(f"{pattern}.{key}", value, expected, fix)
+
+
+def _scale(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Alpha / r of the whole adapter, when both are numbers; per module it is checked with the tensors."""
+    rank, alpha = document.get("r", 8), document.get("lora_alpha", 8)
+    if type(rank) is int and rank > 0 and type(alpha) in (int, float) and alpha / rank > MAX_ALPHA_PER_RANK:
+        expected = f"at most {MAX_ALPHA_PER_RANK:g} times r = {rank}"
+        yield _error("lora_alpha", alpha, expected, "Fold a part of the scale into B.")

@@ -1,0 +1,32 @@
+"""What an expert is recognised by from its weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.factors import Factors
+
+
+@dataclass(frozen=True)
+class RoutingVector:
+    """How one module recognises an expert: its prototype (a unit vector) and the update's singular values."""
+
+    prototype: Float[Tensor, "d_in"]
+    sigma: Float[Tensor, "rank"]
+
+
+def arrow_prototype(factors: Factors) -> Float[Tensor, "d_in"]:
+    """The input direction that the update stretches most: its top right singular vector (arXiv 2405.11157).
+
+    The first row of the canonical `a`; its sign means nothing and is fixed there.
+    """
+    return factors.a[0]
+
+
+def routing_vectors(factors: Mapping[str, Factors]) -> dict[str, RoutingVector]:
+    """The routing vectors of an expert, one for each module that it changes."""
+    return {name: RoutingVector(arrow_prototype(module), module.sigma) for name, module in factors.items()}

@@ -1,0 +1,143 @@
+"""Real small things to test with: base models and PEFT adapters, made on the spot as ordinary Hugging Face folders."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+VOCABULARY = 320
+CONTEXT = 256
+LLAMA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+GPT2_TARGETS = ("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj")
+TEXT = (
+    "The ferry leaves at nine and crosses the bay in an hour. Bread, cheese and two apples were on the table. "
+    "She counted 12 boats, 345 gulls and 6789 waves; nobody asked why. When it rains, the path by the mill is closed."
+)
+
+
+@functools.cache
+def _workshop() -> Path:
+    """One folder for everything cached in this process, removed at its end."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@functools.cache
+def tiny_llama(*, seed: int = 0, layers: int = 2) -> Path:
+    """A Llama with grouped-query attention (hidden 32, 4 heads, 2 key-value heads) and its own tokenizer."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_range=0.2,  # large enough that attention and logits are far from uniform
+    )
+    return _save(LlamaForCausalLM, config, _workshop() / f"llama-{seed}-{layers}", seed)
+
+
+@functools.cache
+def tiny_gpt2(*, seed: int = 0, layers: int = 2) -> Path:
+    """A GPT-2 (hidden 48, 4 heads): its linear layers are Conv1D, which store their weight transposed."""
+    config = GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=48,
+        n_layer=layers,
+        n_head=4,
+        n_positions=CONTEXT,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.2,
+    )
+    return _save(GPT2LMHeadModel, config, _workshop() / f"gpt2-{seed}-{layers}", seed)
+
+
+def tiny_adapter(
+    directory: Path,
+    base: Path | None = None,
+    *,
+    rank: int = 4,
+    alpha: float = 8,
+    targets: Sequence[str] | None = None,
+    layers: Sequence[int] | None = None,
+    rslora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float] | None = None,
+    seed: int = 0,
+    scale: float = 0.2,
+) -> Path:
+    """Save a real PEFT LoRA for `base` (default: `tiny_llama()`) with random A and B, so that it changes every answer.
+
+    `scale` is the standard deviation of the entries. All targets and all layers are adapted unless named.
+    """
+    base = base or tiny_llama()
+    model = AutoModelForCausalLM.from_pretrained(base)
+    known = GPT2_TARGETS if isinstance(model, GPT2LMHeadModel) else LLAMA_TARGETS
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        target_modules=list(targets or known),
+        layers_to_transform=None if layers is None else list(layers),
+        use_rslora=rslora,
+        rank_pattern=dict(rank_pattern or {}),
+        alpha_pattern=dict(alpha_pattern or {}),
+        fan_in_fan_out=isinstance(model, GPT2LMHeadModel),
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if ".lora_A." in name or ".lora_B." in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    adapted.save_pretrained(str(directory))
+    return directory
+
+
+def _save(kind: type, config: LlamaConfig | GPT2Config, folder: Path, seed: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind(config)
+    model.save_pretrained(folder)
+    _tokenizer().save_pretrained(folder)
+    return folder
+
+
+@functools.cache
+def _tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer trained on a few sentences: any text goes in, and comes back unchanged."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([TEXT], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
