@@ -61,7 +61,7 @@ def read_adapter(directory: Path, spec: BaseSpec) -> Adapter:
 
 
 def read_tensor(path: Path, entry: TensorEntry, data_start: int) -> Float[Tensor, "rows columns"]:
-    """One matrix of a safetensors file as float32; copied, for a mapped file that changes kills its reader."""
+    """One matrix of a safetensors file as float32; copied: a mapped file that changes kills its reader."""
     with path.open("rb") as stream:
         stream.seek(data_start + entry.begin)
         content = bytearray(stream.read(entry.end - entry.begin))

@@ -1,7 +1,7 @@
 """One immutable state of a library: its experts by digest, in order, and how they are routed by default.
 
-A manifest object is a small root that names pages. Pages are runs of the sorted list of experts, cut where the
-hash of an adapter's name says so: adding one expert changes one page and the root, and equal members make
+A manifest object is a small root that names pages. Pages are runs of the sorted list of experts, cut where
+the hash of an adapter's name says so: adding one expert changes one page and the root, and equal members make
 equal bytes whatever happened before.
 """
 

@@ -80,10 +80,12 @@ def _finite(text: str) -> float:
 
 
 def _refuse_depth(value: Any, max_depth: int) -> None:
-    level = [value]
+    containers = [value]
     for _ in range(max_depth):
-        level = [item for outer in level for item in _inside(outer)]
-    if level:
+        containers = [
+            item for outer in containers for item in _inside(outer) if isinstance(item, dict | list)
+        ]
+    if containers:
         raise _Ambiguous(f"more than {max_depth} levels of nesting")
 
 

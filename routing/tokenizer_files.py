@@ -36,7 +36,7 @@ def tokenizer_file_digests(directory: Path) -> dict[str, str]:
 
 
 def meaning_digest(path: Path) -> str:
-    """Equal for two files that mean the same: JSON by content without the batching fields, others by bytes."""
+    """Equal for two files that mean the same: JSON by content without batching fields, others by bytes."""
     if path.suffix != ".json":
         return digest_of_file(path)
     try:

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from routing.adapter import read_adapter
-from routing.base import BaseRef, inspect_base
+from routing.base import inspect_base
 from routing.errors import BadAdapter
-from routing.spec import BaseSpec
+from routing.spec import BaseRef, BaseSpec
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
 
 KINDS: dict[str, tuple[Callable[[], Path], dict[str, Any]]] = {
@@ -34,12 +34,19 @@ KINDS: dict[str, tuple[Callable[[], Path], dict[str, Any]]] = {
             "alpha_pattern": {"model.layers.1.mlp.gate_proj": 1},
         },
     ),
-    "an end that is no dotted end": (tiny_llama, {"targets": ["o_proj", "up_proj"], "rank_pattern": {"o_proj": 2}}),
+    "an end that is no dotted end": (
+        tiny_llama,
+        {"targets": ["o_proj", "up_proj"], "rank_pattern": {"o_proj": 2}},
+    ),
     "rank above the width": (tiny_llama, {"rank": 40}),
     "transposed layers": (tiny_gpt2, {}),
     "transposed layers with patterns": (
         tiny_gpt2,
-        {"targets": ["c_proj", "c_fc"], "rank_pattern": {"mlp.c_proj": 2}, "alpha_pattern": {"h.1.attn.c_proj": 3}},
+        {
+            "targets": ["c_proj", "c_fc"],
+            "rank_pattern": {"mlp.c_proj": 2},
+            "alpha_pattern": {"h.1.attn.c_proj": 3},
+        },
     ),
 }
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from routing.base import BaseRef, inspect_base, load_base
+from routing.base import inspect_base, load_base
 from routing.errors import UnsupportedBase, WrongBase
-from routing.spec import BaseSpec
+from routing.spec import BaseRef, BaseSpec
 from tests.tiny import tiny_gpt2, tiny_llama
 
 
@@ -102,7 +102,7 @@ def test_a_base_with_code_of_its_own_is_refused_without_running_or_asking(copied
     config |= {"model_type": "homemade", "auto_map": {"AutoConfig": "modelling.Config"}}
     (copied_llama / "config.json").write_text(json.dumps(config))
     script = (
-        "import sys; from routing.base import *; from routing.errors import UnsupportedBase\n"
+        "import sys; from routing.base import *; from routing.spec import BaseRef; from routing.errors import UnsupportedBase\n"
         "try: inspect_base(BaseRef(sys.argv[1]), name='x')\n"
         "except UnsupportedBase: print('refused')"
     )
@@ -121,7 +121,7 @@ def test_a_base_with_code_of_its_own_is_refused_without_running_or_asking(copied
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedBase, match="config.json"):
+    with pytest.raises(UnsupportedBase, match=r"config\.json"):
         inspect_base(BaseRef(str(tmp_path)), name="nothing")
 
 

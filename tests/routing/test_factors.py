@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routing.adapter import Adapter, LowRank, read_adapter
-from routing.base import BaseRef, inspect_base
+from routing.base import inspect_base
 from routing.factors import (
     Factors,
     canonical,
@@ -23,6 +23,7 @@ from routing.factors import (
     statistics,
 )
 from routing.prototypes import arrow_prototype, routing_vectors
+from routing.spec import BaseRef
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 24), st.integers(1, 24), st.integers(0, 2**31))
@@ -57,7 +58,10 @@ def test_the_form_is_the_singular_value_decomposition_of_the_update(shape: tuple
     unit = torch.eye(factors.rank)
     torch.testing.assert_close(factors.a @ factors.a.T, unit, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(
-        factors.b.T @ factors.b, torch.diag(factors.sigma.square()), rtol=1e-4, atol=1e-4 * float(true[0]) ** 2
+        factors.b.T @ factors.b,
+        torch.diag(factors.sigma.square()),
+        rtol=1e-4,
+        atol=1e-4 * float(true[0]) ** 2,
     )
 
 
@@ -85,7 +89,9 @@ def variants(update: LowRank) -> dict[str, LowRank]:
     }
 
 
-@pytest.mark.parametrize("variant", ["signs changed", "scaling moved", "re-factored", "rank padded with zeros"])
+@pytest.mark.parametrize(
+    "variant", ["signs changed", "scaling moved", "re-factored", "rank padded with zeros"]
+)
 def test_however_an_update_is_written_its_form_is_the_same(variant: str) -> None:
     update = random_update(5, 40, 30, seed=1)
 
