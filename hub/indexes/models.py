@@ -61,10 +61,9 @@ class IndexVersion(models.Model):
 
     def members(self) -> QuerySet[Release]:
         """The experts, in no order; queries.experts(version) gives them by name."""
-        return Release.objects.filter(
-            memberships__library_id=self.library_id,
-            memberships__since__lte=self.number,
-        ).filter(Q(memberships__until=None) | Q(memberships__until__gt=self.number))
+        lasting = Q(until=None) | Q(until__gt=self.number)
+        rows = IndexMember.objects.filter(lasting, library=self.library_id, since__lte=self.number)
+        return Release.objects.filter(pk__in=rows.values("release"))
 
 
 class IndexMember(models.Model):

@@ -20,7 +20,7 @@ from django.db.models import (
     TextField,
     Value,
 )
-from django.db.models.expressions import CombinedExpression
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Concat, Now, Right
 
 from hub.errors import Conflict, Fenced
@@ -102,7 +102,7 @@ def claim(*, queues: Sequence[str], job_id: int | None = None) -> Claim | None:
 
 def heartbeat(claim: Claim) -> None:
     """Renew the lease. Raises Fenced when the job is somebody else's now: stop the work."""
-    _update(claim, lease_until=_from_now(settings.LEASE))
+    _update(claim, lease_until=from_now(settings.LEASE))
 
 
 def report_progress(claim: Claim, done: int, total: int, note: str = "") -> None:
@@ -168,7 +168,7 @@ def _take(job: Job) -> Claim:
         state=Job.State.RUNNING,
         token=F("token") + 1,
         attempt=F("attempt") + 1,
-        lease_until=_from_now(settings.LEASE),
+        lease_until=from_now(settings.LEASE),
         started_at=Now(),
         progress_done=0,
         progress_total=0,
@@ -203,7 +203,7 @@ def _requeue(job: Job, what: JobEvent.What, *, wait: timedelta) -> None:
         attempt=job.attempt,
         crashes=job.crashes,
         error=job.error,
-        not_before=_from_now(wait),
+        not_before=from_now(wait),
     )
     JobEvent.objects.create(job=job, what=what, token=job.token, detail=job.error)
     doorbell.ring_after_commit(job)
@@ -215,5 +215,6 @@ def _update(claim: Claim, **fields: object) -> None:
         raise Fenced(f"job {claim.job_id} is no longer ours (token {claim.token}); stop the work")
 
 
-def _from_now(wait: timedelta) -> ExpressionWrapper[CombinedExpression]:
+def from_now(wait: timedelta) -> Combinable:
+    """A time on the database's clock."""
     return ExpressionWrapper(Now() + wait, output_field=DateTimeField())

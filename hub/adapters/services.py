@@ -1,0 +1,257 @@
+"""Receiving uploads, and recording what became of them."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from hub import faults
+from hub.accounts import names
+from hub.accounts.models import User
+from hub.adapters import gitnames, paths
+from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
+from hub.adapters.staging import StagedFile
+from hub.blobs import services as blobs
+from hub.blobs.models import Blob
+from hub.errors import BadArchive, Conflict, FindingJson, Invalid, TooLarge
+from hub.jobs import claims
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from hub.jobs.models import JobKind
+from hub.library.models import Library
+
+
+def receive_upload(
+    *,
+    owner: User,
+    library: Library,
+    name: str,
+    files: Sequence[StagedFile],
+    message: str = "",
+    samples: Path | None = None,
+    private: bool = False,
+) -> Release:
+    """Keep an upload and ask for its validation. When this returns, the upload is never lost.
+
+    The same files again give the release that is there. Raises Invalid, Conflict, BadArchive, TooLarge,
+    StorageFull.
+    """
+    names.check_adapter_name(name)
+    _check_library(library)
+    _check_sizes(files, samples=samples, message=message)
+    findings = paths.check_paths([file.path for file in files])
+    if findings:
+        raise BadArchive("The files cannot be accepted; the findings say why.", findings)
+    tree = {file.path: blobs.store_file(file.source) for file in files}
+    sample_blob = blobs.store_file(samples) if samples else None
+    faults.reach("upload.before_row")
+    release = _record_upload(
+        owner, library, name, tree=tree, message=message, samples=sample_blob, private=private
+    )
+    faults.reach("upload.committed")
+    return release
+
+
+@transaction.atomic
+def _record_upload(
+    owner: User,
+    library: Library,
+    name: str,
+    *,
+    tree: Mapping[str, Blob],
+    message: str,
+    samples: Blob | None,
+    private: bool,
+) -> Release:
+    adapter = _adapter(owner, library, name, private=private)
+    last = adapter.commits.select_related("release").order_by("-pk").first()
+    tree_oid = gitnames.tree_oid({path: blob.git_oid for path, blob in tree.items()})
+    if last is not None and last.tree_oid == tree_oid:
+        return last.release
+    commit = _commit(adapter, last, tree_oid=tree_oid, message=message)
+    CommitFile.objects.bulk_create(
+        CommitFile(commit=commit, path=path, blob=blob) for path, blob in tree.items()
+    )
+    number = (adapter.releases.aggregate(last=Max("number"))["last"] or 0) + 1
+    release = Release.objects.create(commit=commit, adapter=adapter, number=number, samples=samples)
+    ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.RECEIVED, by=owner)
+    jobs.enqueue(JobKind.VALIDATE, release_id=release.pk)
+    faults.reach("upload.row_inserted")
+    return release
+
+
+def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adapter:
+    """The owner's adapter of that name, locked until commit; made when it is new."""
+    adapter, _ = Adapter.objects.get_or_create(
+        owner=owner,
+        name_key=names.normalised(name),
+        defaults={"name": name, "library": library, "private": private},
+    )
+    if adapter.name != name:
+        raise Conflict(
+            f"you have an adapter {adapter.name!r} already, which is the same name to us as {name!r}"
+        )
+    if adapter.library_id != library.pk:
+        raise Conflict(
+            f"{adapter.full_name} belongs to the library {adapter.library.slug}, not to {library.slug}"
+        )
+    return Adapter.objects.select_for_update().select_related("owner").get(pk=adapter.pk)
+
+
+def _commit(adapter: Adapter, parent: Commit | None, *, tree_oid: str, message: str) -> Commit:
+    at = timezone.now().astimezone(UTC).replace(microsecond=0)  # git counts in seconds
+    oid = gitnames.commit_oid(
+        tree=tree_oid,
+        parent=parent.oid if parent else None,
+        author=gitnames.Author.called(adapter.owner.username),
+        message=message,
+        at=at,
+        adapter=adapter.full_name,
+    )
+    return Commit.objects.create(
+        adapter=adapter,
+        oid=oid,
+        tree_oid=tree_oid,
+        parent=parent,
+        author=adapter.owner,
+        message=message,
+        created_at=at,
+    )
+
+
+@transaction.atomic
+def record_report(
+    claim: Claim,
+    release_id: int,
+    findings: Sequence[FindingJson],
+    measurements: Mapping[str, Any] | None = None,
+) -> bool:
+    """Settle what validation found: rejected when a finding is an error, else validated, and vectors are
+    asked for.
+
+    False when it was recorded before. Raises Fenced.
+    """
+    claims.hold(claim)
+    release = Release.objects.select_for_update().get(pk=release_id)
+    rejected = any(finding["severity"] == "error" for finding in findings)
+    open_statuses = (
+        [Release.Status.RECEIVED, Release.Status.VALIDATED] if rejected else [Release.Status.RECEIVED]
+    )
+    if release.status not in open_statuses:
+        return False
+    status = Release.Status.REJECTED if rejected else Release.Status.VALIDATED
+    Release.objects.filter(pk=release_id).update(
+        status=status,
+        findings=finite(list(findings)),
+        measurements=finite({**release.measurements, **(measurements or {})}),
+        settled_at=Now() if rejected else None,
+    )
+    ReleaseEvent.objects.create(release=release, what=status.value)
+    if not rejected:
+        jobs.enqueue(JobKind.VECTORS, release_id=release_id)
+    return True
+
+
+@transaction.atomic
+def record_vectors(  # noqa: PLR0913  what the worker computed
+    claim: Claim,
+    release_id: int,
+    *,
+    vectors_digest: str,
+    vectors_size: int,
+    factors_digest: str,
+    factors_size: int,
+    statistics: Mapping[str, Any],
+    fingerprint: bytes,
+) -> bool:
+    """Make a validated release ready to be an expert, and ask for an index version with it.
+
+    False when it was recorded before. Raises Fenced.
+    """
+    claims.hold(claim)
+    release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
+    if release.status != Release.Status.VALIDATED:
+        return False
+    Release.objects.filter(pk=release_id).update(
+        status=Release.Status.READY,
+        vectors_digest=vectors_digest,
+        vectors_size=vectors_size,
+        factors_digest=factors_digest,
+        factors_size=factors_size,
+        statistics=finite(dict(statistics)),
+        fingerprint=fingerprint,
+        settled_at=Now(),
+    )
+    ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.READY)
+    jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+    return True
+
+
+def yank(*, release: Release, by: User, reason: str = "") -> None:
+    """Withdrawn by its owner: old index versions keep it, new ones leave it out."""
+    _change_standing(release, ReleaseEvent.What.YANKED, by=by, reason=reason, fields={"yanked_at": Now()})
+
+
+def quarantine(*, release: Release, by: User | None, reason: str) -> None:
+    """Held back by a maintainer: no downloads, and a new index version without it. Raises Invalid."""
+    if not reason.strip():
+        raise Invalid("a quarantine needs a reason; the owner and the other maintainers read it")
+    _change_standing(
+        release, ReleaseEvent.What.QUARANTINED, by=by, reason=reason, fields={"quarantined_at": Now()}
+    )
+
+
+def restore(*, release: Release, by: User | None, reason: str = "") -> None:
+    """Take back a yank and a quarantine."""
+    fields = {"yanked_at": None, "quarantined_at": None}
+    _change_standing(release, ReleaseEvent.What.RESTORED, by=by, reason=reason, fields=fields)
+
+
+@transaction.atomic
+def _change_standing(
+    release: Release, what: ReleaseEvent.What, *, by: User | None, reason: str, fields: dict[str, Any]
+) -> None:
+    Release.objects.filter(pk=release.pk).update(reason=reason, **fields)
+    release.refresh_from_db()
+    ReleaseEvent.objects.create(release=release, what=what, by=by, reason=reason)
+    if release.status == Release.Status.READY:
+        jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+
+
+def finite(value: Any) -> Any:
+    """JSON has no words for infinity and not-a-number: they become null, at any depth."""
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: finite(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [finite(inner) for inner in value]
+    return value
+
+
+def _check_library(library: Library) -> None:
+    if library.status != Library.Status.READY:
+        raise Conflict(
+            f"the library {library.slug} is not ready for uploads: its base model is not inspected yet "
+            f"(status {library.status})"
+        )
+
+
+def _check_sizes(files: Sequence[StagedFile], *, samples: Path | None, message: str) -> None:
+    limits = settings.LIMITS
+    size = sum(file.source.stat().st_size for file in files)
+    if size > limits.adapter_bytes:
+        raise TooLarge(f"The files have {size:,} bytes; an adapter may have {limits.adapter_bytes:,}.")
+    if samples is not None and samples.stat().st_size > limits.samples_bytes:
+        found = samples.stat().st_size
+        raise TooLarge(f"The samples have {found:,} bytes; they may have {limits.samples_bytes:,}.")
+    if len(message) > limits.message_length:
+        raise Invalid(f"the message has {len(message)} characters; it may have {limits.message_length}")

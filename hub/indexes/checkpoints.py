@@ -1,0 +1,125 @@
+"""Composed checkpoints: asked for here, written by a worker, kept as blobs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.dispatch import receiver
+
+from hub.accounts.models import User
+from hub.blobs import services as blobs
+from hub.errors import Conflict, Invalid
+from hub.indexes import archive, queries
+from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
+from hub.jobs import claims
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from hub.jobs.models import Job, JobKind
+from hub.jobs.signals import job_failed, job_retried
+
+LARGEST_RANK = 1024
+DEFAULT_RANK = 16
+
+
+@transaction.atomic
+def request_checkpoint(
+    *, version: IndexVersion, kind: str, requested_by: User | None, options: Mapping[str, Any] | None = None
+) -> ComposedCheckpoint:
+    """Ask for a composed checkpoint; what is there, or being made, with the same content serves again.
+
+    Options: `experts`, names to choose from the version (none means all), and for kind `adapter` its `rank`.
+    Raises Invalid, Conflict.
+    """
+    if queries.held_back(version).exists():
+        raise Conflict(
+            f"{version} names an expert that is in quarantine, so nothing is composed from it any more"
+        )
+    wanted = _checked_options(version, kind, dict(options or {}))
+    same = ComposedCheckpoint.objects.filter(version=version, kind=kind, options=wanted)
+    alive = same.exclude(status=ComposedCheckpoint.Status.FAILED).filter(
+        Q(expires_at=None) | Q(expires_at__gt=Now())
+    )
+    found = alive.first()
+    if found is not None:
+        return found
+    checkpoint = ComposedCheckpoint.objects.create(
+        library=version.library, version=version, kind=kind, options=wanted, requested_by=requested_by
+    )
+    jobs.enqueue(JobKind.COMPOSE, checkpoint_id=checkpoint.pk)
+    return checkpoint
+
+
+def record_checkpoint(claim: Claim, checkpoint_id: int, files: Mapping[str, Path]) -> bool:
+    """Keep the files that a worker wrote (path in the checkpoint -> file, which may be moved away).
+
+    Bytes are kept and the archive's digest is computed before the transaction. False when it was recorded
+    before.
+    Raises Fenced, StorageFull.
+    """
+    checkpoint = ComposedCheckpoint.objects.select_related("library", "version").get(pk=checkpoint_id)
+    kept = {path: blobs.store_file(source) for path, source in sorted(files.items())}
+    tar = archive.Tar(archive.layout(checkpoint.folder, kept.items()))
+    digest = tar.digest()
+    with transaction.atomic():
+        claims.hold(claim)
+        locked = ComposedCheckpoint.objects.select_for_update().get(pk=checkpoint_id)
+        if locked.status == ComposedCheckpoint.Status.READY:
+            return False
+        CheckpointFile.objects.bulk_create(
+            CheckpointFile(checkpoint=locked, path=path, blob=blob) for path, blob in kept.items()
+        )
+        _make_ready(locked, digest=digest, size=tar.size)
+    return True
+
+
+def _make_ready(checkpoint: ComposedCheckpoint, *, digest: str, size: int) -> None:
+    ComposedCheckpoint.objects.filter(pk=checkpoint.pk).update(
+        status=ComposedCheckpoint.Status.READY,
+        archive_digest=digest,
+        archive_size=size,
+        ready_at=Now(),
+        expires_at=jobs.from_now(settings.CHECKPOINT_LIFETIME),
+    )
+
+
+def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
+    complaints = [f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "rank"})]
+    if kind not in ComposedCheckpoint.Kind.values:
+        complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
+    names = {release.adapter.full_name for release in queries.experts(version)}
+    chosen = sorted(set(options.get("experts") or ()))
+    strangers = [name for name in chosen if name not in names]
+    if strangers:
+        complaints.append(f"{', '.join(strangers[:5])} is not an expert of {version}")
+    wanted: dict[str, Any] = {"experts": chosen} if chosen else {}
+    if kind == ComposedCheckpoint.Kind.ADAPTER:
+        rank = options.get("rank") or DEFAULT_RANK
+        if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
+            complaints.append(f"rank is {rank!r}; expected a whole number from 1 to {LARGEST_RANK}")
+        wanted["rank"] = rank
+    elif options.get("rank"):
+        complaints.append(f"rank belongs to the kind 'adapter', not to {kind!r}")
+    if complaints:
+        raise Invalid("; ".join(complaints))
+    return wanted
+
+
+@receiver(job_failed)
+def _composition_failed(job: Job, **_: object) -> None:
+    if job.kind == JobKind.COMPOSE:
+        ComposedCheckpoint.objects.filter(
+            pk=job.subject["checkpoint_id"], status=ComposedCheckpoint.Status.REQUESTED
+        ).update(status=ComposedCheckpoint.Status.FAILED)
+
+
+@receiver(job_retried)
+def _composition_retried(job: Job, **_: object) -> None:
+    if job.kind == JobKind.COMPOSE:
+        ComposedCheckpoint.objects.filter(
+            pk=job.subject["checkpoint_id"], status=ComposedCheckpoint.Status.FAILED
+        ).update(status=ComposedCheckpoint.Status.REQUESTED)

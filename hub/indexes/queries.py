@@ -1,0 +1,86 @@
+"""What a library's versions hold, and how two of them differ."""
+
+from dataclasses import dataclass
+
+from django.db.models import F, OuterRef, QuerySet, Subquery
+
+from hub.adapters.models import Release
+from hub.errors import NotFound
+from hub.indexes.models import IndexMember, IndexVersion
+from hub.library.models import Library
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What became of a library between two versions. Each list is sorted by adapter."""
+
+    added: list[Release]
+    removed: list[Release]
+    changed: list[tuple[Release, Release]]
+
+
+def experts(version: IndexVersion) -> list[Release]:
+    """The members of a version, sorted by the code points of `owner/name`: the order of the manifest."""
+    members = (
+        version.members()
+        .select_related("adapter__owner", "commit")
+        .defer("findings", "statistics", "fingerprint")
+    )
+    return sorted(members, key=lambda release: release.adapter.full_name)
+
+
+def desired(library: Library) -> QuerySet[Release]:
+    """Who should be in the next version: of each public adapter the newest release that is ready and not held
+    back.
+    """
+    eligible = Release.objects.filter(
+        status=Release.Status.READY,
+        yanked_at=None,
+        quarantined_at=None,
+        adapter__library=library,
+        adapter__private=False,
+    )
+    newest = eligible.filter(adapter=OuterRef("adapter")).order_by("-number").values("pk")[:1]
+    return eligible.filter(pk=Subquery(newest))
+
+
+def open_members(library: Library) -> QuerySet[IndexMember]:
+    """The memberships that last: those of the newest version, planned or published."""
+    return IndexMember.objects.filter(library=library, until=None)
+
+
+def published(library: Library) -> QuerySet[IndexVersion]:
+    return IndexVersion.objects.filter(library=library, status=IndexVersion.Status.PUBLISHED)
+
+
+def version(library: Library, number: int) -> IndexVersion:
+    """A published version by its number. Raises NotFound."""
+    found = published(library).filter(number=number).select_related("library").first()
+    if found is None:
+        raise NotFound(f"{library.slug} has no index version {number}")
+    return found
+
+
+def held_back(version: IndexVersion) -> QuerySet[Release]:
+    """Members that are in quarantine now: a version that has any may not be served."""
+    return version.members().exclude(quarantined_at=None)
+
+
+def diff(old: IndexVersion, new: IndexVersion) -> Diff:
+    """Compare two versions of one library, in either order."""
+    before = {release.adapter_id: release for release in experts(old)}
+    after = {release.adapter_id: release for release in experts(new)}
+    return Diff(
+        added=[release for key, release in after.items() if key not in before],
+        removed=[release for key, release in before.items() if key not in after],
+        changed=[
+            (before[key], release)
+            for key, release in after.items()
+            if key in before and before[key].pk != release.pk
+        ],
+    )
+
+
+def newest(library: Library) -> IndexVersion | None:
+    """The version with the highest number, planned or published."""
+    return IndexVersion.objects.filter(library=library).order_by(F("number").desc()).first()

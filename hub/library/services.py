@@ -1,0 +1,122 @@
+"""Founding a library and saying how it is served."""
+
+import math
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.dispatch import receiver
+
+from hub.accounts import names
+from hub.accounts.models import User
+from hub.errors import Conflict, Invalid
+from hub.jobs import claims
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from hub.jobs.models import Job, JobKind
+from hub.jobs.signals import job_failed, job_retried
+from hub.library.models import Library, default_policy
+
+ROUTERS = ("arrow", "uniform", "single")
+MOST_EXPERTS_PER_TOKEN = 64
+
+
+@transaction.atomic
+def create_library(  # noqa: PLR0913  what a library is
+    *,
+    slug: str,
+    base_source: str,
+    base_revision: str = "",
+    name: str = "",
+    description: str = "",
+    policy: dict[str, Any] | None = None,
+    auto_promote: bool = True,
+    maintainer: User | None = None,
+) -> Library:
+    """Found a library on a base model, and ask for the inspection of that base. Raises Invalid, Conflict."""
+    if not base_source.strip():
+        raise Invalid("base_source is empty; expected a folder with a causal language model, or a hub id")
+    try:
+        with transaction.atomic():
+            library = Library.objects.create(
+                slug=names.check_slug(slug),
+                name=name or slug,
+                description=description,
+                base_source=base_source,
+                base_revision=base_revision,
+                policy=check_policy({**default_policy(), **(policy or {})}),
+                auto_promote=auto_promote,
+                maintainer=maintainer,
+            )
+    except IntegrityError as error:
+        raise Conflict(f"there is a library {slug!r} already") from error
+    jobs.enqueue(JobKind.INSPECT_BASE, library_id=library.pk)
+    return library
+
+
+@transaction.atomic
+def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: str) -> bool:
+    """What the worker found in the base. False when it is recorded already. Raises Fenced, Conflict."""
+    claims.hold(claim)
+    library = Library.objects.select_for_update().get(pk=library_id)
+    if library.status == Library.Status.READY:
+        if library.base_digest != digest:
+            raise Conflict(
+                f"the base of {library.slug} has digest {digest}, but {library.base_digest} is what its "
+                "adapters were made for; a changed base needs a library of its own"
+            )
+        return False
+    library.base_spec, library.base_digest, library.status = spec, digest, Library.Status.READY
+    library.save(update_fields=["base_spec", "base_digest", "status"])
+    return True
+
+
+@transaction.atomic
+def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
+    """Set what answers begin with; it takes effect with the next index version. Raises Invalid."""
+    locked = Library.objects.select_for_update().get(pk=library.pk)
+    locked.policy = check_policy({**locked.policy, **policy})
+    locked.save(update_fields=["policy"])
+    jobs.enqueue(JobKind.INDEX, library_id=locked.pk)
+    return locked
+
+
+def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
+    """The policy itself when it makes sense. Raises Invalid with every complaint."""
+    complaints = [
+        f"{key!r} is not a part of a routing policy" for key in sorted(set(policy) - set(default_policy()))
+    ]
+    if policy.get("router") not in ROUTERS:
+        complaints.append(f"router is {policy.get('router')!r}; expected one of {', '.join(ROUTERS)}")
+    top_k = policy.get("top_k")
+    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MOST_EXPERTS_PER_TOKEN:
+        complaints.append(f"top_k is {top_k!r}; expected a whole number from 1 to {MOST_EXPERTS_PER_TOKEN}")
+    temperature = policy.get("temperature")
+    if (
+        not isinstance(temperature, int | float)
+        or isinstance(temperature, bool)
+        or not _is_positive(temperature)
+    ):
+        complaints.append(f"temperature is {temperature!r}; expected a number above 0")
+    if complaints:
+        raise Invalid("; ".join(complaints))
+    return policy
+
+
+def _is_positive(number: float) -> bool:
+    return math.isfinite(number) and number > 0
+
+
+@receiver(job_failed)
+def _inspection_failed(job: Job, **_: object) -> None:
+    if job.kind == JobKind.INSPECT_BASE:
+        Library.objects.filter(pk=job.subject["library_id"], status=Library.Status.RECEIVED).update(
+            status=Library.Status.FAILED
+        )
+
+
+@receiver(job_retried)
+def _inspection_retried(job: Job, **_: object) -> None:
+    if job.kind == JobKind.INSPECT_BASE:
+        Library.objects.filter(pk=job.subject["library_id"], status=Library.Status.FAILED).update(
+            status=Library.Status.RECEIVED
+        )
