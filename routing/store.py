@@ -1,0 +1,244 @@
+"""The index store: every version of every library's index, self-contained, written once, verified when read.
+
+objects/ab/<sha256>                           base specifications, experts, manifests and their pages
+libraries/<library>/library.json              which base the library grows on
+libraries/<library>/versions/00000012.json    {"number", "manifest"}
+libraries/<library>/current.json              the version that is served
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from safetensors.torch import load, save
+
+from routing.digests import canonical_json
+from routing.errors import BadManifest, BadName, MissingObject, UnknownVersion, VersionConflict
+from routing.factors import Factors
+from routing.index import ExpertEntry, IndexManifest, join, pages, parse_page, parse_root, root_bytes
+from routing.objects import FolderStore, ObjectStore
+from routing.prototypes import RoutingVector
+from routing.s3_objects import S3Store
+from routing.spec import BaseRef, BaseSpec
+
+LIBRARY_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,95}")
+
+
+@dataclass(frozen=True)
+class StoredExpert:
+    """The two objects of an expert, as an `ExpertEntry` names them."""
+
+    vectors: str
+    factors: str
+    vectors_size: int
+    factors_size: int
+
+
+@dataclass(frozen=True)
+class LibraryRef:
+    """What a library grows on: where the base is loaded from, and the object that pins it."""
+
+    source: BaseRef
+    base: str
+
+
+@dataclass(frozen=True)
+class Current:
+    """The index version that a library serves."""
+
+    number: int
+    manifest: str
+
+
+class IndexStore:
+    """Libraries, versions, manifests and experts over an object store."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self.objects = objects
+
+    # ------------------------------------------------------------------ bases and experts
+
+    def put_base(self, spec: BaseSpec) -> str:
+        """Keep a base's specification; its digest is `spec.digest`."""
+        return self.objects.put(canonical_json(spec.to_json()))
+
+    def read_base(self, digest: str) -> BaseSpec:
+        """The base specification of this digest."""
+        return BaseSpec.from_json(json.loads(self.objects.read(digest)))
+
+    def put_expert(
+        self, vectors: Mapping[str, RoutingVector], factors: Mapping[str, Factors]
+    ) -> StoredExpert:
+        """Keep an expert; equal experts are kept once, whoever uploads them."""
+        small = {f"{name}.prototype": vector.prototype for name, vector in vectors.items()}
+        small |= {f"{name}.sigma": vector.sigma for name, vector in vectors.items()}
+        large = {f"{name}.a": module.a for name, module in factors.items()}
+        large |= {f"{name}.b": module.b for name, module in factors.items()}
+        contents = [_tensor_bytes(small), _tensor_bytes(large)]
+        digests = [self.objects.put(content) for content in contents]
+        return StoredExpert(digests[0], digests[1], len(contents[0]), len(contents[1]))
+
+    def read_vectors(self, entry: ExpertEntry) -> dict[str, RoutingVector]:
+        """The routing vectors of an expert by module name."""
+        tensors = load(self.objects.read(entry.vectors))
+        return {
+            name: RoutingVector(tensors[f"{name}.prototype"], tensors[f"{name}.sigma"])
+            for name in _stems(tensors, ".prototype")
+        }
+
+    def read_factors(self, entry: ExpertEntry) -> dict[str, Factors]:
+        """The canonical factors of an expert by module name."""
+        tensors = load(self.objects.read(entry.factors))
+        return {name: _factors(tensors[f"{name}.a"], tensors[f"{name}.b"]) for name in _stems(tensors, ".a")}
+
+    # ------------------------------------------------------------------ manifests and versions
+
+    def put_manifest(self, manifest: IndexManifest) -> str:
+        """Keep a manifest and its pages; MissingObject if it names an expert or a base that is not here.
+
+        A page that is already here was compared with the store when it came.
+        """
+        self._require(manifest.base)
+        if manifest.calibration is not None:
+            self._require(manifest.calibration)
+        digests = []
+        for page in pages(manifest):
+            if not self.objects.exists(page.digest):
+                for entry in page.entries:
+                    self._require(entry.vectors)
+                    self._require(entry.factors)
+                self.objects.put(page.content)
+            digests.append(page.digest)
+        return self.objects.put(root_bytes(manifest, digests))
+
+    def read_manifest(self, digest: str) -> IndexManifest:
+        """The manifest of this digest with all its experts."""
+        root = parse_root(self.objects.read(digest))
+        entries = [entry for page in root["pages"] for entry in parse_page(self.objects.read(page))]
+        return join(root, entries)
+
+    def write_version(self, library: str, number: int, manifest: IndexManifest) -> str:
+        """Publish a manifest as a version of a library and return its digest; doing it again changes nothing.
+
+        VersionConflict if another manifest has this number, BadName if `library` is no name.
+        """
+        digest = self.put_manifest(manifest)
+        content = canonical_json({"number": number, "manifest": digest})
+        name = _version_document(library, number)
+        if not self.objects.create_document(name, content) and self.objects.read_document(name) != content:
+            raise VersionConflict(f"{library} version {number} is another manifest than {digest}")
+        return digest
+
+    def version_digest(self, library: str, number: int) -> str:
+        """The digest of a version's manifest; UnknownVersion if there is no such version."""
+        content = self.objects.read_document(_version_document(library, number))
+        if content is None:
+            raise UnknownVersion(f"{library} has no version {number}")
+        return _pointer(content).manifest
+
+    def read_version(self, library: str, number: int) -> IndexManifest:
+        """A version's manifest; UnknownVersion if there is no such version."""
+        return self.read_manifest(self.version_digest(library, number))
+
+    def versions(self, library: str) -> list[int]:
+        """The numbers of a library's versions, rising."""
+        names = self.objects.children(f"{_library_folder(library)}/versions")
+        return [int(name.removesuffix(".json")) for name in names]
+
+    # ------------------------------------------------------------------ libraries
+
+    def set_current(self, library: str, number: int) -> None:
+        """Serve this version from now on; UnknownVersion if there is no such version."""
+        current = Current(number, self.version_digest(library, number))
+        self.objects.write_document(
+            f"{_library_folder(library)}/current.json", canonical_json(asdict(current))
+        )
+
+    def current(self, library: str) -> Current | None:
+        """The version that is served, if there is one yet."""
+        content = self.objects.read_document(f"{_library_folder(library)}/current.json")
+        return None if content is None else _pointer(content)
+
+    def set_library(self, library: str, ref: LibraryRef) -> None:
+        """Say which base a library grows on."""
+        self.objects.write_document(f"{_library_folder(library)}/library.json", canonical_json(asdict(ref)))
+
+    def library_ref(self, library: str) -> LibraryRef | None:
+        """Which base a library grows on, if it is known here."""
+        content = self.objects.read_document(f"{_library_folder(library)}/library.json")
+        if content is None:
+            return None
+        document = json.loads(content)
+        return LibraryRef(BaseRef(**document["source"]), document["base"])
+
+    def libraries(self) -> list[str]:
+        """The names of all libraries in the store, sorted."""
+        return [name for name in self.objects.children("libraries") if self.library_ref(name) is not None]
+
+    # ------------------------------------------------------------------ what is needed
+
+    def reachable(self, manifest_digest: str) -> Iterator[str]:
+        """Every object that a version needs: its manifest, pages, base, calibration and experts."""
+        root = parse_root(self.objects.read(manifest_digest))
+        yield from (manifest_digest, root["base"])
+        if root["calibration"] is not None:
+            yield root["calibration"]
+        for page in root["pages"]:
+            yield page
+            for entry in parse_page(self.objects.read(page)):
+                yield from (entry.vectors, entry.factors)
+
+    def _require(self, digest: str) -> None:
+        if not self.objects.exists(digest):
+            raise MissingObject(digest)
+
+
+def open_store(url: str, *, cache: Path | None = None) -> IndexStore:
+    """The index store at a folder or at `s3://bucket/prefix`.
+
+    Objects from S3 are cached in `cache`, by default `~/.cache/fletch/objects`.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "s3":
+        where = cache or Path.home() / ".cache" / "fletch" / "objects"
+        return IndexStore(S3Store(parts.netloc, parts.path, where))
+    return IndexStore(FolderStore(Path(url)))
+
+
+def _library_folder(library: str) -> str:
+    if not LIBRARY_NAME.fullmatch(library):
+        raise BadName(f"library {library!r}: expected up to 96 letters, digits, '-', '_' and single dots")
+    return f"libraries/{library}"
+
+
+def _version_document(library: str, number: int) -> str:
+    if number < 1:
+        raise UnknownVersion(f"{library} version {number}: versions are numbered from 1")
+    return f"{_library_folder(library)}/versions/{number:08d}.json"
+
+
+def _pointer(content: bytes) -> Current:
+    try:
+        return Current(**json.loads(content))
+    except (ValueError, TypeError) as error:
+        raise BadManifest(f"version document: {error}") from error
+
+
+def _tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """A safetensors file without metadata: with several keys of it the bytes would differ from run to run."""
+    return save({name: tensor.float().contiguous() for name, tensor in tensors.items()})
+
+
+def _stems(tensors: Mapping[str, torch.Tensor], ending: str) -> list[str]:
+    return [name.removesuffix(ending) for name in tensors if name.endswith(ending)]
+
+
+def _factors(a: torch.Tensor, b: torch.Tensor) -> Factors:
+    """The columns of `b` are U S, so their lengths are the singular values."""
+    return Factors(a, b, torch.linalg.vector_norm(b.double(), dim=0).float())
