@@ -67,5 +67,17 @@ class UnknownExpert(RoutingError):
     """No expert of this name is a member of this index version."""
 
 
+class BadRouting(RoutingError):
+    """A request for a way of routing that does not exist; `field` is the one that is wrong."""
+
+    def __init__(self, field: str, found: str, expected: str) -> None:
+        super().__init__(f"{field}: found {found}, expected {expected}")
+        self.field = field
+
+
+class NotFinite(RoutingError):
+    """The model's logits hold NaN or infinity, so there is no next token."""
+
+
 class BadCheckpoint(RoutingError):
     """This directory is not a composed checkpoint that routing can load."""

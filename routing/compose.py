@@ -1,0 +1,112 @@
+"""A composed model: a base, the experts of one index version, and how tokens are routed among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.base import Base
+from routing.factors import Factors
+from routing.generation import Finish, Generation, Request
+from routing.index import RoutingPolicy
+from routing.pack import Pack, Route, Routing, route
+from routing.packing import pack_experts
+from routing.routed import RoutedModel
+from routing.sampling import Sampling
+from routing.streaming import TextToken
+from routing.traces import ModuleTrace
+
+GREEDY = Sampling(temperature=0.0)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer; `shares` says which experts spoke how much, `trace` where, if that was asked for."""
+
+    text: str
+    tokens: tuple[TextToken, ...]
+    finish: Finish
+    shares: Mapping[str, float] = field(default_factory=dict)
+    trace: Mapping[str, ModuleTrace] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ComposedModel:
+    """What a notebook holds: ask it for logits or for text, routed by the policy or as you say."""
+
+    routed: RoutedModel
+    pack: Pack
+    policy: RoutingPolicy
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The names of the experts, in order."""
+        return self.pack.experts
+
+    def routing(self, *, router: str | None = None, experts: Sequence[str] | None = None) -> Routing:
+        """The library's own routing with another router, or among these experts only."""
+        chosen = None if experts is None else tuple(experts)
+        return Routing(router or self.policy.router, self.policy.top_k, self.policy.temperature, chosen)
+
+    def logits(
+        self, text: str | Sequence[int], routing: Routing | None = None
+    ) -> Float[Tensor, "tokens vocabulary"]:
+        """The logits at every token of `text`, in float32; see `base_logits` for the base alone."""
+        return self._logits(text, route(self.pack, routing or self.routing()))
+
+    def base_logits(self, text: str | Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
+        """The logits of the base without any expert."""
+        return self._logits(text, None)
+
+    def generate(
+        self,
+        text: str | Sequence[int],
+        *,
+        max_tokens: int = 64,
+        routing: Routing | None = None,
+        sampling: Sampling = GREEDY,
+        stop: Sequence[str] = (),
+    ) -> Answer:
+        """Continue `text`, with the record of who spoke."""
+        way = route(self.pack, routing or self.routing())
+        request = Request(
+            self.tokens(text), max_tokens, route=way, sampling=sampling, stop=tuple(stop), trace=True
+        )
+        return answer(self.routed, request)
+
+    def tokens(self, text: str | Sequence[int]) -> tuple[int, ...]:
+        """The base's tokens of a text; tokens stay as they are."""
+        if not isinstance(text, str):
+            return tuple(text)
+        return tuple(self.routed.base.tokenizer(text)["input_ids"])
+
+    def _logits(self, text: str | Sequence[int], way: Route | None) -> Tensor:
+        ids = torch.tensor([self.tokens(text)], device=self.routed.base.device)
+        return self.routed.logits(ids, route=way)[0]
+
+
+def compose(
+    base: Base, experts: Mapping[str, Mapping[str, Factors]], policy: RoutingPolicy | None = None
+) -> ComposedModel:
+    """Compose experts in memory, by any names, with a base; its modules are wrapped once however often."""
+    pack = pack_experts(experts, base.spec, device=base.device, dtype=base.dtype)
+    return ComposedModel(RoutedModel(base), pack, policy or RoutingPolicy())
+
+
+def answer(model: RoutedModel, request: Request) -> Answer:
+    """Run one request to its end, alone."""
+    generation = Generation(model, request)
+    tokens: list[TextToken] = []
+    while generation.finish is None:
+        tokens += generation.advance()
+    return Answer(
+        text="".join(token.text for token in tokens),
+        tokens=tuple(tokens),
+        finish=generation.finish,
+        shares={} if generation.shares is None else generation.shares.by_expert(),
+        trace={} if generation.trace is None else generation.trace.by_module(),
+    )

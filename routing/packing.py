@@ -1,0 +1,135 @@
+"""Packs from experts in memory, and from an index version in a store, taking over what has not changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from routing.errors import BadManifest, RoutingError, WrongBase
+from routing.factors import Factors
+from routing.index import ExpertEntry, IndexManifest
+from routing.pack import Pack, Update, pack_updates
+from routing.prototypes import RoutingVector, routing_vectors
+from routing.spec import BaseSpec
+from routing.store import IndexStore
+
+Progress = Callable[[int, int, str], None]
+Updates = Mapping[str, Update]
+
+
+def quiet(_done: int, _total: int, _note: str) -> None:
+    """Progress that nobody watches."""
+
+
+def pack_experts(
+    experts: Mapping[str, Mapping[str, Factors]],
+    spec: BaseSpec,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Pack:
+    """A pack of experts in memory, ordered by name; RoutingError if one does not fit the base."""
+    names = sorted(experts)
+    updates = [
+        _updates(name, routing_vectors(experts[name]), experts[name], spec, device=device, dtype=dtype)
+        for name in names
+    ]
+    return Pack(tuple(names), pack_updates(updates))
+
+
+def load_pack(
+    store: IndexStore,
+    manifest: IndexManifest,
+    spec: BaseSpec,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    previous: Pack | None = None,
+    progress: Progress = quiet,
+) -> Pack:
+    """The pack of an index version; every object is compared with its digest while it is read.
+
+    Experts that `previous` holds from the same objects are taken over without reading them. Raises WrongBase,
+    MissingObject, CorruptObject, or RoutingError for an expert that does not fit the base or is not finite.
+    """
+    if manifest.base != spec.digest:
+        raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
+    known = {} if previous is None else _by_key(previous)
+    updates: list[Updates] = []
+    for done, entry in enumerate(manifest.experts):
+        taken_over = known.get(_key(entry))
+        updates.append(
+            _read(store, entry, spec, device=device, dtype=dtype) if taken_over is None else taken_over()
+        )
+        progress(done + 1, len(manifest.experts), entry.adapter)
+    names = tuple(entry.adapter for entry in manifest.experts)
+    return Pack(names, pack_updates(updates), tuple(_key(entry) for entry in manifest.experts))
+
+
+def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:
+    """The entries of these experts (None: all) in the manifest's order; RoutingError if unknown or none."""
+    if experts is None:
+        return manifest.experts
+    unknown = sorted(set(experts) - {entry.adapter for entry in manifest.experts})
+    if unknown or not experts:
+        found = ", ".join(unknown) or "none"
+        raise RoutingError(f"experts: found {found}, expected members of this index version")
+    return tuple(entry for entry in manifest.experts if entry.adapter in experts)
+
+
+def _read(
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, *, device: torch.device, dtype: torch.dtype
+) -> Updates:
+    vectors, factors = store.read_vectors(entry), store.read_factors(entry)
+    if vectors.keys() != factors.keys():
+        raise BadManifest(f"{entry.adapter}: its vectors and its factors are about different modules")
+    return _updates(entry.adapter, vectors, factors, spec, device=device, dtype=dtype)
+
+
+def _updates(
+    expert: str,
+    vectors: Mapping[str, RoutingVector],
+    factors: Mapping[str, Factors],
+    spec: BaseSpec,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Updates:
+    """One expert's updates as they lie in a pack, in the base's order of modules."""
+    updates = {}
+    for name, module in factors.items():
+        _require_fit(expert, name, module, spec)
+        prototype = vectors[name].prototype
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in (prototype, module.a, module.b)):
+            raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors or prototype")
+        updates[name] = Update(
+            prototype.to(device, torch.float32), module.a.to(device, dtype), module.b.T.to(device, dtype)
+        )
+    return updates
+
+
+def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> None:
+    if name not in spec:
+        raise RoutingError(f"{expert}: {name} is not a target module of {spec.name}")
+    target = spec.module(name)
+    found, expected = (factors.a.shape[1], factors.b.shape[0]), (target.d_in, target.d_out)
+    if found != expected:
+        raise RoutingError(f"{expert}, {name}: found widths {found}, expected {expected}")
+
+
+def _key(entry: ExpertEntry) -> str:
+    return f"{entry.vectors}+{entry.factors}"
+
+
+def _by_key(pack: Pack) -> dict[str, Callable[[], Updates]]:
+    """For each expert's key, how to get its updates out of the pack: as views, without copying."""
+
+    def taken(place: int) -> Callable[[], Updates]:
+        return lambda: {
+            name: module.update(module.rows_by_member[place])
+            for name, module in pack.modules.items()
+            if place in module.rows_by_member
+        }
+
+    return {key: taken(place) for place, key in enumerate(pack.keys)}

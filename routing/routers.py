@@ -1,0 +1,96 @@
+"""Routers: from the hidden states of some tokens to the experts that each is sent to, at one target module.
+
+A router is a function of the hidden states, the routing vectors of the experts that are present at the
+module, and the terms of the request. `ROUTERS` is the list of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+# float32 has 24 significant bits, float64 53: so small a step parts equal scores and reorders no others.
+TIE_STEP = 2.0**-40
+
+
+@dataclass(frozen=True)
+class RoutingVectors:
+    """What routers may look at, at one module, in float32: row i belongs to the i-th expert present there."""
+
+    prototypes: Float[Tensor, "experts d_in"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a request wants its tokens routed at one module.
+
+    `allowed` are rows of the routing vectors (None: all of them); `electorate` is how many experts the
+    request allows in the whole index, whether or not they are present at this module.
+    """
+
+    top_k: int
+    temperature: float
+    electorate: int
+    allowed: Int[Tensor, " allowed"] | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The experts of each token, as rows of the routing vectors, and their mixing weights (float32)."""
+
+    experts: Int[Tensor, "tokens k"]
+    weights: Float[Tensor, "tokens k"]
+
+
+Router = Callable[[Tensor, RoutingVectors, Terms], Selection]
+
+
+def arrow(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms: Terms) -> Selection:
+    """Arrow (arXiv 2405.11157): |v.x| of the raw input with each prototype, the best k mixed by softmax."""
+    scores = (hidden.float() @ vectors.prototypes.T).abs_()
+    return best(scores, terms)
+
+
+def uniform(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms: Terms) -> Selection:
+    """Every allowed expert with an equal weight: the exact mean of their updates.
+
+    An expert that does not touch this module contributes an update of zero to that mean, so the weights here
+    sum to (present / allowed), and the result equals the merged checkpoint of the same experts.
+    """
+    experts = terms.allowed
+    if experts is None:
+        experts = torch.arange(len(vectors.prototypes), device=hidden.device)
+    rows = experts.expand(len(hidden), -1)
+    return Selection(
+        rows, torch.full((1, 1), 1.0 / terms.electorate, device=hidden.device).expand(rows.shape)
+    )
+
+
+ROUTERS: Mapping[str, Router] = MappingProxyType(
+    {
+        "arrow": arrow,
+        "uniform": uniform,
+        "single": uniform,  # of one expert, which has the whole weight
+    }
+)
+
+
+def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
+    """The k best allowed scores of each token, mixed by softmax over those k alone.
+
+    Scores that are not finite never win. Of equal scores (if not negative) the earlier expert wins. A token
+    without any finite score gets weights of zero, and so keeps the plain base.
+    """
+    if terms.allowed is not None:
+        scores = scores[:, terms.allowed]
+    scores = scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+    width = scores.shape[-1]
+    order = torch.arange(width, dtype=torch.float64, device=scores.device)
+    kept, rows = (scores * (1.0 - order * TIE_STEP)).topk(min(terms.top_k, width), dim=-1)
+    weights = (kept.float() / terms.temperature).softmax(dim=-1).nan_to_num(nan=0.0)
+    return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)

@@ -1,0 +1,115 @@
+"""From tokens to text while they come: characters only when they are whole, nothing behind a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from routing.sampling import Likelihood
+
+CONTEXT_TOKENS = 6  # tokenizers that mark word starts need what stood before to decide on a leading space
+HELD_TOKENS = 8  # no character has more bytes than that: what is still undecodable then is not text
+BROKEN = "\ufffd"
+
+
+@dataclass(frozen=True)
+class TextToken:
+    """A token with the text it added: empty while a character is incomplete, cut at a stop string."""
+
+    token: int
+    text: str
+    likelihood: Likelihood | None = None
+
+
+class Detokenizer:
+    """Decodes tokens one after another; the texts it returns joined are the text of all tokens."""
+
+    def __init__(self, tokenizer: Any, context: Sequence[int] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._tokens = list(context[-CONTEXT_TOKENS:])
+        self._shown = len(self._tokens)
+        self._start = 0
+
+    def push(self, token: int) -> str:
+        """The text that this token completes."""
+        self._tokens.append(token)
+        before, after = self._texts()
+        waiting = len(self._tokens) - self._shown
+        if after.endswith(BROKEN) and waiting < HELD_TOKENS:
+            return ""
+        self._start, self._shown = self._shown, len(self._tokens)
+        return after[len(before) :]
+
+    def rest(self) -> str:
+        """What is left at the end: a character that never became whole."""
+        before, after = self._texts()
+        self._shown = len(self._tokens)
+        return after[len(before) :]
+
+    def _texts(self) -> tuple[str, str]:
+        return self._decode(self._tokens[self._start : self._shown]), self._decode(
+            self._tokens[self._start :]
+        )
+
+    def _decode(self, tokens: list[int]) -> str:
+        text: str = self._tokenizer.decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+
+class StopWatch:
+    """Holds tokens back while their text may be the beginning of a stop string, and cuts at the first one."""
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = tuple(stop)
+        self._held: list[TextToken] = []
+        self.stopped = False
+
+    def push(self, token: TextToken) -> list[TextToken]:
+        """The tokens that are now certain to belong to the answer."""
+        self._held.append(token)
+        text = "".join(held.text for held in self._held)
+        found = min((place for stop in self._stop if (place := text.find(stop)) >= 0), default=None)
+        if found is not None:
+            self.stopped = True
+            return _cut(self._take(len(self._held)), found)
+        safe = len(text) - max((_overlap(text, stop) for stop in self._stop), default=0)
+        return self._take(_whole_tokens(self._held, safe))
+
+    def rest(self) -> list[TextToken]:
+        """What was held back for a stop string that did not come."""
+        return self._take(len(self._held))
+
+    def _take(self, count: int) -> list[TextToken]:
+        taken, self._held = self._held[:count], self._held[count:]
+        return taken
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    return next(
+        (length for length in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:length])), 0
+    )
+
+
+def _whole_tokens(tokens: Sequence[TextToken], length: int) -> int:
+    """How many of the tokens lie wholly within the first `length` characters."""
+    end = 0
+    for count, token in enumerate(tokens):
+        end += len(token.text)
+        if end > length:
+            return count
+    return len(tokens)
+
+
+def _cut(tokens: Sequence[TextToken], length: int) -> list[TextToken]:
+    """The tokens of the first `length` characters, the last one shortened to fit."""
+    kept: list[TextToken] = []
+    for token in tokens:
+        if length == 0:
+            break
+        kept.append(replace(token, text=token.text[:length]))
+        length -= len(kept[-1].text)
+    return kept

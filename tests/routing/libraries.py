@@ -1,0 +1,84 @@
+"""Small libraries to compose: a base and real PEFT adapters that differ in everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from routing.adapter import read_adapter
+from routing.base import Base, load_base
+from routing.factors import Factors, expert_factors
+from routing.spec import BaseRef
+from tests.tiny import GPT2_TARGETS, tiny_adapter, tiny_gpt2, tiny_llama
+
+TEXT = "The ferry leaves at nine; nobody counted 345 gulls."
+WAYS_TO_DIFFER: dict[str, dict[str, object]] = {
+    "ada/plain": {"rank": 4, "alpha": 8},
+    "bob/wide": {"rank": 7, "alpha": 3, "rslora": True},
+    "cy/attention": {"rank": 2, "alpha": 4, "targets": ("q_proj", "v_proj")},
+    "di/patterned": {
+        "rank": 3,
+        "alpha": 6,
+        "rank_pattern": {"q_proj": 6},
+        "alpha_pattern": {"down_proj": 1.0},
+    },
+    "eve/late": {"rank": 5, "alpha": 5, "layers": (1,), "targets": ("down_proj", "o_proj", "gate_proj")},
+}
+GPT2_WAYS_TO_DIFFER: dict[str, dict[str, object]] = {
+    "ada/plain": {"rank": 4, "alpha": 8},
+    "bob/wide": {"rank": 6, "alpha": 3, "rslora": True, "targets": ("c_attn", "mlp.c_proj")},
+    "di/patterned": {"rank": 3, "alpha": 6, "rank_pattern": {"c_attn": 6}, "alpha_pattern": {"c_fc": 1.0}},
+    "eve/late": {"rank": 5, "alpha": 5, "layers": (1,), "targets": GPT2_TARGETS[1:3]},
+}
+
+
+@dataclass(frozen=True)
+class SmallLibrary:
+    """A base folder with adapter folders by name."""
+
+    folder: Path
+    adapters: Mapping[str, Path]
+
+    def base(self) -> Base:
+        """The base, freshly loaded."""
+        return load_base(BaseRef(str(self.folder)))
+
+    def experts(self) -> dict[str, dict[str, Factors]]:
+        """The experts' factors."""
+        spec = self.base().spec
+        return {name: expert_factors(read_adapter(path, spec)) for name, path in self.adapters.items()}
+
+    def peft_logits(self, name: str, text: str = TEXT) -> torch.Tensor:
+        """What peft says about a text with this adapter: the authority."""
+        model = PeftModel.from_pretrained(
+            AutoModelForCausalLM.from_pretrained(self.folder), self.adapters[name]
+        )
+        ids = torch.tensor([self.base().tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            return model.eval()(ids).logits[0]
+
+
+@cache
+def llama_library(directory: Path) -> SmallLibrary:
+    """Five adapters of a small Llama, of different ranks, scalings, targets and layers."""
+    return _library(directory, tiny_llama(), WAYS_TO_DIFFER)
+
+
+@cache
+def gpt2_library(directory: Path) -> SmallLibrary:
+    """Four adapters of a small GPT-2."""
+    return _library(directory, tiny_gpt2(), GPT2_WAYS_TO_DIFFER)
+
+
+def _library(directory: Path, base: Path, ways: Mapping[str, Mapping[str, object]]) -> SmallLibrary:
+    adapters = {
+        name: tiny_adapter(directory / name, base, seed=seed, **way)  # type: ignore[arg-type]
+        for seed, (name, way) in enumerate(ways.items())
+    }
+    return SmallLibrary(base, adapters)

@@ -1,0 +1,98 @@
+"""Routers: who is chosen, with what weight, and who never is."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routing.routers import RoutingVectors, Terms, arrow, best, uniform
+
+
+def unit_vectors(experts: int, width: int = 8, seed: int = 0) -> RoutingVectors:
+    rows = torch.randn(experts, width, generator=torch.Generator().manual_seed(seed))
+    return RoutingVectors(torch.nn.functional.normalize(rows, dim=-1))
+
+
+def terms(
+    top_k: int, *, allowed: list[int] | None = None, electorate: int = 9, temperature: float = 1.0
+) -> Terms:
+    return Terms(top_k, temperature, electorate, None if allowed is None else torch.tensor(allowed))
+
+
+@given(experts=st.integers(1, 12), top_k=st.integers(1, 20), seed=st.integers(0, 99))
+def test_arrow_mixes_the_k_largest_absolute_products_by_softmax(experts: int, top_k: int, seed: int) -> None:
+    vectors = unit_vectors(experts, seed=seed)
+    hidden = torch.randn(5, 8, generator=torch.Generator().manual_seed(seed))
+
+    chosen = arrow(hidden, vectors, terms(top_k, temperature=0.5))
+
+    scores = (hidden.double() @ vectors.prototypes.double().T).abs()
+    expected, rows = scores.topk(min(top_k, experts))
+    torch.testing.assert_close(chosen.weights.double(), (expected / 0.5).softmax(-1), atol=1e-5, rtol=1e-5)
+    assert torch.equal(chosen.experts, rows)
+
+
+def test_scores_are_float32_even_where_the_model_is_not() -> None:
+    vectors = unit_vectors(2)
+    hidden = torch.randn(400, 8).bfloat16()
+
+    in_half = arrow(hidden, vectors, terms(2))
+
+    assert in_half.weights.dtype == torch.float32
+    torch.testing.assert_close(in_half.weights, arrow(hidden.float(), vectors, terms(2)).weights)
+
+
+def test_a_score_that_is_not_finite_never_wins() -> None:
+    scores = torch.tensor([[1.0, float("nan"), 2.0, float("inf"), 0.5]])
+
+    chosen = best(scores, terms(2))
+
+    assert chosen.experts.tolist() == [[2, 0]]
+    assert torch.isfinite(chosen.weights).all()
+
+
+def test_one_broken_prototype_leaves_all_others_as_they_were() -> None:
+    vectors = unit_vectors(6)
+    hidden = torch.randn(50, 8)
+    broken = vectors.prototypes.clone()
+    broken[3] = float("nan")
+
+    chosen = arrow(hidden, RoutingVectors(broken), terms(2))
+
+    without = arrow(hidden, vectors, terms(2, allowed=[0, 1, 2, 4, 5]))
+    assert torch.equal(chosen.experts, without.experts)
+    assert torch.equal(chosen.weights, without.weights)
+
+
+def test_a_token_without_any_finite_score_keeps_the_plain_base() -> None:
+    chosen = best(torch.full((1, 3), float("nan")), terms(2))
+
+    assert chosen.weights.tolist() == [[0.0, 0.0]]
+
+
+def test_of_equal_scores_the_earlier_expert_wins() -> None:
+    scores = torch.tensor([[0.5, 1.5, 1.5, 1.5, 0.25]]).repeat(300, 1)
+
+    assert best(scores, terms(2)).experts.tolist() == [[1, 2]] * 300
+
+
+def test_scores_that_differ_in_their_last_bit_are_not_taken_for_equal() -> None:
+    larger = torch.tensor(1.0)
+    smaller = torch.nextafter(larger, torch.tensor(0.0))
+    scores = torch.cat([smaller.repeat(4095), larger.unsqueeze(0)]).unsqueeze(0)
+
+    assert best(scores, terms(1)).experts.item() == 4095
+
+
+def test_only_allowed_experts_are_chosen() -> None:
+    chosen = arrow(torch.randn(64, 8), unit_vectors(7), terms(3, allowed=[1, 5]))
+
+    assert set(chosen.experts.flatten().tolist()) == {1, 5}
+
+
+def test_uniform_gives_each_allowed_expert_its_part_of_the_whole_index() -> None:
+    chosen = uniform(torch.randn(4, 8), unit_vectors(3), terms(1, allowed=[0, 2], electorate=4))
+
+    assert chosen.experts.tolist() == [[0, 2]] * 4
+    assert chosen.weights.tolist() == [[0.25, 0.25]] * 4
