@@ -6,6 +6,7 @@ from http import HTTPStatus
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.exceptions import TemplateDoesNotExist
+from django.views import defaults
 
 from hub import errors
 
@@ -54,3 +55,25 @@ class HubErrorMiddleware:
             return render(request, "error.html", {"error": exception}, status=status_of(exception))
         except TemplateDoesNotExist:
             return as_json(exception)
+
+
+API = "/api/"
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """An address that leads nowhere."""
+    if request.path.startswith(API):
+        return as_json(errors.NotFound(f"there is nothing at {request.path}"))
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Our fault; the log has the reason, and the visitor gets no trace of it."""
+    if request.path.startswith(API):
+        body = {
+            "error": "server_error",
+            "detail": "The hub failed; its operator can see why.",
+            "findings": [],
+        }
+        return JsonResponse(body, status=HTTPStatus.INTERNAL_SERVER_ERROR)
+    return defaults.server_error(request)

@@ -17,7 +17,8 @@ PACKAGE = Path(__file__).parent
 DATA = ENV.data.resolve()
 TEMPORARY = DATA / "tmp"
 LOGS = DATA / "logs"
-for folder in (DATA, TEMPORARY, LOGS):
+STATIC_ROOT = DATA / "static"
+for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
     folder.mkdir(parents=True, exist_ok=True)
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
@@ -151,7 +152,6 @@ STORAGES = {
     "blobs": _S3_BLOBS if ENV.s3_bucket else _FOLDER_BLOBS,
 }
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA / "static"
 STATICFILES_DIRS = [PACKAGE / "static"]
 WHITENOISE_USE_FINDERS = not PRODUCTION
 FILE_UPLOAD_HANDLERS = ["hub.adapters.uploading.CountingUploadHandler"]

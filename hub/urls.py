@@ -3,11 +3,31 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from hub import health
+from hub import health, http
+from hub.adapters import downloads as release_downloads
+from hub.api import api
+from hub.indexes import downloads as checkpoint_downloads
+
+handler404 = http.not_found
+handler500 = http.server_error
 
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),
     path("readyz", health.ready, name="readyz"),
     path("admin/", admin.site.urls),
     path("accounts/", include("allauth.urls")),
+    path("api/v1/", api.urls),
+    path(
+        "checkpoints/<int:checkpoint_id>/download",
+        checkpoint_downloads.checkpoint_archive,
+        name="checkpoint_download",
+    ),
+    path(
+        "checkpoints/<int:checkpoint_id>/files/<path:path>",
+        checkpoint_downloads.checkpoint_file,
+        name="checkpoint_file",
+    ),
+    path(
+        "<str:owner>/<str:name>/resolve/<str:revision>/<path:path>", release_downloads.resolve, name="resolve"
+    ),
 ]

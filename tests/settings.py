@@ -1,12 +1,18 @@
 """The hub's settings over a data folder of its own, so that tests never touch a developer's."""
 
+# ruff: noqa: F403, F405
+
 import os
 import tempfile
 
 os.environ.setdefault("FLETCH_DATA", tempfile.mkdtemp(prefix="fletch-tests-"))
 os.environ.setdefault("FLETCH_FREE_BYTES", "0")
 
-from hub.settings import *  # noqa: F403
+from hub.settings import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+if "sqlite3" in DATABASES["default"]["ENGINE"]:
+    # Threads need a file: SQLite in memory belongs to one connection.
+    DATABASES["default"]["TEST"] = {"NAME": DATA / "test.sqlite3"}
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

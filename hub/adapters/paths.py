@@ -12,7 +12,7 @@ from hub.errors import FindingJson
 
 PRINTABLE = re.compile(r"[\x20-\x7e]+\Z")
 DRIVE = re.compile(r"[A-Za-z]:")
-LITTER = re.compile(r"(?:.*/)?(?:__MACOSX(?:/.*)?|\.DS_Store|Thumbs\.db|desktop\.ini)\Z")
+LITTER = re.compile(r"(?:.*/)?(?:__MACOSX(?:/.*)?|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)\Z")
 
 
 def finding(

@@ -1,14 +1,22 @@
 """Receiving a multipart upload: onto disk, counted, and stopped at the cap."""
 
-from typing import Any
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import StopUpload, TemporaryFileUploadHandler
 from django.http import HttpRequest
 
 from hub import faults
+from hub.adapters import archives, paths
+from hub.adapters.staging import StagedFile
 from hub.blobs import space
-from hub.errors import HubError, StorageFull, TooLarge
+from hub.errors import BadArchive, HubError, Invalid, StorageFull, TooLarge
 
 REFUSAL = "_upload_refusal"
 
@@ -73,3 +81,50 @@ def _check_size(size: int) -> None:
         raise TooLarge(
             f"This upload has more than {settings.LIMITS.request_bytes:,} bytes, the most that is accepted."
         )
+
+
+@dataclass(frozen=True)
+class StagedUpload:
+    """What a form brought: the adapter's files, and the sample rows if there are any."""
+
+    files: list[StagedFile]
+    samples: Path | None
+
+
+@contextmanager
+def staged_files(request: HttpRequest) -> Iterator[StagedUpload]:
+    """The files of a multipart form: `archive`, or `files` with their `paths` in the same order; and
+    `samples`.
+
+    They are on disk inside the `with` and gone afterwards, unless something took them.
+    Raises TooLarge, StorageFull, BadArchive.
+    """
+    refuse_if_stopped(request)
+    files = request.FILES.getlist("archive") or request.FILES.getlist("files")
+    samples = request.FILES.get("samples")
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=settings.TEMPORARY) as folder:
+        if len(files) == 1 and archives.kind_of(files[0].name or ""):
+            staged = archives.unpack(cast("BinaryIO", files[0].file), files[0].name or "", into=Path(folder))
+        else:
+            staged = _single_files(files, request.POST.getlist("paths"))
+        yield StagedUpload(staged, _place_of(samples) if samples else None)
+
+
+def _single_files(files: "Sequence[UploadedFile[Any]]", names: Sequence[str]) -> list[StagedFile]:
+    """Browsers tell folders only in a field of their own: Django keeps no folder in a file's name."""
+    if names and len(names) != len(files):
+        raise Invalid(
+            f"there are {len(files)} files but {len(names)} paths; send one `paths` for each of `files`"
+        )
+    paths_given = list(names) or [file.name or "" for file in files]
+    kept = [(path, file) for path, file in zip(paths_given, files, strict=True) if not paths.is_litter(path)]
+    findings = [finding for path, _ in kept for finding in paths.check_path(path)]
+    if findings:
+        raise BadArchive("A file cannot be accepted: its name is not safe.", findings)
+    inside = paths.without_common_folder([path for path, _ in kept])
+    return [StagedFile(path, _place_of(file)) for path, (_, file) in zip(inside, kept, strict=True)]
+
+
+def _place_of(file: "UploadedFile[Any]") -> Path:
+    """Every uploaded file lies on disk: the handler above knows no other place."""
+    return Path(cast("TemporaryUploadedFile", file).temporary_file_path())

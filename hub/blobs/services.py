@@ -1,6 +1,7 @@
 """Keeping bytes: durable first, then a row, and the same bytes once."""
 
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,12 +89,19 @@ def scratch_file() -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def sweep_temporary(older_than: timedelta) -> list[Path]:
     """Remove what interrupted uploads left behind. Returns what was removed."""
     limit = time.time() - older_than.total_seconds()
     removed = []
     for path in settings.TEMPORARY.iterdir():
-        if path.is_file() and path.stat().st_mtime < limit:
-            path.unlink(missing_ok=True)
+        if path.stat().st_mtime < limit:
+            _remove(path)
             removed.append(path)
     return removed

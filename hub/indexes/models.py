@@ -90,6 +90,10 @@ class IndexMember(models.Model):
     def __str__(self) -> str:
         return f"{self.release_id} [{self.since}, {self.until or ''})"
 
+    def holds(self, number: int) -> bool:
+        """Is it a membership in the version of this number?"""
+        return self.since <= number and (self.until is None or number < self.until)
+
 
 class Promotion(models.Model):
     """Who made which version the served one, when and why. Rolling back is promoting an older one."""

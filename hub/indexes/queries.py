@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.utils import timezone
 
 from hub.adapters.models import Release
-from hub.errors import NotFound
-from hub.indexes.models import IndexMember, IndexVersion
+from hub.errors import Disabled, NotFound
+from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion
 from hub.library.models import Library
 
 
@@ -84,3 +85,33 @@ def diff(old: IndexVersion, new: IndexVersion) -> Diff:
 def newest(library: Library) -> IndexVersion | None:
     """The version with the highest number, planned or published."""
     return IndexVersion.objects.filter(library=library).order_by(F("number").desc()).first()
+
+
+def checkpoint(checkpoint_id: int) -> ComposedCheckpoint:
+    """Raises NotFound."""
+    checkpoints = ComposedCheckpoint.objects.select_related("library", "version", "requested_by")
+    found = checkpoints.filter(pk=checkpoint_id).first()
+    if found is None:
+        raise NotFound(f"there is no composed checkpoint {checkpoint_id}")
+    return found
+
+
+def downloadable_checkpoint(checkpoint_id: int) -> ComposedCheckpoint:
+    """A checkpoint whose files are there and may be given out. Raises NotFound, Disabled."""
+    found = checkpoint(checkpoint_id)
+    if found.status != ComposedCheckpoint.Status.READY:
+        raise NotFound(
+            f"composed checkpoint {checkpoint_id} is {found.status}, so there is nothing to download yet"
+        )
+    if found.expires_at is not None and found.expires_at <= timezone.now():
+        raise NotFound(f"composed checkpoint {checkpoint_id} has expired; request it again")
+    chosen = set(found.options.get("experts") or ())
+    if any(
+        not chosen or release.adapter.full_name in chosen for release in _held_back_by_name(found.version)
+    ):
+        raise Disabled
+    return found
+
+
+def _held_back_by_name(version: IndexVersion) -> QuerySet[Release]:
+    return held_back(version).select_related("adapter__owner")

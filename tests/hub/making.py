@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from hub.jobs.claims import Claim
 from hub.jobs.models import JobKind, Queue
 from hub.library import services as libraries
 from hub.library.models import Library
+from hub.limits import Limits
 
 CONFIG = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"]}
 PLAIN = {"adapter_config.json": json.dumps(CONFIG).encode(), "adapter_model.safetensors": b"weights"}
@@ -113,3 +115,8 @@ def ready(owner: User, place: Library, name: str = "poetry", files: Mapping[str,
 def finish(kind: JobKind) -> None:
     """Claim the next job of this kind, and say that it is done."""
     jobs.finish(take(kind))
+
+
+def limits(**changes: float) -> Limits:
+    """The usual limits with some changed."""
+    return replace(settings.LIMITS, **changes)  # type: ignore[arg-type]

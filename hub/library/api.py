@@ -1,0 +1,30 @@
+"""Libraries."""
+
+from django.http import HttpRequest
+from ninja import Router
+
+from hub import schemas
+from hub.accounts.visitors import AnyVisitor
+from hub.jobs import queries as jobs
+from hub.library import queries
+
+router = Router(tags=["libraries"], auth=AnyVisitor())
+
+
+@router.get("/libraries", response=list[schemas.LibraryOut], operation_id="libraries")
+def libraries(request: HttpRequest) -> list[schemas.LibraryOut]:  # noqa: ARG001
+    """All libraries."""
+    return [schemas.LibraryOut.of(library) for library in queries.libraries()]
+
+
+@router.get(
+    "/libraries/{slug}", response={200: schemas.LibraryDetail, 404: schemas.Problem}, operation_id="library"
+)
+def library(request: HttpRequest, slug: str) -> schemas.LibraryDetail:  # noqa: ARG001
+    """One library, with what was found in its base model."""
+    found = queries.library(slug)
+    return schemas.LibraryDetail(
+        **schemas.LibraryOut.of(found).dict(),
+        base_spec=found.base_spec,
+        jobs=[schemas.JobOut.of(job) for job in jobs.about(library_id=found.pk)[:50]],
+    )

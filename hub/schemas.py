@@ -1,0 +1,363 @@
+"""What the JSON API says and hears. Each `of` reads one row; nothing here decides anything."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from django.urls import reverse
+from ninja import Schema
+from pydantic import Field
+
+from hub.accounts.models import ApiToken
+from hub.adapters.models import Adapter, Release
+from hub.indexes.models import ComposedCheckpoint, IndexVersion, Promotion
+from hub.jobs.models import Job
+from hub.library.models import Library
+from hub.limits import Limits
+
+
+class Problem(Schema):
+    """Every refusal has this shape."""
+
+    error: str
+    detail: str
+    findings: list["Finding"]
+
+
+class Finding(Schema):
+    """One violation of one check, said so that it can be fixed."""
+
+    check: str
+    severity: Literal["error", "warning"]
+    file: str
+    field: str
+    found: str
+    expected: str
+    fix: str = ""
+
+
+class WhoAmI(Schema):
+    username: str
+    token: str
+    scopes: list[str]
+    expires_at: datetime | None
+
+    @classmethod
+    def of(cls, token: ApiToken) -> Self:
+        return cls(
+            username=token.user.username, token=token.name, scopes=token.scopes, expires_at=token.expires_at
+        )
+
+
+class LimitsOut(Schema):
+    """What an upload may weigh, in bytes and counts."""
+
+    archive_bytes: int
+    adapter_bytes: int
+    members: int
+    samples_bytes: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> Self:
+        return cls(
+            archive_bytes=limits.archive_bytes,
+            adapter_bytes=limits.adapter_bytes,
+            members=limits.members,
+            samples_bytes=limits.samples_bytes,
+        )
+
+
+class JobOut(Schema):
+    id: int
+    kind: str
+    state: str
+    attempt: int
+    progress_done: int
+    progress_total: int
+    progress_note: str
+    error: str
+    created_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(
+            id=job.pk,
+            kind=job.kind,
+            state=job.state,
+            attempt=job.attempt,
+            progress_done=job.progress_done,
+            progress_total=job.progress_total,
+            progress_note=job.progress_note,
+            error=job.error,
+            created_at=job.created_at,
+            finished_at=job.finished_at,
+        )
+
+
+class LibraryOut(Schema):
+    slug: str
+    name: str
+    description: str
+    base_source: str
+    base_revision: str
+    base_digest: str
+    status: str
+    policy: dict[str, Any]
+    auto_promote: bool
+    current: int | None
+
+    @classmethod
+    def of(cls, library: Library) -> Self:
+        return cls(
+            slug=library.slug,
+            name=library.name,
+            description=library.description,
+            base_source=library.base_source,
+            base_revision=library.base_revision,
+            base_digest=library.base_digest,
+            status=library.status,
+            policy=library.policy,
+            auto_promote=library.auto_promote,
+            current=library.current.number if library.current else None,
+        )
+
+
+class LibraryDetail(LibraryOut):
+    base_spec: dict[str, Any] | None
+    jobs: list[JobOut]
+
+
+class Member(Schema):
+    adapter: str
+    release: str
+    number: int
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        return cls(adapter=release.adapter.full_name, release=release.oid, number=release.number)
+
+
+class VersionOut(Schema):
+    library: str
+    number: int
+    status: str
+    policy: dict[str, Any]
+    base_digest: str
+    manifest: str
+    size: int
+    expert_count: int
+    published_at: datetime | None
+
+    @classmethod
+    def of(cls, version: IndexVersion) -> Self:
+        return cls(
+            library=version.library.slug,
+            number=version.number,
+            status=version.status,
+            policy=version.policy,
+            base_digest=version.base_digest,
+            manifest=version.manifest,
+            size=version.size,
+            expert_count=version.expert_count,
+            published_at=version.published_at,
+        )
+
+
+class VersionDetail(VersionOut):
+    experts: list[Member]
+
+
+class ChangeOut(Schema):
+    adapter: str
+    old: str
+    new: str
+
+
+class DiffOut(Schema):
+    old: int
+    new: int
+    added: list[Member]
+    removed: list[Member]
+    changed: list[ChangeOut]
+
+
+class FileOut(Schema):
+    path: str
+    size: int
+    sha256: str
+    oid: str
+    url: str
+
+
+class ReleaseOut(Schema):
+    """A release and how far it is. `versions` says in which index versions it is: from `since` until before
+    `until`.
+    """
+
+    adapter: str
+    library: str
+    oid: str
+    tree_oid: str
+    parent: str | None
+    number: int
+    message: str
+    author: str
+    status: str
+    created_at: datetime
+    settled_at: datetime | None
+    yanked_at: datetime | None
+    quarantined_at: datetime | None
+    reason: str
+    findings: list[Finding]
+    url: str
+
+    @classmethod
+    def facts(cls, release: Release) -> dict[str, Any]:
+        """Everything above as keyword arguments."""
+        commit, adapter = release.commit, release.adapter
+        return {
+            "adapter": adapter.full_name,
+            "library": adapter.library.slug,
+            "oid": commit.oid,
+            "tree_oid": commit.tree_oid,
+            "parent": commit.parent.oid if commit.parent else None,
+            "number": release.number,
+            "message": commit.message,
+            "author": adapter.owner.username,
+            "status": release.status,
+            "created_at": release.created_at,
+            "settled_at": release.settled_at,
+            "yanked_at": release.yanked_at,
+            "quarantined_at": release.quarantined_at,
+            "reason": release.reason,
+            "findings": release.findings,
+            "url": reverse("api-v1:release", args=[adapter.owner.username, adapter.name, commit.oid]),
+        }
+
+    @classmethod
+    def of(cls, release: Release) -> Self:
+        return cls(**cls.facts(release))
+
+
+class Membership(Schema):
+    since: int
+    until: int | None
+
+
+class ReleaseDetail(ReleaseOut):
+    measurements: dict[str, Any]
+    statistics: dict[str, Any]
+    files: list[FileOut]
+    jobs: list[JobOut]
+    versions: list[Membership]
+    served: bool = Field(description="a member of the version that the library serves now")
+
+
+class AdapterOut(Schema):
+    full_name: str
+    owner: str
+    name: str
+    library: str
+    private: bool
+    created_at: datetime
+    releases: list[ReleaseOut]
+
+    @classmethod
+    def of(cls, adapter: Adapter, releases: Iterable[Release]) -> Self:
+        return cls(
+            full_name=adapter.full_name,
+            owner=adapter.owner.username,
+            name=adapter.name,
+            library=adapter.library.slug,
+            private=adapter.private,
+            created_at=adapter.created_at,
+            releases=[ReleaseOut.of(release) for release in releases],
+        )
+
+
+class UploadForm(Schema):
+    """What goes with the files of an upload."""
+
+    message: str = Field("", max_length=2000)
+    private: bool = Field(default=False, description="seen by you only, and never routed to")
+    paths: list[str] = Field(default_factory=list, description="one for each of `files`, in the same order")
+
+
+class Reason(Schema):
+    reason: str = Field("", max_length=2000)
+
+
+class PromoteIn(Reason):
+    number: int = Field(ge=1, le=2_000_000_000)
+
+
+class PromotionOut(Schema):
+    library: str
+    number: int
+    by: str | None
+    reason: str
+    at: datetime
+
+    @classmethod
+    def of(cls, promotion: Promotion) -> Self:
+        return cls(
+            library=promotion.version.library.slug,
+            number=promotion.version.number,
+            by=promotion.by.username if promotion.by else None,
+            reason=promotion.reason,
+            at=promotion.at,
+        )
+
+
+class CheckpointIn(Schema):
+    kind: Literal["routed", "adapter", "merged"]
+    version: int | None = Field(None, ge=1, le=2_000_000_000, description="the served one if left out")
+    experts: list[str] = Field(default_factory=list, max_length=10_000, description="all if left out")
+    rank: int | None = Field(None, description="for the kind adapter")
+
+
+class CheckpointOut(Schema):
+    id: int
+    library: str
+    version: int
+    kind: str
+    options: dict[str, Any]
+    status: str
+    archive_digest: str
+    archive_size: int
+    expires_at: datetime | None
+    files: list[FileOut]
+    jobs: list[JobOut]
+    url: str
+    download_url: str | None
+
+    @classmethod
+    def of(cls, checkpoint: ComposedCheckpoint, *, jobs: Iterable[Job]) -> Self:
+        key = checkpoint.pk
+        is_ready = checkpoint.status == ComposedCheckpoint.Status.READY
+        files = checkpoint.files.select_related("blob")
+        return cls(
+            id=key,
+            library=checkpoint.library.slug,
+            version=checkpoint.version.number,
+            kind=checkpoint.kind,
+            options=checkpoint.options,
+            status=checkpoint.status,
+            archive_digest=checkpoint.archive_digest,
+            archive_size=checkpoint.archive_size,
+            expires_at=checkpoint.expires_at,
+            files=[
+                FileOut(
+                    path=file.path,
+                    size=file.blob.size,
+                    sha256=file.blob.sha256,
+                    oid=file.blob.git_oid,
+                    url=reverse("checkpoint_file", args=[key, file.path]),
+                )
+                for file in files
+            ],
+            jobs=[JobOut.of(job) for job in jobs],
+            url=reverse("api-v1:checkpoint", args=[key]),
+            download_url=reverse("checkpoint_download", args=[key]) if is_ready else None,
+        )
