@@ -102,8 +102,9 @@ def config_digest(folder: Path) -> str:
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """The sha256 of the concatenated digests (hex, in file-name order) of what each tokenizer file means."""
-    return digest_of("".join(tokenizer_file_digests(folder).values()).encode())
+    """The sha256 of the concatenated sha256 digests (hex, in file-name order) of the tokenizer's files."""
+    files = [folder / name for name in tokenizer_file_digests(folder)]
+    return digest_of("".join(digest_of_file(path) for path in files).encode())
 
 
 def weights_digest(folder: Path) -> str:

@@ -96,9 +96,13 @@ class LoraSettings:
         """The declared rank at a module."""
         return _matching(self.rank_pattern, module, self.rank)
 
+    def alpha_of(self, module: str) -> float:
+        """The declared alpha at a module."""
+        return _matching(self.alpha_pattern, module, self.alpha)
+
     def scaling_of(self, module: str) -> float:
         """What B A is multiplied with at a module: alpha / r, or alpha / sqrt(r) for rank-stabilised LoRA."""
-        rank, alpha = self.rank_of(module), _matching(self.alpha_pattern, module, self.alpha)
+        rank, alpha = self.rank_of(module), self.alpha_of(module)
         return alpha / math.sqrt(rank) if self.rslora else alpha / rank
 
 
@@ -142,7 +146,7 @@ def read_document(directory: Path) -> dict[str, Any]:
 
 def config_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
     """Everything in a configuration that would make the adapter something else than a plain LoRA."""
-    for part in (_kind, _refused_settings, _unknown_settings, _initialisation, _ranks, _alphas, _scale):
+    for part in (_kind, _refused_settings, _unknown_settings, _initialisation, _ranks, _alphas):
         yield from part(document)
 
 
@@ -237,11 +241,3 @@ def _numbers(
             )
         if not sound(value):
             yield _error(f"{pattern}.{key}", value, expected, fix)
-
-
-def _scale(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """Alpha / r of the whole adapter, when both are numbers; per module it is checked with the tensors."""
-    rank, alpha = document.get("r", 8), document.get("lora_alpha", 8)
-    if type(rank) is int and rank > 0 and type(alpha) in (int, float) and alpha / rank > MAX_ALPHA_PER_RANK:
-        expected = f"at most {MAX_ALPHA_PER_RANK:g} times r = {rank}"
-        yield _error("lora_alpha", alpha, expected, "Fold a part of the scale into B.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from routing.errors import BadAdapter
 from routing.finding import Finding
-from routing.lora_config import LoraSettings
+from routing.lora_config import CONFIG_FILE, MAX_ALPHA_PER_RANK, MAX_RANK, LoraSettings
 from routing.spec import BaseSpec, TargetModule
 from routing.tensor_header import TensorEntry, TensorHeader
 
@@ -55,8 +55,24 @@ def layout_findings(header: TensorHeader, settings: LoraSettings | None, spec: B
     if not halves:
         yield _error("", "no LoRA tensors", "lora_A and lora_B for at least one module of the base")
     for name, found in halves.items():
-        if name in spec:
-            yield from _pair_findings(spec.module(name), found, settings)
+        if name not in spec:
+            continue
+        if missing := sorted({"A", "B"} - set(found)):
+            yield _error(f"{name}.lora_{missing[0]}", "no such tensor", "both halves of every adapted module")
+            continue
+        yield from _shape_findings(spec.module(name), found["A"], found["B"])
+        if settings is not None:
+            yield from _setting_findings(name, found["A"], settings)
+
+
+def belongs_to(header: TensorHeader, spec: BaseSpec) -> bool:
+    """Whether all modules that the tensors name are modules of this base, in its widths."""
+    return all(
+        module in spec
+        and ("A" not in halves or halves["A"].shape[1] == spec.module(module).d_in)
+        and ("B" not in halves or halves["B"].shape[0] == spec.module(module).d_out)
+        for module, halves in _halves(header).items()
+    )
 
 
 def _halves(header: TensorHeader) -> dict[str, dict[str, TensorEntry]]:
@@ -102,29 +118,29 @@ def reason_for_stranger(name: str) -> str:
     return "a weight of the base itself, which no expert may change"
 
 
-def _pair_findings(
-    module: TargetModule, found: dict[str, TensorEntry], settings: LoraSettings | None
-) -> Iterator[Finding]:
-    if missing := sorted({"A", "B"} - set(found)):
-        yield _error(
-            f"{module.name}.lora_{missing[0]}", "no such tensor", "both halves of every adapted module"
-        )
-        return
-    a, b = found["A"], found["B"]
-    rank = a.shape[0]
+def _shape_findings(module: TargetModule, a: TensorEntry, b: TensorEntry) -> Iterator[Finding]:
+    rank, narrow = a.shape[0], min(module.d_in, module.d_out)
     if a.shape[1] != module.d_in:
         yield _error(a.name, f"shape {list(a.shape)}", f"[rank, {module.d_in}], the base's width there")
     if b.shape != (module.d_out, rank):
         yield _error(b.name, f"shape {list(b.shape)}", f"[{module.d_out}, {rank}]")
-    if settings is not None and settings.rank_of(module.name) != rank:
-        expected = f"{settings.rank_of(module.name)}, as adapter_config.json declares"
+    if rank > MAX_RANK:
         yield _error(
-            a.name,
-            f"rank {rank}",
-            expected,
-            "Correct r or rank_pattern, or save tensors and config together.",
+            a.name, f"rank {rank}", f"at most {MAX_RANK}", "Reduce it by a singular value decomposition."
         )
-    if rank > min(module.d_in, module.d_out):
-        expected = f"at most {min(module.d_in, module.d_out)}, the module's width"
+    elif rank > narrow:
         fix = "The rest adds nothing and is removed without loss."
-        yield Finding(CHECK, "warning", TENSOR_FILE, a.name, f"rank {rank}", expected, fix)
+        yield Finding(
+            CHECK, "warning", TENSOR_FILE, a.name, f"rank {rank}", f"at most {narrow}, the width", fix
+        )
+
+
+def _setting_findings(module: str, a: TensorEntry, settings: LoraSettings) -> Iterator[Finding]:
+    rank, declared, alpha = a.shape[0], settings.rank_of(module), settings.alpha_of(module)
+    if declared != rank:
+        fix = "Correct r or rank_pattern, or save tensors and configuration together."
+        yield _error(a.name, f"rank {rank}", f"{declared}, as {CONFIG_FILE} declares", fix)
+    elif alpha / rank > MAX_ALPHA_PER_RANK:
+        expected = f"at most {MAX_ALPHA_PER_RANK:g} times the rank {rank}"
+        fix = "Fold a part of the scale into B."
+        yield Finding(CHECK, "error", CONFIG_FILE, f"alpha of {module}", f"{alpha:g}", expected, fix)

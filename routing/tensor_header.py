@@ -112,7 +112,8 @@ def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
         yield finding(f"the fields {found}", "exactly dtype, shape and data_offsets")
         return
     dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+    known = isinstance(dtype, str) and dtype in DTYPE_BYTES
+    if not known:
         yield finding(
             f"dtype {dtype}", "F32, F16 or BF16", "Convert the adapter with .float() and save it again."
         )
@@ -120,7 +121,7 @@ def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
         yield finding(f"shape {shape}", f"two dimensions of 1 to {MAX_DIMENSION}: LoRA tensors are matrices")
     elif not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004
         yield finding(f"data_offsets {offsets}", "begin and end, begin first")
-    elif dtype in DTYPE_BYTES and offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
+    elif known and offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
         yield finding(
             f"{offsets[1] - offsets[0]} bytes for {dtype} {shape}", "as many bytes as its shape needs"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from routing.digests import canonical_json, digest_of, digest_of_file
 
@@ -25,8 +26,6 @@ PRESENTATION_FILES = (
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-# Trainers set these two for their batches; they change no token of an unpadded text.
-BATCHING_FIELDS = ("padding", "truncation")
 
 
 def tokenizer_file_digests(directory: Path) -> dict[str, str]:
@@ -36,13 +35,31 @@ def tokenizer_file_digests(directory: Path) -> dict[str, str]:
 
 
 def meaning_digest(path: Path) -> str:
-    """Equal for two files that mean the same: JSON by content without batching fields, others by bytes."""
+    """Equal for two files that number the same pieces of text alike, however they are spelled.
+
+    tokenizer.json counts by its vocabulary, merges and added tokens: libraries of different age write
+    the rest in different ways, and trainers set padding in it. Other JSON counts by content, others by bytes.
+    """
     if path.suffix != ".json":
         return digest_of_file(path)
     try:
         content = json.loads(path.read_bytes())
-        if isinstance(content, dict):
-            content = {key: value for key, value in content.items() if key not in BATCHING_FIELDS}
-        return digest_of(canonical_json(content))
-    except (ValueError, RecursionError):  # not JSON after all: then its bytes are what it means
+        return digest_of(canonical_json(_numbering(content) if path.name == "tokenizer.json" else content))
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ):  # then its bytes are what it means
         return digest_of_file(path)
+
+
+def _numbering(tokenizer: Any) -> dict[str, Any]:
+    """Which text becomes which ids, from a tokenizer.json."""
+    merges = tokenizer["model"].get("merges", [])
+    return {
+        "vocabulary": tokenizer["model"]["vocab"],
+        "merges": [" ".join(pair) if isinstance(pair, list) else pair for pair in merges],
+        "added": sorted((token["id"], token["content"]) for token in tokenizer.get("added_tokens", [])),
+    }

@@ -1,0 +1,54 @@
+"""adapter_config.json: sound JSON, a plain LoRA, for this library's base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from routing.checks.tensors import header_of
+from routing.errors import BadAdapter
+from routing.finding import Finding
+from routing.lora_config import CONFIG_FILE, config_findings, read_document
+from routing.lora_layout import belongs_to
+from routing.spec import BaseSpec
+
+
+def config_is_a_plain_lora(directory: Path, spec: BaseSpec) -> Iterator[Finding]:  # noqa: ARG001
+    """Sound JSON whose every setting is understood and harmless; see the tables of `routing.lora_config`."""
+    try:
+        document = read_document(directory)
+    except BadAdapter as error:
+        yield from error.findings
+    else:
+        yield from config_findings(document)
+
+
+def base_is_the_librarys(directory: Path, spec: BaseSpec) -> Iterator[Finding]:
+    """The base is named as the library names it; another name passes with a warning if all tensors fit.
+
+    Names prove little either way: people train on copies and in folders of their own.
+    """
+    declared = _declared_base(directory)
+    if _last_part(declared) == _last_part(spec.name):
+        return
+    header = header_of(directory)
+    found = declared if isinstance(declared, str) else "no name of a base"
+    if header is None or belongs_to(header, spec):
+        fix = "Make sure that it was trained on this base."
+        yield Finding("base-name", "warning", CONFIG_FILE, "base_model_name_or_path", found, spec.name, fix)
+    else:
+        fix = f"Upload it to a library of its own base, or train it on {spec.name}."
+        yield Finding("base-name", "error", CONFIG_FILE, "base_model_name_or_path", found, spec.name, fix)
+
+
+def _declared_base(directory: Path) -> Any:
+    try:
+        return read_document(directory).get("base_model_name_or_path")
+    except BadAdapter:
+        return None
+
+
+def _last_part(name: Any) -> str:
+    """`org/Name`, `/some/where/Name/` and `name` are taken for the same."""
+    return PurePosixPath(name.replace("\\", "/")).name.lower() if isinstance(name, str) else ""
