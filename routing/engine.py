@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from routing.generation import Finish, Generation
@@ -53,18 +53,17 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
 
-    def submit(self, generation: Generation, listener: Listener) -> Ticket:
-        """Take a generation into care; EngineFull if too many wait already."""
-        ticket = Ticket(generation, listener)
+    def submit(self, generations: Sequence[tuple[Generation, Listener]]) -> list[Ticket]:
+        """Take the generations of one request into care, all or none; EngineFull if too many wait already."""
+        tickets = [Ticket(generation, listener) for generation, listener in generations]
         with self._work:
-            if len(self._running) < self._may_run:
-                self._running.append(ticket)
-            elif len(self._waiting) < self._may_wait:
-                self._waiting.append(ticket)
-            else:
-                raise EngineFull(f"{self._may_run} requests run and {self._may_wait} wait")
+            places = self._may_run + self._may_wait - len(self._running) - len(self._waiting)
+            if len(tickets) > places:
+                raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
+            self._waiting += tickets
+            self._admit()
             self._work.notify()
-        return ticket
+        return tickets
 
     def cancel(self, ticket: Ticket) -> None:
         """Forget a generation, wherever it is; its listener hears no more than a step that is under way."""

@@ -13,7 +13,7 @@ from routing.layers import Witness
 from routing.pack import Route
 from routing.routed import RoutedModel
 from routing.sampling import Likelihood, Sampling, draw, likelihood
-from routing.streaming import Detokenizer, StopWatch, TextToken
+from routing.streaming import Speller, StopWatch, TextToken
 from routing.traces import Shares, Trace, both
 
 PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
@@ -49,16 +49,14 @@ class Generation:
         self.shares = None if request.route is None else Shares(request.route.pack)
         self.trace = Trace(request.route.pack) if request.route is not None and request.trace else None
         self._model = model
-        self._tokenizer = model.base.tokenizer
         self._ends = _end_tokens(model)
         self._cache = model.new_cache()
         self._chance = request.sampling.generator(request.choice)
         self._unread = list(request.prompt)
-        self._read = 0
-        self._last = request.prompt[-1]
-        self._text = Detokenizer(self._tokenizer, request.prompt)
+        self.read_tokens: list[int] = []
+        self._text = Speller(model.base.tokenizer, request.prompt)
         self._stops = StopWatch(request.stop)
-        self._echo = Detokenizer(self._tokenizer)
+        self._echo = Speller(model.base.tokenizer)
         self._before: Float[Tensor, " vocabulary"] | None = None
 
     def advance(self) -> list[TextToken]:
@@ -71,7 +69,7 @@ class Generation:
 
     def _read_chunk(self, chunk: list[int]) -> list[TextToken]:
         """Feed tokens to the model; the echo of prompt tokens, if it was asked for."""
-        echoing = self.request.echo and self._read < len(self.request.prompt)
+        echoing = self.request.echo and len(self.read_tokens) < len(self.request.prompt)
         ids = torch.tensor([chunk], device=self._model.base.device)
         every = echoing and self.request.logprobs is not None
         forward = self._model.logits if every else self._model.last_logits
@@ -79,7 +77,7 @@ class Generation:
         if self.shares is not None:
             self.shares.settle()
         echoed = self._echo_of(chunk, logits) if echoing else []
-        self._read += len(chunk)
+        self.read_tokens += chunk
         self._before = logits[-1]
         return echoed
 
@@ -93,10 +91,8 @@ class Generation:
         tokens = []
         for place, token in enumerate(chunk):
             before = logits[place - 1] if place else self._before
-            tokens.append(TextToken(token, self._echo.push(token), self._likelihood(before, token)))
-        if not self._unread:
-            tokens.append(TextToken(chunk[-1], self._echo.rest()))
-        return [token for token in tokens if token.text or token.likelihood]
+            tokens += self._echo.push(token, self._likelihood(before, token))
+        return tokens if self._unread else tokens + self._echo.rest()
 
     def _likelihood(self, logits: Float[Tensor, " vocabulary"] | None, token: int) -> Likelihood | None:
         if self.request.logprobs is None or logits is None:
@@ -109,11 +105,9 @@ class Generation:
             return self._end("length")
         token = draw(self._before, self.request.sampling, self._chance)
         self.completion_tokens += 1
-        self._last = token
         if token in self._ends:
             return self._end("stop")
-        spoken = TextToken(token, self._text.push(token), self._likelihood(self._before, token))
-        certain = self._stops.push(spoken)
+        certain = self._certain(self._text.push(token, self._likelihood(self._before, token)))
         if self._stops.stopped:
             self.finish = "stop"
             return certain
@@ -122,11 +116,18 @@ class Generation:
         self._unread = [token]
         return certain
 
+    def _certain(self, spelt: list[TextToken]) -> list[TextToken]:
+        """The tokens that no stop string can begin in any more, up to where one has begun."""
+        certain: list[TextToken] = []
+        for token in spelt:
+            certain += self._stops.push(token)
+            if self._stops.stopped:
+                break
+        return certain
+
     def _end(self, finish: Finish) -> list[TextToken]:
         self.finish = finish
-        rest = self._text.rest()
-        held = self._stops.rest()
-        return [*held, TextToken(self._last, rest)] if rest else held
+        return self._stops.rest() + self._text.rest()
 
 
 def _end_tokens(model: RoutedModel) -> frozenset[int]:

@@ -59,6 +59,31 @@ class Detokenizer:
         return text
 
 
+class Speller:
+    """Gives tokens their text, and holds them back while their character is incomplete."""
+
+    def __init__(self, tokenizer: Any, context: Sequence[int] = ()) -> None:
+        self._detokenizer = Detokenizer(tokenizer, context)
+        self._held: list[TextToken] = []
+
+    def push(self, token: int, likelihood: Likelihood | None) -> list[TextToken]:
+        """The tokens whose text is whole now."""
+        spelt = TextToken(token, self._detokenizer.push(token), likelihood)
+        self._held.append(spelt)
+        return self._take() if spelt.text else []
+
+    def rest(self) -> list[TextToken]:
+        """What is left at the end; the last token carries what its character has become."""
+        text = self._detokenizer.rest()
+        if self._held:
+            self._held[-1] = replace(self._held[-1], text=text)
+        return self._take()
+
+    def _take(self) -> list[TextToken]:
+        taken, self._held = self._held, []
+        return taken
+
+
 class StopWatch:
     """Holds tokens back while their text may be the beginning of a stop string, and cuts at the first one."""
 

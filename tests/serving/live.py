@@ -1,0 +1,76 @@
+"""A serving process's application behind a real socket, in a thread."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from openai import OpenAI
+
+from workers.serving.app import Server, create_app
+from workers.serving.options import Limits, Options
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """An address to talk to, and the parts behind it."""
+
+    url: str
+    server: Server
+
+    def client(self, **options: Any) -> Any:
+        """The official client, unmodified; Any, because its types make every part of an answer optional."""
+        return OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60, **options)
+
+    def post(self, path: str, **body: object) -> httpx.Response:
+        """A request of our own making."""
+        return httpx.post(f"{self.url}{path}", json=body, timeout=60)
+
+    def get(self, path: str) -> httpx.Response:
+        """A look at a page."""
+        return httpx.get(f"{self.url}{path}", timeout=60)
+
+    def wait_for_version(self, library: str, number: int) -> None:
+        """Return once this version is served."""
+        self.wait_until(lambda: self._serves(library, number))
+
+    def wait_until(self, condition: Any) -> None:
+        """Return once a condition holds; fails after half a minute."""
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, self.get("/readyz").json()
+            time.sleep(0.02)
+
+    def _serves(self, library: str, number: int) -> bool:
+        served = self.server.libraries.served.get(library)
+        return served is not None and served.live is not None and served.live.number == number
+
+
+@contextmanager
+def live_server(
+    store: str, *, limits: Limits | None = None, library: str | None = None
+) -> Iterator[LiveServer]:
+    """Serve a store on a free port until the block ends."""
+    options = Options(
+        store=store, library=library, poll_seconds=0.05, retry_seconds=0.2, limits=limits or Limits()
+    )
+    app = create_app(options)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        live = LiveServer(f"http://127.0.0.1:{listening.getsockname()[1]}", app.state.server)
+        try:
+            live.wait_until(lambda: server.started and live.server.libraries.looked)
+            yield live
+        finally:
+            server.should_exit = True
+            thread.join(timeout=30)
+            assert not thread.is_alive()

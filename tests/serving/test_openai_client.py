@@ -1,0 +1,193 @@
+"""OpenAI's own client works against the serving process, and gets what the composed model says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+import torch
+
+from routing.compose import ComposedModel
+from tests.routing.libraries import TEXT
+from tests.serving.live import LiveServer
+
+
+@pytest.fixture
+def client(live: LiveServer) -> Any:
+    return live.client()
+
+
+def test_a_completion_is_what_the_composed_model_says(client: Any, composed: ComposedModel) -> None:
+    answer = client.completions.create(model="tales", prompt=TEXT, max_tokens=12, temperature=0)
+
+    expected = composed.generate(TEXT, max_tokens=12)
+    assert answer.object == "text_completion"
+    assert answer.choices[0].text == expected.text
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == len(composed.tokens(TEXT))
+    assert answer.usage.completion_tokens == 12
+
+
+def test_a_stream_joined_is_the_whole_answer_and_ends_with_its_usage(client: Any) -> None:
+    whole = client.completions.create(model="tales", prompt=TEXT, max_tokens=20, temperature=0)
+
+    chunks = list(
+        client.completions.create(
+            model="tales",
+            prompt=TEXT,
+            max_tokens=20,
+            temperature=0,
+            stream=True,
+            stream_options={"include_usage": True},
+        )
+    )
+
+    assert "".join(chunk.choices[0].text for chunk in chunks[:-1]) == whole.choices[0].text
+    assert [chunk.choices[0].finish_reason for chunk in chunks[:-1]] == [None] * (len(chunks) - 2) + [
+        "length"
+    ]
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage == whole.usage
+
+
+def test_a_chat_answers_with_a_message_and_streams_the_same(client: Any) -> None:
+    asked = {
+        "model": "tales",
+        "messages": [{"role": "system", "content": "Count."}, {"role": "user", "content": "How many gulls?"}],
+        "max_tokens": 10,
+        "temperature": 0,
+    }
+
+    whole = client.chat.completions.create(**asked)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+
+    assert whole.choices[0].message.role == "assistant"
+    assert whole.choices[0].message.content
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_a_chat_without_a_template_is_role_and_content(client: Any) -> None:
+    chat = client.chat.completions.create(
+        model="tales", messages=[{"role": "user", "content": "Why?"}], max_tokens=8, temperature=0
+    )
+    plain = client.completions.create(
+        model="tales", prompt="user: Why?\nassistant:", max_tokens=8, temperature=0
+    )
+
+    assert chat.choices[0].message.content == plain.choices[0].text
+
+
+def test_logprobs_and_echo_are_the_models_own(client: Any, composed: ComposedModel) -> None:
+    answer = client.completions.create(
+        model="tales", prompt=TEXT, max_tokens=4, temperature=0, logprobs=3, echo=True
+    )
+
+    choice = answer.choices[0]
+    assert choice.logprobs is not None
+    assert choice.text.startswith(TEXT)
+    assert "".join(choice.logprobs.tokens or []) == choice.text
+    places = zip(choice.logprobs.text_offset, choice.logprobs.tokens, strict=True)
+    assert all(choice.text[offset:].startswith(token) for offset, token in places)
+    assert choice.logprobs.token_logprobs[0] is None
+    tokens = composed.tokens(TEXT)
+    expected = composed.logits(TEXT).log_softmax(-1)[range(len(tokens) - 1), tokens[1:]]
+    torch.testing.assert_close(
+        torch.tensor(choice.logprobs.token_logprobs[1 : len(tokens)]), expected, atol=1e-4, rtol=1e-4
+    )
+    assert all(len(alternatives) <= 3 for alternatives in choice.logprobs.top_logprobs[1:])
+
+
+def test_a_prompt_can_be_scored_without_writing_anything(client: Any) -> None:
+    answer = client.completions.create(model="tales", prompt=TEXT, max_tokens=0, logprobs=0, echo=True)
+
+    assert answer.choices[0].text == TEXT
+    assert len(answer.choices[0].logprobs.token_logprobs) == answer.usage.prompt_tokens
+
+
+def test_chat_logprobs_name_bytes_and_alternatives(client: Any) -> None:
+    answer = client.chat.completions.create(
+        model="tales",
+        messages=[{"role": "user", "content": "Why?"}],
+        max_tokens=5,
+        temperature=0,
+        logprobs=True,
+        top_logprobs=2,
+    )
+
+    content = answer.choices[0].logprobs.content
+    assert "".join(entry.token for entry in content) == answer.choices[0].message.content
+    assert bytes(content[0].bytes).decode() == content[0].token
+    assert all(len(entry.top_logprobs) == 2 for entry in content)
+    assert all(entry.top_logprobs[0].logprob == pytest.approx(entry.logprob) for entry in content)
+
+
+def test_an_answer_ends_before_its_stop_string(client: Any) -> None:
+    free = client.completions.create(model="tales", prompt=TEXT, max_tokens=20, temperature=0).choices[0].text
+    stop = free[7:10]
+
+    stopped = client.completions.create(model="tales", prompt=TEXT, max_tokens=20, temperature=0, stop=stop)
+    streamed = client.completions.create(
+        model="tales", prompt=TEXT, max_tokens=20, temperature=0, stop=[stop], stream=True
+    )
+
+    assert stopped.choices[0].text == free[: free.index(stop)]
+    assert stopped.choices[0].finish_reason == "stop"
+    assert "".join(chunk.choices[0].text for chunk in streamed) == stopped.choices[0].text
+
+
+def test_equal_seeds_give_equal_answers_and_n_gives_different_ones(client: Any) -> None:
+    def ask() -> list[str]:
+        answer = client.completions.create(model="tales", prompt=TEXT, max_tokens=16, seed=11, n=4, top_p=0.9)
+        return [choice.text for choice in answer.choices]
+
+    assert ask() == ask()
+    assert len(set(ask())) > 1
+
+
+def test_several_prompts_are_answered_in_order(client: Any) -> None:
+    prompts = [TEXT, "The mill", "Bread and"]
+
+    together = client.completions.create(model="tales", prompt=prompts, max_tokens=6, temperature=0)
+
+    alone = [client.completions.create(model="tales", prompt=p, max_tokens=6, temperature=0) for p in prompts]
+    assert [choice.text for choice in together.choices] == [answer.choices[0].text for answer in alone]
+    assert [choice.index for choice in together.choices] == [0, 1, 2]
+
+
+def test_models_are_the_library_its_versions_its_base_and_its_experts(client: Any) -> None:
+    names = [model.id for model in client.models.list()]
+
+    assert names[:3] == ["tales", "tales@1", "tales/base"]
+    assert "tales/ada/plain" in names
+    assert client.models.retrieve("tales/ada/plain").id == "tales/ada/plain"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("tales/ada/nothing")
+
+
+def test_each_model_name_answers_as_what_it_names(client: Any, composed: ComposedModel) -> None:
+    def say(model: str) -> str:
+        return (
+            client.completions.create(model=model, prompt=TEXT, max_tokens=12, temperature=0).choices[0].text
+        )
+
+    single = composed.routing(router="single", experts=["bob/wide"])
+    base = composed.base_logits(TEXT)[-1].argmax()
+    assert say("tales@1") == say("tales")
+    assert say("tales/bob/wide") == composed.generate(TEXT, max_tokens=12, routing=single).text
+    assert say("tales/base").startswith(composed.routed.base.tokenizer.decode([int(base)])[:1])
+    assert len({say("tales"), say("tales/bob/wide"), say("tales/base")}) == 3
+
+
+def test_errors_arrive_as_the_clients_own_exceptions(client: Any) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.completions.create(model="nowhere", prompt="x")
+    with pytest.raises(openai.BadRequestError) as long:
+        client.completions.create(model="tales", prompt="word " * 400)
+
+    assert unknown.value.code == "model_not_found"
+    assert long.value.code == "context_length_exceeded"
+    assert long.value.param == "prompt"

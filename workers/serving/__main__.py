@@ -1,0 +1,57 @@
+"""The serving process: `python -m workers.serving --store data/store`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+import uvicorn
+
+from workers.serving.app import create_app
+from workers.serving.options import Options
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        "workers.serving", description="Serve the composed models of an index store."
+    )
+    parser.add_argument("--store", required=True, help="a folder or s3://bucket/prefix")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8081)
+    parser.add_argument("--library", help="serve this library only")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one"
+    )
+    parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
+    parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve until told to stop."""
+    given = arguments().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # One core stays free for the event loop and the other processes: thread pools that share cores wait for
+    # each other.
+    torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
+    options = Options(
+        store=given.store, library=given.library, device=_device(given.device), dtype=DTYPES[given.dtype]
+    )
+    uvicorn.run(create_app(options), host=given.host, port=given.port, log_level="warning", lifespan="on")
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Answering: run the generations of one request and write them down, whole or as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+
+from routing.engine import Step
+from routing.generation import Generation
+from workers.serving.errors import ApiError
+from workers.serving.metrics import Metrics
+from workers.serving.runner import Steps
+from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request on its way to an answer."""
+
+    envelope: Envelope
+    shape: Shape
+    generations: Sequence[Generation]
+    choices: int  # of each prompt
+    metrics: Metrics
+
+    @property
+    def tokenizer(self) -> Any:
+        """The base's tokenizer."""
+        return self.envelope.target.model.base.tokenizer
+
+    async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
+        """The generations' steps, counted; leaving early cancels what is left."""
+        started, waiting = time.monotonic(), True
+        with closing(steps):
+            async for place, step in steps:
+                if waiting and step.tokens:
+                    self.metrics.first_token.observe(time.monotonic() - started)
+                    waiting = False
+                yield place, step
+        library, counts = self.envelope.target.library, usage(self.generations, self.choices)
+        self.metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])
+        self.metrics.completion_tokens.labels(library).inc(counts["completion_tokens"])
+
+
+async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str, Any]:
+    """The finished answer; given up, and its generations with it, when the client goes away."""
+    writing = asyncio.ensure_future(_written(job, steps))
+    leaving = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            raise ApiError(499, "the client has gone away", code="client_closed_request")
+        return writing.result()
+    finally:
+        for task in (writing, leaving):
+            task.cancel()
+        await asyncio.gather(writing, leaving, return_exceptions=True)
+
+
+async def _written(job: Job, steps: Steps) -> dict[str, Any]:
+    writings = [Writing() for _ in job.generations]
+    async with aclosing(job.counted(steps)) as counted:
+        async for place, step in counted:
+            writings[place].add(step.tokens)
+            writings[place].finish = step.finish
+    choices = [
+        {"index": index, "finish_reason": writing.finish, **job.shape.whole(writing.tokens, job.tokenizer)}
+        for index, writing in enumerate(writings)
+    ]
+    return job.envelope.of(
+        job.shape.whole_object,
+        choices,
+        usage=usage(job.generations, job.choices),
+        fletch=provenance(job.envelope.target, job.generations),
+    )
+
+
+async def _gone(request: HttpRequest) -> None:
+    """Return when the client has gone away: its body was read, so nothing else can come from it."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
+    """Server-sent events as OpenAI sends them; our own part comes with the last chunk that has a choice."""
+    try:
+        async with aclosing(_chunks(job, steps)) as chunks:
+            async for chunk in chunks:
+                yield _event(chunk)
+    except Exception as error:  # noqa: BLE001 - the status is sent already: all that is left is to say it here
+        failure = ApiError(500, f"the answer broke off: {error}", code="generation_failed")
+        yield _event(failure.body())
+        return
+    if include_usage:
+        counts = usage(job.generations, job.choices)
+        yield _event(job.envelope.of(job.shape.chunk_object, [], usage=counts))
+    yield DONE
+
+
+async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None]:
+    writings = [Writing() for _ in job.generations]
+    kind, opening = job.shape.chunk_object, job.shape.first()
+    for place in range(len(writings)):
+        if opening is not None:
+            yield job.envelope.of(kind, [_choice(place, opening, None)])
+    async with aclosing(job.counted(steps)) as counted:
+        async for place, step in counted:
+            if not step.tokens and step.finish is None:
+                continue
+            writing = writings[place]
+            piece = job.shape.piece(step.tokens, job.tokenizer, writing.length)
+            writing.add(step.tokens)
+            writing.finish = step.finish
+            last = all(other.finish for other in writings)
+            ours = {"fletch": provenance(job.envelope.target, job.generations)} if last else {}
+            yield job.envelope.of(kind, [_choice(place, piece, step.finish)], **ours)
+
+
+def _choice(index: int, fields: dict[str, Any], finish: str | None) -> dict[str, Any]:
+    return {"index": index, "finish_reason": finish, **fields}
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()

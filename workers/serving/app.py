@@ -1,0 +1,185 @@
+"""The HTTP application: OpenAI's endpoints, health and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route as Path
+
+from routing.engine import Engine, EngineFull
+from routing.generation import Generation
+from routing.store import open_store
+from workers.serving.answers import Job, answer_stream, answer_whole
+from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
+from workers.serving.chat_shape import ChatShape
+from workers.serving.completion_shape import CompletionShape
+from workers.serving.errors import ApiError, from_validation, not_found
+from workers.serving.health import readiness
+from workers.serving.libraries import Libraries
+from workers.serving.metrics import Metrics
+from workers.serving.models import describe, find
+from workers.serving.options import Options
+from workers.serving.prompts import chat_generations, completion_generations
+from workers.serving.runner import Runner
+from workers.serving.shapes import Envelope, Shape
+from workers.serving.targets import Target, resolve
+
+log = logging.getLogger(__name__)
+Body = TypeVar("Body", bound=AnyBody)
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Server:
+    """The parts of a serving process, and its endpoints."""
+
+    def __init__(self, options: Options) -> None:
+        limits = options.limits
+        self.options = options
+        self.metrics = Metrics()
+        self.libraries = Libraries(open_store(options.store), options, self.metrics)
+        self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting))
+        self.started = int(time.time())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """The model's thread and the watcher live as long as the application."""
+        self.runner.start()
+        self.libraries.start()
+        try:
+            yield
+        finally:
+            await run_in_threadpool(self.libraries.stop)
+            await run_in_threadpool(self.runner.stop)
+
+    async def completions(self, request: Request) -> Response:
+        body = await self._body(request, CompletionBody)
+        target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
+        generations = await run_in_threadpool(completion_generations, body, target, self.options.limits)
+        return await self._answer(request, body, target, generations, shape=CompletionShape())
+
+    async def chat(self, request: Request) -> Response:
+        body = await self._body(request, ChatBody)
+        target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
+        generations = await run_in_threadpool(chat_generations, body, target, self.options.limits)
+        return await self._answer(request, body, target, generations, shape=ChatShape())
+
+    async def models(self, _request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": describe(self.libraries, self.started)})
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        found = find(self.libraries, name, self.started)
+        if found is None:
+            raise not_found(name, "not served here")
+        return JSONResponse(found)
+
+    async def healthz(self, _request: Request) -> Response:
+        """The process lives if the thread that runs the model does."""
+        alive = self.runner.alive
+        return JSONResponse({"status": "ok" if alive else "the model's thread died"}, 200 if alive else 500)
+
+    async def readyz(self, _request: Request) -> Response:
+        ready, report = readiness(self.libraries)
+        return JSONResponse(report, 200 if ready else 503)
+
+    async def counts(self, _request: Request) -> Response:
+        self.metrics.running.set(self.runner.engine.running)
+        self.metrics.waiting.set(self.runner.engine.waiting)
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _body(self, request: Request, kind: type[Body]) -> Body:
+        """The parsed body; more bytes than allowed are not even read."""
+        limit = self.options.limits.body_bytes
+        content = bytearray()
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > limit:
+                raise ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
+        try:
+            return kind.model_validate_json(bytes(content))
+        except ValidationError as error:
+            raise from_validation(error) from error
+
+    async def _answer(
+        self,
+        request: Request,
+        body: AnyBody,
+        target: Target,
+        generations: Sequence[Generation],
+        *,
+        shape: Shape,
+    ) -> Response:
+        name = f"{shape.prefix}-{uuid.uuid4().hex}"
+        envelope = Envelope(name, int(time.time()), body.model, target)
+        job = Job(envelope, shape, generations, body.n or 1, self.metrics)
+        steps = self.runner.submit(generations)
+        if not body.stream:
+            return JSONResponse(await answer_whole(job, steps, request))
+        usage = body.stream_options is not None and body.stream_options.include_usage
+        events = answer_stream(job, steps, include_usage=usage)
+        return StreamingResponse(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
+
+
+def create_app(options: Options) -> Starlette:
+    """The application for these options; nothing runs before its lifespan begins."""
+    server = Server(options)
+
+    def path(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
+        return Path(pattern, _counted(pattern, endpoint, server.metrics), methods=[method])
+
+    app = Starlette(
+        lifespan=server.lifespan,
+        exception_handlers={HTTPException: _http_error},
+        routes=[
+            path("/v1/completions", server.completions, "POST"),
+            path("/v1/chat/completions", server.chat, "POST"),
+            path("/v1/models", server.models),
+            path("/v1/models/{name:path}", server.model),
+            path("/healthz", server.healthz),
+            path("/readyz", server.readyz),
+            path("/metrics", server.counts),
+        ],
+    )
+    app.state.server = server
+    return app
+
+
+def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
+    """The endpoint with its errors in OpenAI's shape and its answers counted."""
+
+    async def answered(request: Request) -> Response:
+        try:
+            response = await endpoint(request)
+        except ApiError as error:
+            response = error.response()
+        except EngineFull as error:
+            response = ApiError(429, f"{error}; try again", code="queue_full", retry_after=1).response()
+        except Exception:
+            log.exception("%s failed", pattern)
+            response = ApiError(
+                500, "the server failed to answer; its log says why", code="internal"
+            ).response()
+        metrics.requests.labels(pattern, response.status_code).inc()
+        return response
+
+    return answered
+
+
+async def _http_error(_request: Request, error: Exception) -> Response:
+    """Paths and methods that do not exist."""
+    assert isinstance(error, HTTPException)
+    return ApiError(error.status_code, error.detail, code="unknown_url").response()

@@ -1,0 +1,87 @@
+"""Errors as OpenAI's clients know them; the only place where the serving process's errors become HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.responses import JSONResponse, Response
+
+
+class ApiError(Exception):
+    """A request that is answered with an error: its HTTP status, a sentence, and what to blame."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+    def body(self) -> dict[str, Any]:
+        """The error object of OpenAI's API."""
+        return {
+            "error": {
+                "message": self.message,
+                "type": _kind(self.status),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+    def response(self) -> Response:
+        """The error as an HTTP response."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return JSONResponse(self.body(), status_code=self.status, headers=headers)
+
+
+def invalid(param: str, message: str, *, code: str = "invalid_value") -> ApiError:
+    """A field of the request that cannot be."""
+    return ApiError(400, f"{param}: {message}", code=code, param=param)
+
+
+def not_found(model: str, message: str) -> ApiError:
+    """A model that this process does not serve."""
+    return ApiError(404, f"model {model!r}: {message}", code="model_not_found", param="model")
+
+
+def from_validation(error: ValidationError) -> ApiError:
+    """Everything that is wrong with a body in one message; `param` is the first field."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    fields = [_field(problem["loc"]) for problem in problems]
+    message = "; ".join(
+        f"{field}: {problem['msg']}" if field else problem["msg"]
+        for field, problem in zip(fields, problems, strict=True)
+    )
+    return ApiError(400, message, code=_code(problems[0]["type"]), param=fields[0] or None)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """The dotted name of a field, without the names of union members that pydantic adds behind it."""
+    parts = [str(part) for part in location]
+    plain = [part for part in parts if part.isidentifier() and part not in ("str", "int", "list", "nullable")]
+    return ".".join(plain)
+
+
+def _code(kind: str) -> str:
+    codes = {
+        "extra_forbidden": "unknown_parameter",
+        "missing": "missing_required_parameter",
+        "json_invalid": "invalid_json",
+    }
+    return codes.get(kind, "invalid_type" if kind.endswith(("_type", "_parsing")) else "invalid_value")
+
+
+def _kind(status: int) -> str:
+    if status == 429:  # noqa: PLR2004 - Too Many Requests
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004 - the server's own

@@ -1,0 +1,30 @@
+"""Whether the process lives, and whether it serves what the store says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workers.serving.libraries import Libraries, Library
+
+
+def readiness(libraries: Libraries) -> tuple[bool, dict[str, Any]]:
+    """Whether to send requests here, and what is missing; one library's failure takes no other out."""
+    reports = [_report(library) for library in libraries.served.values()]
+    problems = [f"{report['library']}: {report['problem']}" for report in reports if report["problem"]]
+    if libraries.unreachable is not None:
+        problems.append(f"the index store cannot be read: {libraries.unreachable}")
+    waiting = not libraries.looked or (bool(problems) and not any(report["ready"] for report in reports))
+    status = "not ready" if waiting else "degraded" if problems else "ready"
+    missing = [] if reports or not libraries.looked else ["there is no library in the index store yet"]
+    return not waiting, {"status": status, "libraries": reports, "missing": [*missing, *problems]}
+
+
+def _report(library: Library) -> dict[str, Any]:
+    live, problem = library.live, library.problem
+    return {
+        "library": library.name,
+        "ready": library.model is not None and (live is not None or problem is None),
+        "version": None if live is None else live.number,
+        "versions_held": library.held,
+        "problem": None if problem is None else problem.reason,
+    }

@@ -1,0 +1,193 @@
+"""The libraries that are served: each follows its `current` in the store and keeps answering meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from routing.errors import UnknownVersion
+from routing.routed import RoutedModel
+from routing.store import Current, IndexStore, LibraryRef
+from workers.serving.metrics import Metrics
+from workers.serving.options import Options
+from workers.serving.versions import Version, assemble, load_model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something is not served, and what it is; tried again at `retry_at`, or when it changes."""
+
+    target: LibraryRef | Current
+    reason: str
+    retry_at: float
+
+
+class Library:
+    """One library as it is served. Only the watcher follows; anybody may read `live` or ask for a version."""
+
+    def __init__(self, name: str, store: IndexStore, options: Options, metrics: Metrics) -> None:
+        self.name = name
+        self.model: RoutedModel | None = None
+        self.live: Version | None = None
+        self.problem: Problem | None = None
+        self._store = store
+        self._options = options
+        self._metrics = metrics
+        self._ref: LibraryRef | None = None
+        self._pinned: OrderedDict[int, Version] = OrderedDict()
+        self._assembling = threading.Lock()
+
+    @property
+    def held(self) -> list[int]:
+        """The numbers of the versions in memory."""
+        live = [] if self.live is None else [self.live.number]
+        return sorted({*live, *list(self._pinned)})
+
+    def follow(self, bases: dict[str, RoutedModel]) -> None:
+        """Bring what is served in line with the store; if that fails nothing changes but `problem`."""
+        ref = self._store.library_ref(self.name)
+        current = self._store.current(self.name)
+        if ref is None:
+            return
+        if ref != self._ref and self._may_try(ref):
+            self._attempt(ref, lambda: self._take_base(ref, bases))
+        if self._ref == ref and current is not None and not self._serves(current) and self._may_try(current):
+            self._attempt(current, lambda: self._swap(current))
+        elif self._ref == ref and (current is None or self._serves(current)):
+            self.problem = None
+        self._metrics.degraded.labels(self.name).set(0 if self.problem is None else 1)
+
+    def version(self, number: int) -> Version:
+        """The version of this number, loaded if it is published and not in memory; errors as `assemble`."""
+        if self.live is not None and self.live.number == number:
+            return self.live
+        with self._assembling:
+            if number not in self._pinned:
+                digest = self._store.version_digest(self.name, number)
+                self._pinned[number] = self._assemble(Current(number, digest))
+            self._pinned.move_to_end(number)
+            while len(self._pinned) > self._options.limits.pinned_versions:
+                self._pinned.popitem(last=False)
+            return self._pinned[number]
+
+    def _serves(self, current: Current) -> bool:
+        live = self.live
+        return live is not None and (live.number, live.manifest) == (current.number, current.manifest)
+
+    def _may_try(self, target: LibraryRef | Current) -> bool:
+        problem = self.problem
+        return problem is None or problem.target != target or time.monotonic() >= problem.retry_at
+
+    def _attempt(self, target: LibraryRef | Current, action: object) -> None:
+        try:
+            action()  # type: ignore[operator]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, what is served stays
+            reason = f"{type(error).__name__}: {error}"
+            if self.problem is None or self.problem.reason != reason:
+                log.error("library %s: cannot serve %s: %s", self.name, target, reason)  # noqa: TRY400
+                self._metrics.refused.labels(self.name).inc()
+            self.problem = Problem(target, reason, time.monotonic() + self._options.retry_seconds)
+
+    def _take_base(self, ref: LibraryRef, bases: dict[str, RoutedModel]) -> None:
+        if ref.base not in bases:
+            bases[ref.base] = load_model(self._store, ref, self._options)
+        self.live = None
+        self._pinned.clear()
+        self.model, self._ref = bases[ref.base], ref
+        log.info("library %s: base %s is loaded", self.name, self.model.base.spec.name)
+
+    def _swap(self, current: Current) -> None:
+        """Assemble beside the live version, then switch by one assignment."""
+        started = time.monotonic()
+        with self._assembling:
+            version = self._pinned.get(current.number) or self._assemble(current)
+        self.live = version
+        self._metrics.load_seconds.observe(time.monotonic() - started)
+        self._metrics.swaps.labels(self.name).inc()
+        self._metrics.version.labels(self.name).set(version.number)
+        self._metrics.experts.labels(self.name).set(len(version.pack.experts))
+        log.info(
+            "library %s: version %d with %d experts", self.name, version.number, len(version.pack.experts)
+        )
+
+    def _assemble(self, current: Current) -> Version:
+        if self.model is None:
+            raise UnknownVersion(f"{self.name}: its base is not loaded")
+        return assemble(
+            self._store,
+            self.model,
+            library=self.name,
+            number=current.number,
+            manifest_digest=current.manifest,
+            previous=None if self.live is None else self.live.pack,
+        )
+
+
+class Libraries:
+    """All libraries of a store, watched by one thread: there is one loader, and the latest version wins."""
+
+    def __init__(self, store: IndexStore, options: Options, metrics: Metrics) -> None:
+        self._store = store
+        self._options = options
+        self._metrics = metrics
+        self._served: Mapping[str, Library] = {}
+        self._bases: dict[str, RoutedModel] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self.unreachable: str | None = None
+        self.looked = False
+
+    def __getitem__(self, name: str) -> Library:
+        return self._served[name]
+
+    @property
+    def served(self) -> Mapping[str, Library]:
+        """The libraries by name."""
+        return MappingProxyType(self._served)
+
+    def start(self) -> None:
+        """Watch the store until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watching."""
+        self._stop.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Look at the store once and follow it."""
+        names = self._names()
+        known = self._served
+        self._served = {
+            name: known.get(name) or Library(name, self._store, self._options, self._metrics)
+            for name in names
+        }
+        for library in self._served.values():
+            if self._stop.is_set():
+                return
+            library.follow(self._bases)
+        self.looked = True
+
+    def _names(self) -> list[str]:
+        names = self._store.libraries()
+        wanted = self._options.library
+        return names if wanted is None else [name for name in names if name == wanted]
+
+    def _watch(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+                self.unreachable = None
+            except Exception as error:  # noqa: BLE001 - a store that cannot be reached now may be at the next look
+                reason = f"{type(error).__name__}: {error}"
+                if reason != self.unreachable:
+                    log.error("the index store cannot be read: %s", reason)  # noqa: TRY400
+                self.unreachable = reason
+            self._stop.wait(self._options.poll_seconds)

@@ -1,0 +1,51 @@
+"""What the serving process counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+class Metrics:
+    """One registry for each process, so that several servers in one test do not share their counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "fletch_requests", "Answered requests", ["endpoint", "status"], registry=self.registry
+        )
+        self.prompt_tokens = Counter(
+            "fletch_prompt_tokens", "Tokens read", ["library"], registry=self.registry
+        )
+        self.completion_tokens = Counter(
+            "fletch_completion_tokens", "Tokens written", ["library"], registry=self.registry
+        )
+        self.first_token = Histogram(
+            "fletch_first_token_seconds", "Time to the first token", buckets=SECONDS, registry=self.registry
+        )
+        self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
+        self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
+        self.version = Gauge("fletch_version", "Index version served", ["library"], registry=self.registry)
+        self.experts = Gauge("fletch_experts", "Experts served", ["library"], registry=self.registry)
+        self.swaps = Counter(
+            "fletch_swaps", "Switches to a new index version", ["library"], registry=self.registry
+        )
+        self.refused = Counter(
+            "fletch_refused_versions",
+            "Index versions that could not be served",
+            ["library"],
+            registry=self.registry,
+        )
+        self.degraded = Gauge(
+            "fletch_degraded",
+            "1 while a library is not served as it should be",
+            ["library"],
+            registry=self.registry,
+        )
+        self.load_seconds = Histogram(
+            "fletch_load_seconds",
+            "Time to assemble an index version",
+            buckets=SECONDS,
+            registry=self.registry,
+        )

@@ -1,0 +1,35 @@
+"""What an operator may say about a serving process, and the limits it holds its clients to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Beyond these a request is refused, before it costs anything."""
+
+    body_bytes: int = 2 * 2**20
+    prompt_tokens: int = 32_768
+    max_tokens: int = 4_096
+    choices: int = 16
+    stop_strings: int = 16
+    trace_entries: int = 2_000_000
+    running: int = 16
+    waiting: int = 64
+    pinned_versions: int = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where the index store is, which library to serve (None: all in the store), and on what."""
+
+    store: str
+    library: str | None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    dtype: torch.dtype = torch.float32
+    poll_seconds: float = 0.5
+    retry_seconds: float = 5.0
+    limits: Limits = field(default_factory=Limits)

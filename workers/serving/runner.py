@@ -1,0 +1,90 @@
+"""The thread that runs the model, and the bridge from it to the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+from routing.engine import Engine, Step, Ticket
+from routing.generation import Generation
+
+log = logging.getLogger(__name__)
+IDLE_SECONDS = 0.2
+
+
+class Steps:
+    """The steps of some generations as they come, each with its place; closing cancels what is left."""
+
+    def __init__(
+        self, engine: Engine, tickets: Sequence[Ticket], queue: asyncio.Queue[tuple[int, Step]]
+    ) -> None:
+        self._engine = engine
+        self._tickets = tickets
+        self._queue = queue
+
+    async def __aiter__(self) -> AsyncIterator[tuple[int, Step]]:
+        unfinished = len(self._tickets)
+        while unfinished:
+            place, step = await self._queue.get()
+            if step.error is not None:
+                raise step.error
+            unfinished -= step.finish is not None
+            yield place, step
+
+    def close(self) -> None:
+        """Cancel what has not finished."""
+        for ticket in self._tickets:
+            self._engine.cancel(ticket)
+
+
+class Runner:
+    """Steps the engine for as long as there is work; everything heavy happens on its thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Run until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step that is under way."""
+        self._stop.set()
+        self._thread.join()
+
+    def submit(self, generations: Sequence[Generation]) -> Steps:
+        """Begin some generations together; EngineFull if there is no room for all of them."""
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
+        listeners = [_Bridge(loop, queue, place) for place in range(len(generations))]
+        tickets = self.engine.submit(list(zip(generations, listeners, strict=True)))
+        return Steps(self.engine, tickets, queue)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self.engine.wait(IDLE_SECONDS):
+                self.engine.step()
+
+
+class _Bridge:
+    """Carries a step from the model's thread to the event loop."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[tuple[int, Step]], place: int
+    ) -> None:
+        self._loop = loop
+        self._steps = steps
+        self._place = place
+
+    def __call__(self, step: Step) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._steps.put_nowait, (self._place, step))

@@ -1,0 +1,119 @@
+"""Answers in the shapes of OpenAI's API, and our own part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from routing.generation import Finish, Generation
+from routing.streaming import TextToken
+from workers.serving.targets import Target
+
+WEIGHT_DIGITS = 4
+SHARE_DIGITS = 6
+
+
+class Shape(Protocol):
+    """How one kind of completion is written."""
+
+    prefix: str
+    whole_object: str
+    chunk_object: str
+
+    def whole(self, tokens: Sequence[TextToken], tokenizer: Any) -> dict[str, Any]:
+        """The fields of a finished choice, besides its index and the reason of its end."""
+
+    def first(self) -> dict[str, Any] | None:
+        """The fields of the chunk that opens a choice in a stream, if there is one."""
+
+    def piece(self, tokens: Sequence[TextToken], tokenizer: Any, offset: int) -> dict[str, Any]:
+        """The fields of a chunk; `offset` is how many characters the choice had before it."""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """What all chunks of one answer have in common."""
+
+    id: str
+    created: int
+    model: str
+    target: Target
+
+    def of(self, kind: str, choices: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, Any]:
+        """A response or chunk object."""
+        version = self.target.version
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": None if version is None else f"fletch-{version.manifest[:16]}",
+            "choices": list(choices),
+            **more,
+        }
+
+
+@dataclass
+class Writing:
+    """A choice as it is being written."""
+
+    tokens: list[TextToken] = field(default_factory=list)
+    length: int = 0
+    finish: Finish | None = None
+
+    def add(self, tokens: Sequence[TextToken]) -> None:
+        """Take more tokens."""
+        self.tokens += tokens
+        self.length += sum(len(token.text) for token in tokens)
+
+
+def usage(generations: Sequence[Generation], choices: int) -> dict[str, int]:
+    """Tokens read and written; a prompt with several choices counts once."""
+    read = sum(len(generation.request.prompt) for generation in generations[::choices])
+    written = sum(generation.completion_tokens for generation in generations)
+    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+
+
+def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, Any]:
+    """Which library and version answered, which experts spoke, and where if that was asked for."""
+    version = target.version
+    said = {
+        "library": target.library,
+        "version": None if version is None else version.number,
+        "manifest": None if version is None else version.manifest,
+        "experts": [
+            {"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(generations)
+        ],
+    }
+    trace = _trace(target, generations[0])
+    return said if trace is None else {**said, "trace": trace}
+
+
+def _shares(generations: Sequence[Generation]) -> list[tuple[str, float]]:
+    totals: dict[str, float] = {}
+    for generation in generations:
+        shares = {} if generation.shares is None else generation.shares.by_expert()
+        for name, share in shares.items():
+            totals[name] = totals.get(name, 0.0) + share / len(generations)
+    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _trace(target: Target, generation: Generation) -> dict[str, Any] | None:
+    """For each module and token: experts as places in `experts`, and their weights."""
+    if generation.trace is None or target.version is None:
+        return None
+    tokenizer = target.model.base.tokenizer
+    return {
+        "experts": list(target.version.pack.experts),
+        "tokens": [tokenizer.decode([token]) for token in generation.read_tokens],
+        "modules": {
+            name: {
+                "experts": module.experts.tolist(),
+                "weights": [
+                    [round(weight, WEIGHT_DIGITS) for weight in row] for row in module.weights.tolist()
+                ],
+            }
+            for name, module in generation.trace.by_module().items()
+        },
+    }

@@ -1,0 +1,101 @@
+"""From a model name and the routing fields of a request to what will answer it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
+from routing.pack import Route, Routing, route
+from routing.routed import RoutedModel
+from workers.serving import names
+from workers.serving.bodies import RoutingBody
+from workers.serving.errors import ApiError, invalid, not_found
+from workers.serving.libraries import Libraries, Library
+from workers.serving.versions import Version
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who answers: a model with a route through one version, or (both None) the plain base."""
+
+    library: str
+    model: RoutedModel
+    version: Version | None
+    route: Route | None
+
+
+def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
+    """Find who is asked for; ApiError says which field names what is not there. May load a pinned version."""
+    address = names.parse(model)
+    library = None if address is None else libraries.served.get(address.library)
+    if address is None or library is None:
+        known = ", ".join(sorted(libraries.served)) or "none yet"
+        raise not_found(model, f"not served here; libraries: {known}")
+    if library.model is None:
+        raise _not_ready(model, library)
+    if isinstance(address, names.Base):
+        if routing != RoutingBody():
+            raise invalid("routing", "the plain base is not routed; ask for the library instead")
+        return Target(library.name, library.model, None, None)
+    version = _version(library, model, address, routing)
+    return Target(library.name, version.model, version, _route(version, address, routing))
+
+
+def _version(
+    library: Library, model: str, address: names.Routed | names.Single, routing: RoutingBody
+) -> Version:
+    named = address.version if isinstance(address, names.Routed) else None
+    if named is not None and routing.version is not None and named != routing.version:
+        raise invalid("routing.version", f"found {routing.version}, but the model's name says {named}")
+    number = named or routing.version
+    if number is not None:
+        return _pinned(library, model, number, "model" if named else "routing.version")
+    if library.live is None:
+        raise _not_ready(model, library)
+    return library.live
+
+
+def _pinned(library: Library, model: str, number: int, param: str) -> Version:
+    try:
+        return library.version(number)
+    except UnknownVersion as error:
+        raise not_found(model, str(error)) from error if param == "model" else invalid(param, str(error))
+    except (RoutingError, MissingObject) as error:
+        message = f"{library.name} version {number} cannot be served: {error}"
+        raise ApiError(503, message, code="version_unavailable", param=param, retry_after=5) from error
+
+
+def _route(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Route:
+    try:
+        return route(version.pack, _routing(version, address, body))
+    except UnknownExpert as error:
+        if isinstance(address, names.Single):
+            raise not_found(f"{address.library}/{address.expert}", str(error)) from error
+        param = "routing.force" if body.force else "routing.experts"
+        raise invalid(param, str(error), code="unknown_expert") from error
+    except BadRouting as error:
+        raise invalid(f"routing.{error.field}", str(error)) from error
+
+
+def _routing(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Routing:
+    policy = version.policy
+    top_k, temperature = body.top_k or policy.top_k, body.temperature or policy.temperature
+    if isinstance(address, names.Single):
+        if body.experts or body.force or body.router:
+            raise invalid(
+                "routing", "the model's name says which expert answers; ask for the library instead"
+            )
+        return Routing("single", top_k, temperature, (address.expert,))
+    if body.force:
+        if body.experts or body.router not in (None, "uniform", "single"):
+            raise invalid("routing.force", "leaves nothing to choose; leave out `router` and `experts`")
+        return Routing("uniform", top_k, temperature, tuple(body.force))
+    experts = None if body.experts is None else tuple(body.experts)
+    return Routing(body.router or policy.router, top_k, temperature, experts)
+
+
+def _not_ready(model: str, library: Library) -> ApiError:
+    problem = library.problem
+    reason = "no index version is published yet" if problem is None else problem.reason
+    message = f"model {model!r} is not ready: {reason}"
+    return ApiError(503, message, code="model_not_ready", param="model", retry_after=2)

@@ -1,0 +1,97 @@
+"""Index versions assembled and proven before anybody is answered by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from routing.base import load_base
+from routing.errors import NotFinite, RoutingError
+from routing.index import IndexManifest, RoutingPolicy
+from routing.pack import Pack, Routing, route
+from routing.packing import load_pack
+from routing.routed import RoutedModel
+from routing.store import IndexStore, LibraryRef
+from workers.serving.options import Options
+
+CANARY_TOKENS = 8
+DURING_ASSEMBLY = 2  # for a moment the experts lie in memory twice: as they were read, and packed
+MEMORY = Path("/proc/meminfo")
+
+
+class NotEnoughMemory(RoutingError):
+    """This index version is larger than the memory that is free."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version that is ready to answer. Whoever holds it finishes with it, whatever is served meanwhile."""
+
+    library: str
+    number: int
+    manifest: str
+    pack: Pack
+    policy: RoutingPolicy
+    model: RoutedModel
+
+
+def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
+    """A library's base, compared with its specification; RoutingError says what is missing or different."""
+    spec = store.read_base(ref.base)
+    return RoutedModel(load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype))
+
+
+def assemble(
+    store: IndexStore,
+    model: RoutedModel,
+    *,
+    library: str,
+    number: int,
+    manifest_digest: str,
+    previous: Pack | None,
+) -> Version:
+    """Read, verify, pack and prove one index version; RoutingError if it must not be served."""
+    manifest = store.read_manifest(manifest_digest)
+    base = model.base
+    _require_memory(manifest, base.device, base.dtype)
+    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=previous)
+    version = Version(library, number, manifest_digest, pack, manifest.policy, model)
+    prove(version)
+    return version
+
+
+def prove(version: Version) -> None:
+    """A forward pass with the policy's router and with every expert must be finite; NotFinite if not."""
+    policy = version.policy
+    vocabulary = version.model.base.spec.vocabulary
+    ids = torch.arange(CANARY_TOKENS, device=version.model.base.device).remainder(vocabulary).unsqueeze(0)
+    for router in (policy.router, "uniform"):
+        way = route(version.pack, Routing(router, policy.top_k, policy.temperature))
+        if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
+            raise NotFinite(
+                f"version {version.number}: the canary's logits are not finite with router {router}"
+            )
+
+
+def _require_memory(manifest: IndexManifest, device: torch.device, dtype: torch.dtype) -> None:
+    """Refuse by arithmetic what would end the process."""
+    stored = sum(entry.vectors_size + entry.factors_size for entry in manifest.experts)
+    needed = stored * DURING_ASSEMBLY * dtype.itemsize // torch.float32.itemsize
+    free = _free_memory(device)
+    if free is not None and needed > free:
+        raise NotEnoughMemory(
+            f"{len(manifest.experts)} experts need {needed / 2**30:.2f} GiB while they are assembled, "
+            f"{free / 2**30:.2f} GiB are free"
+        )
+
+
+def _free_memory(device: torch.device) -> int | None:
+    """Bytes that could be taken on this device; None where nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if not MEMORY.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
