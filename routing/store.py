@@ -218,8 +218,8 @@ def _library_folder(library: str) -> str:
 
 
 def _version_document(library: str, number: int) -> str:
-    if number < 1:
-        raise UnknownVersion(f"{library} version {number}: versions are numbered from 1")
+    if number < 0:
+        raise UnknownVersion(f"{library} version {number}: versions are numbered from 1; 0 is the base alone")
     return f"{_library_folder(library)}/versions/{number:08d}.json"
 
 

@@ -14,8 +14,8 @@ from kombu import Queue
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django.setup()
 
-# On Redis the message of a killed worker comes back after the timeout; the job's lease is quicker, and what comes
-# twice finds nothing to claim. In memory this process asks only itself, so it may ask often.
+# On Redis the message of a killed worker comes back after the timeout. The job's lease is quicker, and what
+# comes twice finds nothing to claim. In memory this process asks only itself, so it may ask often.
 REDIS_OPTIONS = {
     "visibility_timeout": 900,
     "unacked_restore_interval": 5,

@@ -1,14 +1,14 @@
 """One attempt at one job: claim the row, keep the lease, do the work, say how it ended.
 
-May run twice, may die anywhere: whatever is recorded checks the claim, and a dead worker's job is claimed again.
+May run twice, may die anywhere: recording checks the claim, and a dead worker's job is claimed again.
 """
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,30 +22,40 @@ from hub.jobs.claims import Claim
 from hub.jobs.models import JobKind, Queue
 from workers.heartbeat import Heartbeat
 
-Body = Callable[[Claim], None]
+TOO_LONG = "it took longer than this kind of job may take"
+FIRST_WAIT = timedelta(seconds=2)
 ALL_QUEUES = tuple(queue.value for queue in Queue)
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Duty:
+    """What does a kind of job, and how many seconds it may take."""
+
+    body: Callable[[Claim], None]
+    seconds: int
 
 
 class CannotBeDone(Exception):
     """Trying again would end the same way."""
 
 
-def attempt(job_id: int, *, task_id: str, body_of: Callable[[JobKind], Body]) -> None:
+def attempt(job_id: int, *, task_id: str, duties: Mapping[JobKind, Duty]) -> None:
     """Do the job if it is due; do nothing if somebody else has it, had it, or there is no such job."""
     claim = jobs.claim(queues=ALL_QUEUES, job_id=job_id)
     if claim is None:
         return
     began = time.monotonic()
     with noted(claim, task_id), Heartbeat(claim):
-        ending = _work(claim, body_of(claim.kind))
+        ending = _work(claim, duties[claim.kind])
     log.info("%s %s %s in %.1f s", claim.kind.value, _subject(claim), ending, time.monotonic() - began)
 
 
-def _work(claim: Claim, body: Body) -> str:
+def _work(claim: Claim, duty: Duty) -> str:
     """Returns how it ended, in words. Where the database itself fails, the lease is left to expire."""
+    began = time.monotonic()
     try:
-        body(claim)
+        duty.body(claim)
         jobs.finish(claim)
     except Fenced:
         return "lost to another worker"
@@ -53,10 +63,13 @@ def _work(claim: Claim, body: Body) -> str:
         log.warning("job %s: the database failed, the lease will expire: %s", claim.job_id, error)
         return "interrupted"
     except SoftTimeLimitExceeded:
-        return _failed(claim, "it took longer than this kind of job may take", retry_in=patience(claim))
+        return _failed(claim, TOO_LONG, retry_in=patience(claim))
     except (SystemExit, KeyboardInterrupt):
-        with suppress(Fenced):
-            jobs.give_back(claim)
+        # A worker that stops in order, and one that ends a process at its time limit, send the same signal.
+        if time.monotonic() - began >= duty.seconds:
+            _failed(claim, TOO_LONG, retry_in=patience(claim))
+        else:
+            _given_back(claim)
         raise
     except CannotBeDone as error:
         return _failed(claim, str(error), retry_in=None)
@@ -64,6 +77,11 @@ def _work(claim: Claim, body: Body) -> str:
         log.exception("job %s", claim.job_id)
         return _failed(claim, f"{type(error).__name__}: {error}", retry_in=patience(claim))
     return "done"
+
+
+def _given_back(claim: Claim) -> None:
+    with suppress(Fenced):
+        jobs.give_back(claim)
 
 
 def _failed(claim: Claim, reason: str, *, retry_in: timedelta | None) -> str:
@@ -74,7 +92,7 @@ def _failed(claim: Claim, reason: str, *, retry_in: timedelta | None) -> str:
 
 def patience(claim: Claim) -> timedelta:
     """How long to wait before the next attempt: 2, 8, then 32 seconds."""
-    return timedelta(seconds=2 * 4 ** min(claim.attempt - 1, 2))
+    return FIRST_WAIT * 4 ** min(claim.attempt - 1, 2)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """A thread of the worker's main process that finds due jobs and rings for them in this worker's own queue.
 
-Without a broker it is the only way in: jobs are rung for as soon as they are due. With Redis the hub rings and
-the poller rings again for what nobody claimed. It never takes more than the pool has free places, so a job
-waits in the table, where every worker can see it, and not in a message.
+Without a broker it is the only way in: jobs are rung for as soon as they are due. With Redis the hub rings,
+and the poller rings again for what nobody claimed. It never takes more than the pool has free places, so a
+job waits in the table, where every worker can see it, and not in a message.
 """
 
 import logging

@@ -1,0 +1,128 @@
+"""A real worker process, fed from the job table alone: whatever one job does, the others get done."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django.plugin import DjangoDbBlocker
+
+from hub.jobs import services as jobs
+from hub.jobs.models import Job, JobEvent, JobKind
+from tests.workers import poison
+from tests.workers.live import LiveHub, kill_group, live_hub, wait_for
+
+APP = "tests.workers.poison_app"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveHub]:
+    with django_db_blocker.unblock(), live_hub(tmp_path / "data") as hub:
+        yield hub
+
+
+def ask(*subjects: int, kind: JobKind = JobKind.PROMOTE) -> list[Job]:
+    """PROMOTE may take two seconds in the dangerous worker, INDEX a minute."""
+    return [jobs.enqueue(kind, library_id=subject) for subject in subjects]
+
+
+def unsettled() -> int:
+    return Job.objects.filter(state__in=["queued", "running"]).count()
+
+
+def state_of(job: Job) -> str:
+    job.refresh_from_db()
+    return job.state
+
+
+def test_poison_fails_after_the_cap_while_the_others_finish(hub: LiveHub) -> None:
+    suicide, hang, stubborn, bug, hopeless, once = ask(*range(poison.SUICIDE, poison.SLOW))
+    fine = ask(*range(poison.FINE, poison.FINE + 20))
+
+    with hub.worker(app=APP):
+        wait_for(lambda: unsettled() == 0, hub.log, seconds=90)
+
+    assert [state_of(job) for job in fine] == ["done"] * 20
+    assert all(job.log == "it is done\n" for job in fine)
+    assert [state_of(job) for job in (suicide, hang, stubborn, bug, hopeless)] == ["failed"] * 5
+    assert [job.crashes for job in (suicide, hang, stubborn, bug, hopeless)] == [3, 3, 3, 3, 1]
+    assert "SIGKILL" in suicide.error
+    assert "took longer" in stubborn.error
+    assert hopeless.error == "the base is not there"
+    assert (state_of(once), once.attempt) == ("done", 2)
+    assert not list((hub.folder / "tmp").glob("claim-*"))
+
+
+def test_an_idle_worker_begins_a_job_within_a_moment(hub: LiveHub) -> None:
+    with hub.worker(app=APP) as worker:
+        hub.wait_until_alive(worker)
+        (job,) = ask(poison.FINE)
+        wait_for(lambda: state_of(job) == "done", hub.log, seconds=10)
+
+    assert job.finished_at is not None
+    assert (job.finished_at - job.created_at).total_seconds() < 5
+
+
+def test_a_job_whose_whole_worker_was_killed_is_done_by_the_next_one(hub: LiveHub) -> None:
+    (job,) = ask(poison.SLOW, kind=JobKind.INDEX)
+    first = hub.start_worker(app=APP)
+    wait_for(lambda: state_of(job) == "running", hub.log)
+    kill_group(first)
+
+    with hub.worker(app=APP):
+        wait_for(lambda: state_of(job) == "done", hub.log)
+
+    assert (job.attempt, job.crashes) == (2, 0)
+
+
+def test_an_orderly_stop_gives_a_running_job_back_without_counting_it(hub: LiveHub) -> None:
+    (job,) = ask(poison.STUBBORN_HANG, kind=JobKind.INDEX)
+    worker = hub.start_worker(app="tests.workers.poison_impatient")
+    wait_for(lambda: state_of(job) == "running", hub.log)
+
+    worker.send_signal(signal.SIGQUIT)
+    wait_for(lambda: worker.poll() is not None, hub.log, seconds=15)
+
+    assert (state_of(job), job.attempt, job.crashes) == ("queued", 0, 0)
+    assert job.events.filter(what=JobEvent.What.GIVEN_BACK).count() == 1
+
+
+def test_a_worker_that_slept_past_its_lease_stops_its_work_and_records_nothing(hub: LiveHub) -> None:
+    (job,) = ask(poison.SLOW, kind=JobKind.INDEX)
+    sleeper = hub.start_worker(app=APP)
+    wait_for(lambda: state_of(job) == "running", hub.log)
+    os.killpg(sleeper.pid, signal.SIGSTOP)
+    with hub.worker(app=APP):
+        wait_for(lambda: state_of(job) == "done", hub.log)
+        os.killpg(sleeper.pid, signal.SIGCONT)
+        wait_for(lambda: "lost to another worker" in hub.log.read_text(), hub.log)
+
+    assert list(job.events.values_list("what", flat=True)) == ["claimed", "claimed", "done"]
+
+
+def test_work_waits_until_the_schema_is_current(hub: LiveHub) -> None:
+    hub.python(
+        "import django; django.setup(); from django.core.management import call_command as c; c('migrate', 'jobs', 'zero', verbosity=0)"
+    )
+
+    with hub.worker(app=APP) as worker:
+        wait_for(lambda: "migrations are not applied" in hub.log.read_text(), hub.log)
+        hub.python(
+            "import django; django.setup(); from django.core.management import call_command as c; c('migrate', verbosity=0)"
+        )
+        (job,) = ask(poison.FINE)
+        wait_for(lambda: state_of(job) == "done", hub.log)
+        assert worker.poll() is None
+
+
+def test_children_that_are_replaced_never_share_the_pollers_connection(hub: LiveHub) -> None:
+    """Every job here ends its process, so forks happen all the time while the poller reads."""
+    many = ask(*range(poison.FINE, poison.FINE + 20))
+
+    with hub.worker(app=APP, options=("--max-tasks-per-child=1",)):
+        wait_for(lambda: unsettled() == 0, hub.log, seconds=120)
+
+    assert [state_of(job) for job in many] == ["done"] * 20
+    assert "malformed" not in hub.log.read_text()
+    assert "locked" not in hub.log.read_text()

@@ -1,0 +1,45 @@
+"""INDEX: plan the next version of a library's routing index, put it into the store, record it."""
+
+from hub.adapters.models import Release
+from hub.faults import reach
+from hub.indexes import queries
+from hub.indexes import services as indexes
+from hub.indexes.models import IndexVersion
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
+from workers.places import index_store
+
+
+def publish(claim: Claim) -> None:
+    """Writing the same version again changes nothing, so a worker may die between any two of these lines."""
+    reach("publish.claimed")
+    version = indexes.plan_version(claim, claim.ids["library_id"])
+    if version is None:
+        jobs.log(claim, "nothing changed since the newest version")
+        return
+    reach("publish.planned")
+    jobs.report_progress(claim, 1, 3, f"writing version {version.number} with {version.expert_count} experts")
+    digest = index_store().write_version(version.library.slug, version.number, manifest(version))
+    reach("publish.manifest_written")
+    jobs.report_progress(claim, 2, 3, "recording it")
+    indexes.record_published(claim, version.pk, digest, indexes.total_size(version))
+    reach("publish.recorded_before_finish")
+    jobs.log(claim, f"version {version.number} has {version.expert_count} experts and digest {digest[:12]}")
+
+
+def manifest(version: IndexVersion) -> IndexManifest:
+    """The version as the store keeps it: a function of the database's rows and nothing else."""
+    entries = [entry(release) for release in queries.experts(version)]
+    return manifest_of(version.base_digest, entries, policy=RoutingPolicy(**version.policy))
+
+
+def entry(release: Release) -> ExpertEntry:
+    return ExpertEntry(
+        adapter=release.adapter.full_name,
+        release=release.oid,
+        vectors=release.vectors_digest,
+        factors=release.factors_digest,
+        vectors_size=release.vectors_size,
+        factors_size=release.factors_size,
+    )

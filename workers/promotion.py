@@ -1,0 +1,27 @@
+"""PROMOTE: make the index store say which version is served. The hub's database is what it should say."""
+
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from hub.library.models import Library
+from workers.places import index_store
+
+BASE_ALONE = 0  # the version without experts: it is served until the first one is promoted
+
+
+def promote(claim: Claim) -> None:
+    number = serve_what_the_hub_says(claim.ids["library_id"])
+    jobs.log(claim, f"version {number} is the one to serve")
+
+
+def serve_what_the_hub_says(library_id: int) -> int:
+    """Set the store's current version, again if the hub changed its mind meanwhile. Returns the number."""
+    while True:
+        slug, number = _wanted(library_id)
+        index_store().set_current(slug, number)
+        if _wanted(library_id)[1] == number:
+            return number
+
+
+def _wanted(library_id: int) -> tuple[str, int]:
+    library = Library.objects.select_related("current").get(pk=library_id)
+    return library.slug, library.current.number if library.current else BASE_ALONE
