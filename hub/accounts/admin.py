@@ -1,0 +1,15 @@
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin
+
+from hub.accounts.models import ApiToken, User
+from hub.readonly import ReadOnlyAdmin
+
+admin.site.register(User, UserAdmin)
+
+
+@admin.register(ApiToken)
+class ApiTokenAdmin(ReadOnlyAdmin):
+    list_display = ("name", "prefix", "user", "scopes", "last_used_at", "expires_at", "revoked_at")
+    exclude = ("digest",)
+    list_select_related = ("user",)
+    search_fields = ("name", "user__username")

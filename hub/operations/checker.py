@@ -1,0 +1,190 @@
+"""Is everything as the hub promises? Each check yields one sentence per thing that is not (RELIABILITY
+2.3).
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from django.conf import settings
+from django.db.models import Count, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from hub.adapters import gitnames
+from hub.adapters.models import Commit, Release, ReleaseEvent
+from hub.blobs import services as blobs
+from hub.blobs.models import Blob
+from hub.indexes.models import ComposedCheckpoint, IndexVersion
+from hub.jobs import queries as jobs
+from hub.jobs.models import Job, JobEvent
+from hub.library.models import Library
+from hub.operations import garbage, index_store
+
+SETTLING = timedelta(seconds=30)
+ENDS = [JobEvent.What.DONE, JobEvent.What.FAILED, JobEvent.What.SUPERSEDED]
+
+
+def uploads_settle_once() -> Iterator[str]:
+    """An upload that is not settled has work waiting or a failed job that says why; a settled one settled
+    once.
+    """
+    settled = Q(events__what__in=[ReleaseEvent.What.REJECTED, ReleaseEvent.What.READY])
+    for release in Release.objects.select_related("adapter__owner").annotate(
+        ends=Count("events", filter=settled)
+    ):
+        is_settled = release.status in {Release.Status.REJECTED, Release.Status.READY}
+        if release.ends != int(is_settled):
+            yield f"{release} is {release.status} and has {release.ends} settling events"
+        if not is_settled and not jobs.about(release_id=release.pk).exclude(state=Job.State.DONE).exists():
+            yield f"{release} is {release.status} and nothing is waiting to go on with it"
+
+
+def jobs_end_once() -> Iterator[str]:
+    """No lease is long expired, and a finished job has one ending since it was last retried."""
+    for job in Job.objects.filter(state=Job.State.RUNNING, lease_until__lt=Now() - SETTLING):
+        yield f"{job} has had no worker since {job.lease_until} and nobody took it over; is one running?"
+    for job in Job.objects.filter(state__in=[Job.State.DONE, Job.State.FAILED]).prefetch_related("events"):
+        events = [event.what for event in job.events.all()]
+        ends = sum(what in ENDS for what in events) - events.count(JobEvent.What.RETRIED)
+        if ends != 1:
+            yield f"{job} has {ends} endings on record"
+
+
+def blobs_are_there() -> Iterator[str]:
+    """Every blob that something names is stored with its size."""
+    place = blobs.storage()
+    for blob in _named_blobs():
+        if not place.has(blob.sha256):
+            yield f"blob {blob.sha256} is named but missing"
+        elif place.size_of(blob.sha256) != blob.size:
+            yield f"blob {blob.sha256} has {place.size_of(blob.sha256)} bytes, expected {blob.size}"
+
+
+def blobs_are_unaltered() -> Iterator[str]:
+    """Every blob that something names still has its digest (reads all bytes)."""
+    for blob in _named_blobs():
+        sha256 = hashlib.sha256()
+        try:
+            for chunk in blobs.read(blob):
+                sha256.update(chunk)
+        except FileNotFoundError:
+            continue  # said by the check above
+        if sha256.hexdigest() != blob.sha256:
+            yield f"blob {blob.sha256} was altered: its bytes have the digest {sha256.hexdigest()}"
+
+
+def commits_are_what_they_say() -> Iterator[str]:
+    """Tree and commit oids, computed again from the rows."""
+    for commit in Commit.objects.select_related("adapter__owner", "author", "parent").prefetch_related(
+        "files__blob"
+    ):
+        tree = gitnames.tree_oid({file.path: file.blob.git_oid for file in commit.files.all()})
+        oid = gitnames.commit_oid(
+            tree=tree,
+            parent=commit.parent.oid if commit.parent else None,
+            author=gitnames.Author.called(commit.author.username),
+            message=commit.message,
+            at=commit.created_at,
+            adapter=commit.adapter.full_name,
+        )
+        if (tree, oid) != (commit.tree_oid, commit.oid):
+            yield f"commit {commit.oid} of {commit.adapter} is not what it says: computed {oid}"
+
+
+def versions_are_contiguous() -> Iterator[str]:
+    """Numbers are 1, 2, 3, ..., each with as many members as it says, all of them ready."""
+    for library in Library.objects.all():
+        versions = list(IndexVersion.objects.filter(library=library).order_by("number"))
+        numbers = [version.number for version in versions]
+        if numbers != list(range(1, len(numbers) + 1)):
+            yield f"{library.slug} has the versions {numbers}, not 1 to {len(numbers)}"
+        for version in versions:
+            members = version.members()
+            if members.count() != version.expert_count:
+                yield f"{version} says {version.expert_count} experts and has {members.count()}"
+            if members.exclude(status=Release.Status.READY).exists():
+                yield f"{version} names releases that are not ready"
+
+
+def the_store_agrees() -> Iterator[str]:
+    """What is published is in the index store under the same digest, and the served version is the promoted
+    one.
+    """
+    root = index_store.folder()
+    if root is None:
+        return
+    for version in IndexVersion.objects.filter(status=IndexVersion.Status.PUBLISHED).select_related(
+        "library"
+    ):
+        stored = index_store.published(root, version.library.slug, version.number)
+        if stored != version.manifest:
+            yield f"{version} has the manifest {version.manifest}, but the index store says {stored}"
+    for library in Library.objects.exclude(current=None).select_related("current"):
+        seen, wanted = (
+            index_store.current(root, library.slug),
+            library.current.number if library.current else None,
+        )
+        if seen != wanted:
+            yield f"{library.slug} serves version {seen}, which is not the promoted {wanted}"
+
+
+def experts_are_in_the_store() -> Iterator[str]:
+    """Vectors and factors of every ready release are in the index store."""
+    root = index_store.folder()
+    ready = Release.objects.filter(status=Release.Status.READY).select_related("adapter__owner")
+    for release in ready.defer("statistics", "fingerprint") if root else []:
+        for digest in (release.vectors_digest, release.factors_digest):
+            if root and not index_store.object_path(root, digest).exists():
+                yield f"{release} names the index object {digest}, which is missing"
+
+
+def the_store_is_unaltered() -> Iterator[str]:
+    """Every object of the index store still has its digest (reads all bytes)."""
+    root = index_store.folder()
+    for found in index_store.objects(root) if root else []:
+        if root and not index_store.is_intact(root, found.sha256):
+            yield f"index object {found.sha256} was altered"
+
+
+def checkpoints_are_whole() -> Iterator[str]:
+    """A checkpoint that is not ready has work waiting, and a ready one has files."""
+    for checkpoint in ComposedCheckpoint.objects.select_related("library", "version").annotate(
+        count=Count("files")
+    ):
+        if checkpoint.status == ComposedCheckpoint.Status.READY and not checkpoint.count:
+            yield f"composed checkpoint {checkpoint.pk} is ready and has no files"
+        waiting = jobs.about(checkpoint_id=checkpoint.pk).exclude(state=Job.State.DONE)
+        if checkpoint.status == ComposedCheckpoint.Status.REQUESTED and not waiting.exists():
+            yield f"composed checkpoint {checkpoint.pk} is requested and nothing is waiting to make it"
+
+
+def nothing_is_left_over() -> Iterator[str]:
+    """No temporary file, and no unnamed blob, is older than the grace."""
+    before = (timezone.now() - settings.GARBAGE_GRACE).timestamp()
+    for path in settings.TEMPORARY.iterdir():
+        if path.stat().st_mtime < before:
+            yield f"temporary {path.name} is older than {settings.GARBAGE_GRACE}"
+    count = garbage.unreferenced(settings.GARBAGE_GRACE).count()
+    if count:
+        yield f"{count} blobs are named by nothing; `manage.py collect_garbage` shows them"
+
+
+def _named_blobs() -> Iterator[Blob]:
+    named = ~Q(pk__in=garbage.unreferenced(timedelta()).values("pk"))
+    return Blob.objects.filter(named).order_by("pk").iterator()
+
+
+Check = Callable[[], Iterator[str]]
+QUICK: tuple[Check, ...] = (
+    uploads_settle_once,
+    jobs_end_once,
+    blobs_are_there,
+    commits_are_what_they_say,
+    versions_are_contiguous,
+    the_store_agrees,
+    experts_are_in_the_store,
+    checkpoints_are_whole,
+    nothing_is_left_over,
+)
+DEEP: tuple[Check, ...] = (blobs_are_unaltered, the_store_is_unaltered)

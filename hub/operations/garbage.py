@@ -1,0 +1,128 @@
+"""Finding and removing bytes that nothing names any more.
+
+Nothing younger than the grace is touched. A blob is removed under a lock on its row, after a second look
+inside the
+transaction: an upload of the same bytes at that moment either renews the row first, or finds the row gone and
+stores
+the bytes again (see blobs.services.store_file).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
+
+from hub.adapters.models import CommitFile, Release
+from hub.blobs import content
+from hub.blobs import services as blobs
+from hub.blobs.models import Blob
+from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
+from hub.jobs.models import Job
+from hub.library.models import Library
+from hub.operations import index_store
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """Something that could go: what it is, and how many bytes it holds."""
+
+    what: str
+    size: int
+
+
+def unreferenced(grace: timedelta) -> QuerySet[Blob]:
+    """Blobs that nothing names and that were last brought before the grace."""
+    files = CommitFile.objects.filter(blob=OuterRef("pk"))
+    samples = Release.objects.filter(samples=OuterRef("pk"))
+    composed = CheckpointFile.objects.filter(blob=OuterRef("pk"))
+    old = Blob.objects.filter(stored_at__lt=timezone.now() - grace)
+    return old.filter(~Exists(files), ~Exists(samples), ~Exists(composed))
+
+
+def expired_checkpoints() -> QuerySet[ComposedCheckpoint]:
+    return ComposedCheckpoint.objects.filter(expires_at__lt=timezone.now())
+
+
+def find(grace: timedelta) -> Iterator[Garbage]:
+    """What `collect` would remove now. Changes nothing."""
+    for checkpoint in expired_checkpoints().select_related("library", "version"):
+        yield Garbage(f"expired composed checkpoint {checkpoint.pk} ({checkpoint})", 0)
+    for blob in unreferenced(grace).order_by("pk"):
+        yield Garbage(f"blob {blob.sha256}", blob.size)
+    for found in _without_row(grace):
+        yield Garbage(f"blob without a row {found.sha256}", found.size)
+    for found in _unnamed_objects(grace):
+        yield Garbage(f"index object {found.sha256}", found.size)
+
+
+def collect(grace: timedelta) -> Iterator[Garbage]:
+    """Remove it, one by one."""
+    for checkpoint in expired_checkpoints().select_related("library", "version"):
+        name = f"expired composed checkpoint {checkpoint.pk} ({checkpoint})"
+        checkpoint.delete()
+        yield Garbage(name, 0)
+    for found in list(_without_row(grace)):
+        _adopt(found.sha256, found.size, found.modified_at)
+    for sha256 in list(unreferenced(grace).order_by("pk").values_list("pk", flat=True)):
+        size = _remove_blob(sha256, grace)
+        if size is not None:
+            yield Garbage(f"blob {sha256}", size)
+    root = index_store.folder()
+    for found in list(_unnamed_objects(grace)):
+        if root is not None:
+            index_store.object_path(root, found.sha256).unlink(missing_ok=True)
+        yield Garbage(f"index object {found.sha256}", found.size)
+    for path in blobs.sweep_temporary(max(grace, timedelta(hours=1))):
+        yield Garbage(f"temporary {path.name}", 0)
+
+
+@transaction.atomic
+def _remove_blob(sha256: str, grace: timedelta) -> int | None:
+    """The size that became free; None when somebody needs the blob again."""
+    blob = Blob.objects.select_for_update().filter(pk=sha256).first()
+    if blob is None or not unreferenced(grace).filter(pk=sha256).exists():
+        return None
+    blob.delete()
+    blobs.storage().remove(sha256)  # before the commit: who waits for this row then finds no bytes either
+    return blob.size
+
+
+def _without_row(grace: timedelta) -> Iterator[content.StoredObject]:
+    """Bytes whose upload died between the file and the row."""
+    before = timezone.now() - grace
+    for found in blobs.storage().listing():
+        if found.modified_at < before and not Blob.objects.filter(pk=found.sha256).exists():
+            yield found
+
+
+def _adopt(sha256: str, size: int, stored_at: datetime) -> None:
+    """Give bytes a row, so that they are removed under its lock like all others."""
+    Blob.objects.get_or_create(sha256=sha256, defaults={"size": size, "git_oid": "", "stored_at": stored_at})
+
+
+def _unnamed_objects(grace: timedelta) -> Iterator[content.StoredObject]:
+    """Objects of a folder store that no version, release or library names; none while workers may be writing
+    some.
+    """
+    root = index_store.folder()
+    busy = Job.objects.filter(Q(state=Job.State.RUNNING) | Q(state=Job.State.QUEUED)).exists()
+    if root is None or busy or not root.exists():
+        return
+    named = index_store.reachable(root, _seeds())
+    before = timezone.now() - grace
+    for found in index_store.objects(root):
+        if found.sha256 not in named and found.modified_at < before:
+            yield found
+
+
+def _seeds() -> Iterator[str]:
+    yield from IndexVersion.objects.exclude(manifest="").values_list("manifest", flat=True)
+    yield from Library.objects.exclude(base_digest="").values_list("base_digest", flat=True)
+    for vectors, factors in Release.objects.exclude(vectors_digest="").values_list(
+        "vectors_digest", "factors_digest"
+    ):
+        yield vectors
+        yield factors

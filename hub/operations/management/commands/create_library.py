@@ -1,0 +1,80 @@
+"""manage.py create_library"""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from hub.jobs import queries as jobs
+from hub.library import services
+from hub.library.models import Library
+from hub.operations.command import HubCommand, user_called
+from hub.operations.following import follow
+
+
+class Command(HubCommand):
+    help = (
+        "Found a library on a base model: a folder as transformers saves it, or a hub id (with a revision). "
+        "A worker then inspects the base; uploads are taken when that is done. Asking again for the same "
+        "library changes nothing."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("slug", help="the library's name in addresses, for example stories")
+        parser.add_argument("base", help="folder of the base model, or a hub id such as org/name")
+        parser.add_argument("--revision", default="", help="branch, tag or commit of a hub id")
+        parser.add_argument("--name", default="", help="the name that people read")
+        parser.add_argument("--description", default="")
+        parser.add_argument("--maintainer", help="who decides what it serves (a user name)")
+        parser.add_argument("--router", choices=services.ROUTERS, help="default: arrow")
+        parser.add_argument("--top-k", type=int, help="experts per token and module (default: 3)")
+        parser.add_argument("--temperature", type=float, help="of the mixing weights (default: 1.0)")
+        parser.add_argument(
+            "--hold", action="store_true", help="publish versions, but let a person promote them"
+        )
+        parser.add_argument("--wait", action="store_true", help="follow the inspection until it is done")
+
+    def handle(self, **options: Any) -> None:
+        source = _source(options["base"])
+        library = Library.objects.filter(slug=options["slug"]).first()
+        if library is None:
+            library = self._found(options, source)
+            self.stdout.write(f"library {library.slug} on {source}")
+        elif library.base_source != source:
+            raise CommandError(f"there is a library {library.slug} already, on {library.base_source}")
+        else:
+            self.stdout.write(f"library {library.slug} is there already ({library.status})")
+        if options["wait"] and library.status != Library.Status.READY:
+            follow(
+                jobs.about(library_id=library.pk).filter(kind="workers.inspect_base").latest("pk"),
+                say=self.stdout.write,
+            )
+
+    def _found(self, options: dict[str, Any], source: str) -> Library:
+        parts = {
+            "router": options["router"],
+            "top_k": options["top_k"],
+            "temperature": options["temperature"],
+        }
+        return services.create_library(
+            slug=options["slug"],
+            base_source=source,
+            base_revision=options["revision"],
+            name=options["name"],
+            description=options["description"],
+            policy={part: value for part, value in parts.items() if value is not None},
+            auto_promote=not options["hold"],
+            maintainer=user_called(options["maintainer"]) if options["maintainer"] else None,
+        )
+
+
+def _source(base: str) -> str:
+    """A folder by its full path, so that workers find it; anything that is no folder is taken for a hub
+    id.
+    """
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve())
+    if base.startswith((".", "/", "~")):
+        raise CommandError(f"{base} is no folder")
+    return base
