@@ -3,21 +3,14 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
-from pytest_django.plugin import DjangoDbBlocker
 
-from tests.workers.live import live_hub
 from workers.forking import no_fork_meanwhile
 
-
-@pytest.fixture(autouse=True)
-def _own_database(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    with django_db_blocker.unblock(), live_hub(tmp_path / "data"):
-        yield
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 def test_a_connection_stays_open_between_rounds_and_is_closed_by_a_fork() -> None:

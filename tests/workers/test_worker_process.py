@@ -2,24 +2,13 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from pytest_django.plugin import DjangoDbBlocker
 
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobEvent, JobKind
 from tests.workers import poison
-from tests.workers.live import LiveHub, kill_group, live_hub, wait_for
+from tests.workers.live import LiveHub, kill_group, wait_for
 
 APP = "tests.workers.poison_app"
-
-
-@pytest.fixture
-def hub(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveHub]:
-    with django_db_blocker.unblock(), live_hub(tmp_path / "data") as hub:
-        yield hub
 
 
 def ask(*subjects: int, kind: JobKind = JobKind.PROMOTE) -> list[Job]:

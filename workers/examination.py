@@ -1,0 +1,112 @@
+"""The checks of one upload, from the harmless to the costly; the later ones rely on the earlier."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hub.adapters.models import Release
+from hub.blobs import services as blobs
+from routing.adapter import Adapter, read_adapter
+from routing.checks.behaviour import default_neutral_text, run_behaviour_checks
+from routing.checks.copies import run_copy_checks
+from routing.checks.numbers import run_number_checks
+from routing.checks.samples import parse_samples
+from routing.factors import expert_factors
+from routing.finding import Finding
+from routing.spec import BaseSpec
+from workers.known import known_experts
+from workers.places import base_spec, loaded_base
+from workers.sandbox import Limits, run_confined
+
+LIMITS = Limits()
+
+
+class ChecksBroke(RuntimeError):
+    """The checks themselves failed; the upload is not to blame."""
+
+
+@dataclass
+class Examination:
+    """A laid out upload under examination, and what was measured of it so far."""
+
+    release: Release
+    upload: Path
+    scratch: Path
+    measurements: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def spec(self) -> BaseSpec:
+        return base_spec(self.release.adapter.library)
+
+    @cached_property
+    def adapter(self) -> Adapter:
+        return read_adapter(self.upload, self.spec)
+
+    def files(self) -> list[Finding]:
+        """A stranger's bytes are first read where they can do no harm."""
+        return static_findings(self.upload, self.spec, scratch=self.scratch)
+
+    def numbers(self) -> list[Finding]:
+        return run_number_checks(self.upload, self.spec)
+
+    def copies(self) -> list[Finding]:
+        known = known_experts(self.release.adapter.library)
+        return run_copy_checks(expert_factors(self.adapter), known, adapter=self.release.adapter.full_name)
+
+    def behaviour(self) -> list[Finding]:
+        samples, complaints = parse_samples(self._sample_bytes()) if self.release.samples_id else ([], [])
+        base = loaded_base(self.release.adapter.library)
+        findings, losses = run_behaviour_checks(self.adapter, base, default_neutral_text(), samples)
+        self.measurements |= flat(losses, rows=len(samples))
+        return [*complaints, *findings]
+
+    def _sample_bytes(self) -> bytes:
+        return blobs.local_path(str(self.release.samples_id)).read_bytes()
+
+
+STEPS: Mapping[str, Callable[[Examination], list[Finding]]] = {
+    "reading the files": Examination.files,
+    "checking the numbers": Examination.numbers,
+    "looking for copies": Examination.copies,
+    "trying it on the base model": Examination.behaviour,
+}
+
+
+def static_findings(upload: Path, spec: BaseSpec, *, scratch: Path, limits: Limits = LIMITS) -> list[Finding]:
+    """The static checks in a disposable child. Raises ChecksBroke when it is the checks that are broken."""
+    described = scratch / "base.json"
+    described.write_text(json.dumps(spec.to_json()))
+    command = ["-m", "routing.checks", str(upload), str(described)]
+    outcome = run_confined(command, scratch=scratch, limits=limits)
+    if outcome.hit_a_limit:
+        return [exhausting(limits)]
+    if outcome.status != 0:
+        raise ChecksBroke(f"the checks ended with status {outcome.status}: {outcome.errors[-500:]}")
+    return [Finding(**finding) for finding in json.loads(outcome.output)["findings"]]
+
+
+def exhausting(limits: Limits) -> Finding:
+    """Said of files whose mere reading uses up what a check may use."""
+    return Finding(
+        check="readable",
+        severity="error",
+        file=".",
+        field="",
+        found="files that cannot be read within the limits of a check",
+        expected=f"to be read in {limits.cpu_seconds} s with {limits.memory >> 30} GiB of memory",
+        fix="Save the adapter again with peft's save_pretrained.",
+    )
+
+
+def flat(losses: Mapping[str, Mapping[str, Any]], *, rows: int) -> dict[str, Any]:
+    """The losses as the pages show them: neutral_loss_base, neutral_loss_adapted, sample_loss_base, ..."""
+    names = {"neutral": "neutral", "samples": "sample"}
+    measured = {
+        f"{names[text]}_loss_{side}": loss[side]
+        for text, loss in losses.items()
+        for side in ("base", "adapted")
+    }
+    return {**measured, "sample_rows": rows} if "samples" in losses else measured

@@ -1,0 +1,17 @@
+"""What this worker can do: every kind of job, by whom it is done and how long it may take."""
+
+from hub.jobs.models import JobKind
+from workers import indexing, inspection, promotion, validation, vectors
+from workers.app import app
+from workers.claiming import Duty
+from workers.registration import register
+
+DUTIES = {
+    JobKind.INSPECT_BASE: Duty(inspection.inspect, seconds=1800),
+    JobKind.VALIDATE: Duty(validation.validate, seconds=900),
+    JobKind.VECTORS: Duty(vectors.compute, seconds=900),
+    JobKind.INDEX: Duty(indexing.publish, seconds=900),
+    JobKind.PROMOTE: Duty(promotion.promote, seconds=60),
+}
+
+register(app, DUTIES)
