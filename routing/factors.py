@@ -26,6 +26,8 @@ NUMERICAL_RANK = 1e-6
 # Above this ratio of the second to the first singular value the prototype's direction is nearly chance.
 AMBIGUOUS_RATIO = 0.98
 SKETCH_SIDE = 32
+# Numbers of A and B that are worked on at once: some 64 MB in float64, whatever the adapter is.
+LARGEST_BATCH = 2**23
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,10 @@ def expert_factors(adapter: Adapter) -> dict[str, Factors]:
     for name, low_rank in adapter.modules.items():
         groups[low_rank.a.shape, low_rank.b.shape].append(name)
     found: dict[str, Factors] = {}
-    for names in groups.values():
-        found |= zip(names, _canonical_batch([adapter.modules[name] for name in names]), strict=True)
+    for (a_shape, b_shape), names in groups.items():
+        count = max(1, LARGEST_BATCH // (a_shape.numel() + b_shape.numel()))
+        for batch in (names[start : start + count] for start in range(0, len(names), count)):
+            found |= zip(batch, _canonical_batch([adapter.modules[name] for name in batch]), strict=True)
     return {name: found[name] for name in adapter.modules if found[name].rank}
 
 
