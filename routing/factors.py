@@ -125,18 +125,30 @@ def cosine(f: Mapping[str, Factors], g: Mapping[str, Factors]) -> float:
 
 
 def statistics(adapter: Adapter, factors: Mapping[str, Factors]) -> dict[str, Any]:
-    """Numbers about an expert as plain JSON: norm, parameters, and per module spectrum, ranks and error."""
+    """Numbers about an expert as plain JSON: a summary, norm, and per module spectrum, ranks and error."""
     modules = {
         name: _module_statistics(adapter.modules[name], module_factors)
         for name, module_factors in factors.items()
     }
     return {
+        "summary": _summary(factors),
         "norm": norm(factors),
         "parameters": sum(update.a.numel() + update.b.numel() for update in adapter.modules.values()),
         "largest_error": max((module["error"] for module in modules.values()), default=0.0),
         "ambiguous_modules": sum(module["ambiguous"] for module in modules.values()),
         "untouched_modules": [name for name in adapter.modules if name not in factors],
         "modules": modules,
+    }
+
+
+def _summary(factors: Mapping[str, Factors]) -> dict[str, Any]:
+    """What a list of experts shows of one: ranks, how many modules, and which kinds of them."""
+    ranks = [module.rank for module in factors.values()]
+    return {
+        "rank_smallest": min(ranks, default=0),
+        "rank_largest": max(ranks, default=0),
+        "modules": len(ranks),
+        "kinds": sorted({name.rpartition(".")[2] for name in factors}),
     }
 
 

@@ -182,6 +182,12 @@ def test_the_prototype_is_the_top_right_singular_vector_and_a_flat_spectrum_is_f
     assert (report["modules"]["flat"]["ambiguous"], report["ambiguous_modules"]) == (True, 1)
     assert report["modules"]["sharp"]["uploaded_rank"] == 6
     assert report["largest_error"] < 1e-6
+    assert report["summary"] == {
+        "rank_smallest": 4,
+        "rank_largest": 6,
+        "modules": 2,
+        "kinds": ["flat", "sharp"],
+    }
 
 
 def test_transposed_layers_have_prototypes_of_their_input_width(tmp_path: Path) -> None:

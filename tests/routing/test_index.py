@@ -121,6 +121,13 @@ def test_a_difference_names_what_was_added_removed_and_replaced() -> None:
     assert found.changed == (entry("c/c", 2),)
 
 
+def test_a_library_without_experts_is_a_manifest_too() -> None:
+    empty = manifest_of(BASE, [])
+
+    assert list(pages(empty)) == []
+    assert join(parse_root(root_bytes(empty, [])), []) == empty
+
+
 def test_an_adapter_is_a_member_once() -> None:
     with pytest.raises(BadManifest, match="once"):
         manifest_of(BASE, [entry("a/a"), entry("a/a", 2)])
