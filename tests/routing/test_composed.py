@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from routing.compose import GREEDY, ComposedModel, answer, compose
+from routing.composed import GREEDY, ComposedModel, answer, compose
 from routing.errors import BadRouting, UnknownExpert
 from routing.factors import Factors
 from routing.generation import Request

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from routing.compose import ComposedModel, compose
+from routing.composed import ComposedModel, compose
 from tests.routing.libraries import SmallLibrary, llama_library
 from tests.routing.published import POLICY, PublishedLibrary
 from tests.serving.live import LiveServer, live_server

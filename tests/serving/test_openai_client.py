@@ -8,7 +8,7 @@ import openai
 import pytest
 import torch
 
-from routing.compose import ComposedModel
+from routing.composed import ComposedModel
 from tests.routing.libraries import TEXT
 from tests.serving.live import LiveServer
 

@@ -1,0 +1,200 @@
+"""Exports for other software, one standard PEFT adapter or dense weights: the exact mean of the experts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import AutoConfig
+
+from routing.base import NO_REMOTE_CODE, load_base, local_folder
+from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
+from routing.errors import BadCheckpoint
+from routing.factors import Factors
+from routing.index import IndexManifest
+from routing.merge import mean_expert, retruncate
+
+ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
+
+The exact mean of their updates, cut to rank {rank}; {lost:.2%} of its squared norm is lost by that.
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained("{source}")
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+```
+
+A mean is not a routed model: every expert speaks everywhere, with an equal weight.
+
+Experts:
+
+{experts}
+"""
+
+MERGED_README = """# {base} with {count} experts merged into its weights
+
+The exact mean of their updates, added to the base. It loads like any model:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+A mean is not a routed model: every expert speaks everywhere, with an equal weight.
+
+Experts:
+
+{experts}
+"""
+
+
+def write_adapter(
+    directory: Path,
+    source: Source,
+    *,
+    rank: int,
+    experts: Sequence[str] | None = None,
+    progress: Progress = quiet,
+) -> list[Path]:
+    """Write the experts' mean as one PEFT LoRA of this rank (or less, if the mean has less).
+
+    Returns the files; `fletch.json` says how much of each module's squared norm is lost. Raises BadCheckpoint
+    if the folder is not empty, the rank below 1 or the mean zero; RoutingError for an unknown expert.
+    """
+    if rank < 1:
+        raise BadCheckpoint(f"rank: found {rank}, expected at least 1")
+    prepare(directory)
+    manifest = source.subset(experts)
+    mean = _mean(source, manifest, progress)
+    widest = min(rank, max(factors.rank for factors in mean.values()))
+    cut = {name: retruncate(factors, widest) for name, factors in mean.items()}
+    tensors: dict[str, Tensor] = {}
+    for name, (factors, _) in cut.items():
+        (
+            tensors[f"base_model.model.{name}.lora_A.weight"],
+            tensors[f"base_model.model.{name}.lora_B.weight"],
+        ) = _balanced(factors, widest)
+    save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = _lora_config(source, list(cut), widest)
+    (directory / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    lost = {name: share for name, (_, share) in cut.items()}
+    _describe(directory, "adapter", source, manifest, {"rank": widest, "lost_energy": lost})
+    whole = sum(float(factors.sigma.square().sum()) for factors in mean.values())
+    kept = sum(float(factors.sigma.square().sum()) for factors, _ in cut.values())
+    readme = ADAPTER_README.format(
+        count=len(manifest.experts),
+        base=source.spec.name,
+        rank=widest,
+        lost=1.0 - kept / whole,
+        source=_public_source(source),
+        experts=expert_list(manifest),
+    )
+    (directory / "README.md").write_text(readme, encoding="utf-8")
+    return written(directory)
+
+
+def write_merged(
+    directory: Path, source: Source, *, experts: Sequence[str] | None = None, progress: Progress = quiet
+) -> list[Path]:
+    """Write the base with the experts' mean added to its weights, in the base's own dtype and layout.
+
+    Returns the files. Raises BadCheckpoint if the folder is not empty or the mean zero, RoutingError for an
+    unknown expert, WrongBase if the base on this machine is another one.
+    """
+    prepare(directory)
+    manifest = source.subset(experts)
+    folder = local_folder(source.base)
+    base = load_base(source.base, spec=source.spec, dtype=_stored_dtype(folder))
+    for name, factors in _mean(source, manifest, progress).items():
+        _add(base.model.get_submodule(name).weight, factors, source.spec.module(name).kind)
+    base.model.save_pretrained(directory)
+    for name in source.spec.tokenizer_files:
+        shutil.copyfile(folder / name, directory / name)
+    _describe(directory, "merged", source, manifest, {})
+    readme = MERGED_README.format(
+        base=source.spec.name, count=len(manifest.experts), experts=expert_list(manifest)
+    )
+    (directory / "README.md").write_text(readme, encoding="utf-8")
+    return written(directory)
+
+
+def _mean(source: Source, manifest: IndexManifest, progress: Progress) -> dict[str, Factors]:
+    read = []
+    for done, entry in enumerate(manifest.experts):
+        read.append(source.store.read_factors(entry))
+        progress(done + 1, len(manifest.experts), entry.adapter)
+    mean = mean_expert(read, [module.name for module in source.spec.target_modules])
+    if not mean:
+        raise BadCheckpoint("experts: their mean is zero; there is nothing to write")
+    return mean
+
+
+def _balanced(factors: Factors, rank: int) -> tuple[Tensor, Tensor]:
+    """A and B of equal norms in each direction, filled up with zeros to one rank, as loaders expect."""
+    root = factors.sigma.sqrt()
+    a, b = factors.a * root.unsqueeze(1), factors.b / root
+    missing = rank - factors.rank
+    return (
+        torch.nn.functional.pad(a, (0, 0, 0, missing)).contiguous(),
+        torch.nn.functional.pad(b, (0, missing)).contiguous(),
+    )
+
+
+def _lora_config(source: Source, modules: Sequence[str], rank: int) -> dict[str, Any]:
+    """PEFT's adapter_config.json; alpha equals the rank, so that its scaling is one."""
+    kinds = {source.spec.module(name).kind for name in modules}
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": _public_source(source),
+        "revision": source.base.revision,
+        "r": rank,
+        "lora_alpha": rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": list(modules),
+        "fan_in_fan_out": kinds == {"conv1d"},
+        "use_rslora": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+
+
+def _public_source(source: Source) -> str:
+    """The base's id; where it is a folder its name: where that folder is, is nobody else's business."""
+    return source.spec.name if Path(source.base.source).is_dir() else source.base.source
+
+
+def _add(weight: Float[Tensor, "rows columns"], factors: Factors, kind: str) -> None:
+    """Add an update to a weight in place, summed in float32; Conv1D keeps the transpose."""
+    update = factors.b @ factors.a
+    weight.data = (weight.data.float() + (update if kind == "linear" else update.T)).to(weight.dtype)
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    """The dtype that the base's weights have on disk."""
+    named = AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE).dtype
+    if isinstance(named, torch.dtype):
+        return named
+    with safe_open(min(folder.glob("*.safetensors")), framework="pt") as file:
+        return file.get_tensor(next(iter(file.keys()))).dtype
+
+
+def _describe(
+    directory: Path, kind: str, source: Source, manifest: IndexManifest, more: Mapping[str, Any]
+) -> None:
+    members = [{"adapter": entry.adapter, "release": entry.release} for entry in manifest.experts]
+    base = {"name": source.spec.name, "revision": source.spec.revision, "digest": manifest.base}
+    write_description(directory, {"kind": kind, "base": base, "experts": members, **more})
