@@ -1,0 +1,197 @@
+"""Charts as numbers that a template draws in SVG: no script, no style, readable by a screen reader.
+
+What is drawn is an expert's statistics: per target module its singular values and the norm of its update.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+COLOURS = 7
+WIDTH, HEIGHT = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 44, 628, 10, 228
+LABELS = 12
+MOST_SPECTRUM = 64
+
+
+@dataclass(frozen=True)
+class Tick:
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Dot:
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    colour: int
+    path: str
+    dots: tuple[Dot, ...]
+
+
+@dataclass(frozen=True)
+class LineChart:
+    """Lines over whole numbers 1, 2, 3 ..., all values between 0 and 1."""
+
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    lines: tuple[Line, ...]
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    label_x: int = LEFT - 8
+    label_y: int = BOTTOM + 20
+
+
+@dataclass(frozen=True)
+class Cell:
+    x: float
+    opacity: str
+    label: str
+    absent: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    y: float
+    middle: float
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class HeatChart:
+    """A row per kind of target module, a column per layer."""
+
+    rows: tuple[Row, ...]
+    x_ticks: tuple[Tick, ...]
+    width: float
+    height: float
+    cell_width: float
+    cell_height: float
+    label_x: int
+    label_y: float
+    largest: str
+
+
+def layer_and_kind(module: str) -> tuple[int, str]:
+    """`model.layers.3.self_attn.q_proj` is layer 3, kind `self_attn.q_proj`; no number is layer 0."""
+    match = LAYER.search(module)
+    return (int(match[1]), module[match.end() :] or module) if match else (0, module)
+
+
+def spectrum(modules: Mapping[str, Mapping[str, Any]]) -> LineChart | None:
+    """Singular values over each module's first; a line is the median over the layers of one kind."""
+    by_kind: dict[str, list[list[float]]] = defaultdict(list)
+    for name, facts in modules.items():
+        sigma = [float(value) for value in facts.get("sigma", ())[:MOST_SPECTRUM]]
+        if sigma and sigma[0] > 0:
+            by_kind[layer_and_kind(name)[1]].append([value / sigma[0] for value in sigma])
+    if not by_kind:
+        return None
+    longest = max(len(sigma) for spectra in by_kind.values() for sigma in spectra)
+    lines = tuple(
+        _line(kind, _medians(spectra), colour=number % COLOURS + 1, longest=longest)
+        for number, (kind, spectra) in enumerate(sorted(by_kind.items()))
+    )
+    return LineChart(x_ticks=_positions(longest), y_ticks=_fractions(), lines=lines)
+
+
+def norms(modules: Mapping[str, Mapping[str, Any]]) -> HeatChart | None:
+    """The size of the update at each layer and kind, relative to the base's where that is known."""
+    grid: dict[str, dict[int, float]] = defaultdict(dict)
+    for name, facts in modules.items():
+        layer, kind = layer_and_kind(name)
+        grid[kind][layer] = float(facts.get("relative_norm", facts.get("norm", 0.0)))
+    if not grid:
+        return None
+    layers = max(layer for row in grid.values() for layer in row) + 1
+    return _heat(grid, layers=layers, largest=max(value for row in grid.values() for value in row.values()))
+
+
+def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: float) -> HeatChart:
+    margin = 16 + 7 * max(len(kind) for kind in grid)
+    step = max(9.0, min(36.0, (WIDTH - margin) / layers))
+    tall = 24.0
+    rows = tuple(
+        Row(
+            name=kind,
+            y=number * tall,
+            middle=number * tall + tall / 2 - 1,
+            cells=tuple(
+                _cell(kind, layer, value=row.get(layer), x=margin + layer * step, largest=largest)
+                for layer in range(layers)
+            ),
+        )
+        for number, (kind, row) in enumerate(sorted(grid.items()))
+    )
+    every = max(1, math.ceil(layers / LABELS))
+    ticks = tuple(
+        Tick(round(margin + (layer + 0.5) * step - 1, 1), str(layer)) for layer in range(0, layers, every)
+    )
+    bottom = len(rows) * tall
+    return HeatChart(
+        rows=rows,
+        x_ticks=ticks,
+        width=max(WIDTH, round(margin + layers * step)),
+        height=bottom + 24,
+        cell_width=step - 2,
+        cell_height=tall - 2,
+        label_x=margin - 8,
+        label_y=bottom + 16,
+        largest=f"{largest:.3g}",
+    )
+
+
+def _cell(kind: str, layer: int, *, value: float | None, x: float, largest: float) -> Cell:
+    if value is None:
+        return Cell(round(x, 1), "1", f"layer {layer}, {kind}: not touched", absent=True)
+    opacity = 0.12 + 0.88 * (value / largest if largest > 0 else 0.0)
+    return Cell(round(x, 1), f"{opacity:.2f}", f"layer {layer}, {kind}: {value:.3g}", absent=False)
+
+
+def _medians(spectra: Sequence[Sequence[float]]) -> list[float]:
+    longest = max(len(sigma) for sigma in spectra)
+    return [median(sigma[i] for sigma in spectra if len(sigma) > i) for i in range(longest)]
+
+
+def _line(name: str, values: Sequence[float], *, colour: int, longest: int) -> Line:
+    dots = tuple(
+        Dot(_x(i, longest), _y(value), f"{name}: singular value {i + 1} is {value:.2f} of the first")
+        for i, value in enumerate(values)
+    )
+    return Line(
+        name,
+        colour,
+        " ".join(f"{dot.x},{dot.y}" for dot in dots),
+        dots if longest <= MOST_SPECTRUM // 2 else (),
+    )
+
+
+def _x(position: int, longest: int) -> float:
+    return round(LEFT + 12 + position * (RIGHT - LEFT - 24) / max(1, longest - 1), 1)
+
+
+def _y(fraction: float) -> float:
+    return round(BOTTOM - fraction * (BOTTOM - TOP), 1)
+
+
+def _positions(longest: int) -> tuple[Tick, ...]:
+    every = max(1, math.ceil(longest / LABELS))
+    return tuple(Tick(_x(i, longest), str(i + 1)) for i in range(0, longest, every))
+
+
+def _fractions() -> tuple[Tick, ...]:
+    return tuple(Tick(_y(tenths / 10), f"{tenths / 10:g}") for tenths in (0, 2, 4, 6, 8, 10))

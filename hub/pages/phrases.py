@@ -1,0 +1,76 @@
+"""Numbers, sizes and times in the words that people use."""
+
+from datetime import datetime
+
+from django.contrib.humanize.templatetags.humanize import intcomma
+
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+STEP = 1024
+SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86_400, 3600, "hour"), (30 * 86_400, 86_400, "day"))
+SHORT_DIGEST = 12
+
+
+def size(count_of_bytes: int) -> str:
+    """Bytes in the largest unit that leaves a number above one."""
+    amount, unit = float(count_of_bytes or 0), 0
+    while amount >= STEP and unit < len(UNITS) - 1:
+        amount, unit = amount / STEP, unit + 1
+    return f"{amount:.0f} {UNITS[unit]}" if unit == 0 else f"{amount:.1f} {UNITS[unit]}"
+
+
+def count(number: int) -> str:
+    """An integer with its thousands parted."""
+    return str(intcomma(number, use_l10n=False))
+
+
+def compact(number: float) -> str:
+    """Three significant digits, for measurements."""
+    return f"{number:.3g}" if isinstance(number, float) else str(number)
+
+
+def short(digest: str) -> str:
+    """The beginning of a digest: enough to tell two apart."""
+    return digest[:SHORT_DIGEST]
+
+
+def plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def ago(at: datetime, *, now: datetime) -> str:
+    """How long ago, coarsely; a date once it is a month."""
+    seconds = (now - at).total_seconds()
+    if seconds < 0:
+        return _later(-seconds) or f"on {_date(at)}"
+    if seconds < 1:
+        return "just now"
+    phrase = _later(seconds)
+    return phrase.removeprefix("in ") + " ago" if phrase else f"on {_date(at)}"
+
+
+def _later(seconds: float) -> str:
+    for below, unit, noun in SPANS:
+        if seconds < below:
+            return "in " + plural(int(seconds // unit), noun)
+    return ""
+
+
+def _date(at: datetime) -> str:
+    return f"{at.day} {at:%b %Y}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    whole = int(seconds)
+    if whole < 1:
+        return "under a second"
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {whole % 60} s" if minutes else f"{whole} s"
+
+
+def spoken(check: str) -> str:
+    """A check's name as a heading: `weights-match-config` is `Weights match config`."""
+    text = check.replace("-", " ").replace("_", " ").strip()
+    return text[:1].upper() + text[1:]

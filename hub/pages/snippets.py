@@ -1,0 +1,88 @@
+"""What a person pastes into a terminal or a notebook. Plain text: templates escape it."""
+
+import shlex
+
+from hub.pages.phrases import short
+
+
+def ask_served_model(serving_url: str, model: str) -> str:
+    """Ask the composed model over the OpenAI protocol."""
+    return (
+        f"curl {serving_url}/v1/completions \\\n"
+        "  -H 'Content-Type: application/json' \\\n"
+        f'  -d \'{{"model": "{model}", "prompt": "Hello", "max_tokens": 64}}\''
+    )
+
+
+def openai_client(serving_url: str, model: str) -> str:
+    return (
+        "from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{serving_url}/v1", api_key="none")\n'
+        f'answer = client.completions.create(model="{model}", prompt="Hello", max_tokens=64)\n'
+        "print(answer.choices[0].text)"
+    )
+
+
+def fetch_files(hub_url: str, full_name: str, *, oid: str, paths: list[str]) -> str:
+    """Download one release, file by file, into a folder named after it."""
+    folder = f"{full_name.rpartition('/')[2]}-{short(oid)}"
+    return "\n".join(
+        "curl --fail --location --create-dirs --output "
+        + shlex.quote(f"{folder}/{path}")
+        + " "
+        + shlex.quote(f"{hub_url}/{full_name}/resolve/{oid}/{path}")
+        for path in paths
+    )
+
+
+def load_with_peft(base_source: str, full_name: str, oid: str) -> str:
+    folder = f"{full_name.rpartition('/')[2]}-{short(oid)}"
+    return (
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n\n"
+        f'base = AutoModelForCausalLM.from_pretrained("{base_source}")\n'
+        f'model = PeftModel.from_pretrained(base, "{folder}")'
+    )
+
+
+def upload_by_api(hub_url: str, library: str, name: str) -> str:
+    """The same door as the upload page, for programs."""
+    return (
+        f"curl --fail {hub_url}/api/v1/libraries/{library}/adapters/{name}/releases \\\n"
+        "  -H 'Authorization: Bearer hf_...' \\\n"
+        "  -F files=@adapter_config.json -F files=@adapter_model.safetensors -F files=@README.md \\\n"
+        "  -F message='First release'"
+    )
+
+
+def load_checkpoint(kind: str, *, url: str, folder: str, base_source: str) -> str:
+    """Download a composed checkpoint and load it as its kind is loaded."""
+    fetch = f"curl --fail --location --continue-at - --remote-name {url}\ntar -xf {url.rpartition('/')[2]}\n"
+    return fetch + "\n" + _LOADERS[kind].format(folder=folder, base=base_source)
+
+
+_LOADERS = {
+    "routed": (
+        "# the composed model itself: routes every token; needs only the routing library\n"
+        "python -c '\n"
+        "from routing import load_checkpoint\n"
+        'model = load_checkpoint("{folder}")\n'
+        "'"
+    ),
+    "adapter": (
+        "# one ordinary PEFT LoRA, the mean of the experts\n"
+        "python -c '\n"
+        "from peft import PeftModel\n"
+        "from transformers import AutoModelForCausalLM\n"
+        'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        'model = PeftModel.from_pretrained(base, "{folder}")\n'
+        "'"
+    ),
+    "merged": (
+        "# dense weights: an ordinary transformers folder\n"
+        "python -c '\n"
+        "from transformers import AutoModelForCausalLM\n"
+        'model = AutoModelForCausalLM.from_pretrained("{folder}")\n'
+        "'"
+    ),
+}

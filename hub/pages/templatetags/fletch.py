@@ -1,0 +1,53 @@
+"""What templates need to say things: icons, sizes, times, digests."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from hub.pages import cards, phrases
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A symbol of our sprite; decoration only, so hidden from screen readers."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true" focusable="false"><use href="{}#{}"/></svg>',
+        static("fletch/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def moment(at: datetime) -> SafeString:
+    """An instant as people say it, with the exact time in UTC behind it."""
+    exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, phrases.ago(at, now=timezone.now())
+    )
+
+
+@register.simple_tag
+def markdown(source: str) -> SafeString:
+    """A stranger's Markdown as harmless HTML."""
+    return cards.render(source)
+
+
+register.filter("bytes", phrases.size)
+register.filter("count", phrases.count)
+register.filter("duration", phrases.duration)
+register.filter("spoken", phrases.spoken)
+register.filter("compact", phrases.compact)
+register.filter("short", phrases.short)
+
+
+@register.filter
+def words(text: str) -> Sequence[str]:
+    """The words of a text, to loop over."""
+    return text.split()
