@@ -64,7 +64,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """An address that leads nowhere."""
     if request.path.startswith(API):
         return as_json(errors.NotFound(f"there is nothing at {request.path}"))
-    return defaults.page_not_found(request, exception)
+    return render(request, "error.html", {"error": errors.NotFound()}, status=HTTPStatus.NOT_FOUND)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

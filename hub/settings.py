@@ -79,6 +79,7 @@ INSTALLED_APPS = [
     "hub.adapters",
     "hub.indexes",
     "hub.operations",
+    "hub.pages",
     "django.contrib.admin",
     "allauth",
     "allauth.account",
@@ -181,6 +182,7 @@ ACCOUNT_EMAIL_VERIFICATION = ENV.email_verification
 ACCOUNT_PRESERVE_USERNAME_CASING = False
 ACCOUNT_USERNAME_VALIDATORS = "hub.accounts.names.USERNAME_VALIDATORS"
 ACCOUNT_LOGOUT_ON_GET = False
+CSRF_FAILURE_VIEW = "hub.pages.views.errors.csrf"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 EMAIL_BACKEND = f"django.core.mail.backends.{'smtp' if ENV.email_host else 'console'}.EmailBackend"

@@ -8,6 +8,8 @@ from hub.adapters import downloads as release_downloads
 from hub.api import api
 from hub.indexes import downloads as checkpoint_downloads
 
+handler400 = "hub.pages.views.errors.bad_request"
+handler403 = "hub.pages.views.errors.forbidden"
 handler404 = http.not_found
 handler500 = http.server_error
 
@@ -30,4 +32,5 @@ urlpatterns = [
     path(
         "<str:owner>/<str:name>/resolve/<str:revision>/<path:path>", release_downloads.resolve, name="resolve"
     ),
+    path("", include("hub.pages.urls")),
 ]

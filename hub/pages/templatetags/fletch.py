@@ -51,3 +51,9 @@ register.filter("short", phrases.short)
 def words(text: str) -> Sequence[str]:
     """The words of a text, to loop over."""
     return text.split()
+
+
+@register.filter
+def collapse(text: str) -> str:
+    """One line: whitespace of any length as one space."""
+    return " ".join(text.split())

@@ -1,0 +1,129 @@
+"""What people type into the pages, beside the files themselves."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.utils import timezone
+
+from hub.accounts import names
+from hub.accounts.models import Scope
+from hub.errors import Invalid
+from hub.indexes.checkpoints import DEFAULT_RANK, LARGEST_RANK
+from hub.indexes.models import ComposedCheckpoint
+
+KINDS = {
+    ComposedCheckpoint.Kind.ROUTED: (
+        "Routed: the composed model itself, which picks experts for every token. Loads with routing."
+    ),
+    ComposedCheckpoint.Kind.ADAPTER: (
+        "One adapter: the mean of the experts as an ordinary LoRA of the rank you choose. Loads with peft."
+    ),
+    ComposedCheckpoint.Kind.MERGED: (
+        "Merged: dense weights with the mean of the experts folded in. Loads with transformers alone."
+    ),
+}
+SCOPES = {
+    Scope.READ: "Read: see and download what you may see, your private adapters too",
+    Scope.WRITE: "Write: upload releases in your name",
+    Scope.INFER: "Infer: ask the served models",
+    Scope.ADMIN: "Admin: promote, roll back and quarantine where you are a maintainer",
+}
+LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "never"}
+
+
+class UploadForm(forms.Form):
+    """Name, message and privacy of an upload. The files themselves are read by hub.adapters.uploading."""
+
+    name = forms.CharField(
+        label="Name of the adapter",
+        max_length=names.LONGEST_NAME,
+        help_text="Letters, digits, dots, dashes, underscores. The same name again makes the next release.",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+    )
+    message = forms.CharField(
+        label="What is in this release",
+        required=False,
+        max_length=settings.LIMITS.message_length,
+        help_text="One line, like a commit message: what it was trained on, what changed.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    private = forms.BooleanField(
+        label="Keep this adapter private",
+        required=False,
+        help_text="Only you see it; it takes no part in the served model. Decided with the first release.",
+    )
+
+    def clean_name(self) -> str:
+        try:
+            return names.check_adapter_name(self.cleaned_data["name"])
+        except Invalid as error:
+            raise forms.ValidationError(str(error)) from error
+
+
+class ReasonForm(forms.Form):
+    """Why a release is withdrawn or held back."""
+
+    reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class CheckpointForm(forms.Form):
+    kind = forms.ChoiceField(
+        label="Format",
+        choices=list(KINDS.items()),
+        initial=ComposedCheckpoint.Kind.ROUTED,
+        widget=forms.RadioSelect,
+    )
+    rank = forms.IntegerField(
+        label="Rank",
+        required=False,
+        min_value=1,
+        max_value=LARGEST_RANK,
+        help_text=f"For one adapter only; {DEFAULT_RANK} when empty. Higher keeps more and is larger.",
+    )
+    experts = forms.MultipleChoiceField(
+        label="Experts",
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Choose none to take all of them.",
+    )
+
+    def __init__(self, *args: Any, experts: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["experts"]
+        assert isinstance(field, forms.MultipleChoiceField)
+        field.choices = [(name, name) for name in experts]
+
+    def options(self) -> dict[str, Any]:
+        """What the service understands: only what was chosen."""
+        chosen = {"experts": self.cleaned_data["experts"], "rank": self.cleaned_data["rank"]}
+        return {name: value for name, value in chosen.items() if value}
+
+
+class PromotionForm(forms.Form):
+    number = forms.IntegerField(min_value=1, widget=forms.HiddenInput)
+    reason = forms.CharField(max_length=500)
+
+
+class TokenForm(forms.Form):
+    name = forms.CharField(
+        max_length=80,
+        help_text="Which program will have it, so that you know later.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+    scopes = forms.MultipleChoiceField(
+        label="It may",
+        choices=list(SCOPES.items()),
+        initial=[Scope.READ, Scope.WRITE],
+        widget=forms.CheckboxSelectMultiple,
+    )
+    lifetime = forms.ChoiceField(
+        label="Expires after", choices=list(LIFETIMES.items()), initial="90", required=False
+    )
+
+    def expires_at(self) -> datetime | None:
+        days = self.cleaned_data["lifetime"]
+        return timezone.now() + timedelta(days=int(days)) if days else None

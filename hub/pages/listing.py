@@ -1,0 +1,63 @@
+"""Libraries as the pages list them."""
+
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KeyTransform
+
+from hub.adapters.models import Adapter, Release
+from hub.adapters.permissions import Visitor, visible_adapters
+from hub.errors import NotFound
+from hub.indexes.models import IndexMember
+from hub.library.models import Library
+
+
+def shelf() -> QuerySet[Library]:
+    """Every library with what its card says: current version, adapters, last contribution."""
+    open_adapters = Q(adapters__private=False)
+    return Library.objects.select_related("current").annotate(
+        adapter_count=Count("adapters", filter=open_adapters, distinct=True),
+        last_contribution=Max("adapters__releases__created_at", filter=open_adapters),
+    )
+
+
+def library_called(slug: str) -> Library:
+    """Raises NotFound."""
+    library = Library.objects.select_related("current", "maintainer").filter(slug=slug).first()
+    if library is None:
+        raise NotFound(f"There is no library {slug!r} here.")
+    return library
+
+
+def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
+    """The adapters that the visitor may know of, each with its newest release, the last contributed first."""
+    newest = Release.objects.filter(adapter=OuterRef("pk")).order_by("-number")
+    return (
+        with_newest(visible_adapters(visitor))
+        .filter(library=library)
+        .annotate(served_number=Subquery(_served(library)))
+        .order_by(Subquery(newest.values("created_at")[:1]).desc(nulls_last=True), "pk")
+    )
+
+
+def with_newest(adapters: QuerySet[Adapter]) -> QuerySet[Adapter]:
+    """Adds number, status, summary and size of the newest release to each adapter, in the same query."""
+    newest = Release.objects.filter(adapter=OuterRef("pk")).order_by("-number")
+    settled = newest.exclude(statistics={})
+    return adapters.select_related("owner", "library").annotate(
+        newest_number=Subquery(newest.values("number")[:1]),
+        newest_status=Subquery(newest.values("status")[:1]),
+        newest_at=Subquery(newest.values("created_at")[:1]),
+        newest_yanked_at=Subquery(newest.values("yanked_at")[:1]),
+        newest_quarantined_at=Subquery(newest.values("quarantined_at")[:1]),
+        summary=Subquery(settled.annotate(_s=KeyTransform("summary", "statistics")).values("_s")[:1]),
+        expert_size=Subquery(settled.values("factors_size")[:1]),
+    )
+
+
+def _served(library: Library) -> QuerySet[IndexMember, dict[str, int]]:
+    """The release number that the current version serves for the adapter of the outer query."""
+    number = library.current.number if library.current else 0
+    return (
+        IndexMember.objects.filter(library=library, release__adapter=OuterRef("pk"), since__lte=number)
+        .filter(Q(until=None) | Q(until__gt=number))
+        .values("release__number")[:1]
+    )

@@ -1,0 +1,162 @@
+"""A release's way through the pipeline, step by step, with times."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from hub.adapters.models import Release, ReleaseEvent
+from hub.indexes.models import IndexMember, IndexVersion
+from hub.jobs import services as jobs
+from hub.jobs.models import Job, JobKind
+
+State = Literal["done", "running", "waiting", "stopped"]
+OUR_FAULT = "The hub could not finish this step. Your upload is kept; the operator can try the step again."
+RANK = {status: number for number, status in enumerate(("received", "rejected", "validated", "ready"))}
+
+
+@dataclass(frozen=True)
+class Step:
+    name: str
+    state: State
+    at: datetime | None = None
+    seconds: float | None = None
+    note: str = ""
+    progress: int = 0
+    total: int = 0
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Course:
+    """All steps of one release, and whether anything more will happen without somebody asking for it."""
+
+    steps: tuple[Step, ...]
+    settled: bool
+
+
+@dataclass(frozen=True)
+class _Facts:
+    release: Release
+    jobs: Mapping[JobKind, Job]
+    events: Mapping[str, datetime]
+    version: IndexVersion | None
+
+
+def course_of(release: Release) -> Course:
+    """Where a release stands, from three reads: its jobs, its events, its membership."""
+    facts = _gather(release)
+    steps = (_received(facts), _validated(facts), _vectors(facts), _indexed(facts), _served(facts))
+    return Course(steps, settled=_is_settled(facts, steps))
+
+
+def _gather(release: Release) -> _Facts:
+    keys = {
+        JobKind.VALIDATE: jobs.key_of(JobKind.VALIDATE, {"release_id": release.pk}),
+        JobKind.VECTORS: jobs.key_of(JobKind.VECTORS, {"release_id": release.pk}),
+        JobKind.INDEX: jobs.key_of(JobKind.INDEX, {"library_id": release.adapter.library_id}),
+    }
+    newest = {JobKind(job.kind): job for job in Job.objects.filter(key__in=keys.values()).order_by("pk")}
+    events = {event.what: event.at for event in ReleaseEvent.objects.filter(release=release)}
+    return _Facts(release, newest, events, _first_version(release))
+
+
+def _first_version(release: Release) -> IndexVersion | None:
+    member = IndexMember.objects.filter(release=release).order_by("since").first()
+    if member is None:
+        return None
+    return IndexVersion.objects.filter(library_id=member.library_id, number=member.since).first()
+
+
+def _received(facts: _Facts) -> Step:
+    return Step(
+        "Received",
+        "done",
+        at=facts.release.created_at,
+        note="Your files are stored and can no longer be lost.",
+    )
+
+
+def _validated(facts: _Facts) -> Step:
+    status, at = facts.release.status, facts.events.get("validated") or facts.events.get("rejected")
+    job = facts.jobs.get(JobKind.VALIDATE)
+    if status == Release.Status.REJECTED:
+        return _ended(
+            "Validated", job, at=at, state="stopped", note="The checks found errors: see the report."
+        )
+    if RANK[status] >= RANK["validated"]:
+        return _ended("Validated", job, at=at, state="done")
+    return _pending("Validated", job, "Format, fit to the base, numbers, copies, behaviour")
+
+
+def _vectors(facts: _Facts) -> Step:
+    job = facts.jobs.get(JobKind.VECTORS)
+    if facts.release.status == Release.Status.READY:
+        return _ended("Routing vectors computed", job, at=facts.events.get("ready"), state="done")
+    if facts.release.status != Release.Status.VALIDATED:
+        return Step("Routing vectors computed", "waiting")
+    return _pending("Routing vectors computed", job, "Exact factors and the prototype of each target module")
+
+
+def _indexed(facts: _Facts) -> Step:
+    if facts.release.status != Release.Status.READY:
+        return Step("In the routing index", "waiting")
+    if facts.version and facts.version.published_at:
+        name = f"In the routing index since version {facts.version.number}"
+        return Step(name, "done", at=facts.version.published_at)
+    if facts.release.adapter.private:
+        return Step("In the routing index", "waiting", note="A private adapter is no member of the index.")
+    return _pending("In the routing index", _unfinished(facts.jobs.get(JobKind.INDEX)), "")
+
+
+def _served(facts: _Facts) -> Step:
+    library = facts.release.adapter.library
+    published = facts.version is not None and facts.version.published_at is not None
+    if not published or facts.version is None:
+        return Step("Served", "waiting")
+    if library.current and library.current.number >= facts.version.number:
+        return Step("Served", "done", note=f"The served version is {library.current.number}.")
+    if library.auto_promote:
+        return Step("Served", "waiting", note="The serving process is about to change over.")
+    return Step("Served", "waiting", note="A maintainer decides when this version is served.")
+
+
+def _unfinished(job: Job | None) -> Job | None:
+    """The library's index job is shared: one that is done was for others."""
+    return job if job and job.state != Job.State.DONE else None
+
+
+def _ended(name: str, job: Job | None, *, at: datetime | None, state: State, note: str = "") -> Step:
+    seconds = (
+        (job.finished_at - job.started_at).total_seconds()
+        if job and job.finished_at and job.started_at
+        else None
+    )
+    return Step(name, state, at=at, seconds=seconds, note=note, log=job.log if job else "")
+
+
+def _pending(name: str, job: Job | None, what: str) -> Step:
+    if job is None or job.state in {Job.State.QUEUED, Job.State.DONE}:
+        again = f"Attempt {job.attempt} did not finish; it is tried again." if job and job.attempt else ""
+        return Step(name, "waiting", note=again or "Waiting for a worker.")
+    if job.state == Job.State.FAILED:
+        return Step(name, "stopped", at=job.finished_at, note=OUR_FAULT, log=job.log)
+    return Step(
+        name,
+        "running",
+        at=job.started_at,
+        note=job.progress_note or what,
+        progress=job.progress_done,
+        total=job.progress_total,
+        log=job.log,
+    )
+
+
+def _is_settled(facts: _Facts, steps: Sequence[Step]) -> bool:
+    release = facts.release
+    if any(step.state == "stopped" for step in steps) or steps[-1].state == "done":
+        return True
+    withdrawn = release.yanked_at is not None or release.quarantined_at is not None or release.adapter.private
+    if release.status == Release.Status.READY and withdrawn:
+        return True
+    return steps[3].state == "done" and not release.adapter.library.auto_promote

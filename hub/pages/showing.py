@@ -1,0 +1,65 @@
+"""What the templates of adapters, releases and uploads are given."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.http import HttpRequest
+
+from hub.adapters import permissions
+from hub.adapters.models import Adapter, Release
+from hub.errors import HubError
+from hub.library.models import Library
+from hub.pages import reading, snippets
+from hub.pages.forms import ReasonForm, UploadForm
+from hub.pages.pipeline import course_of
+
+RELEASES = 20
+
+
+def adapter_page(request: HttpRequest, adapter: Adapter) -> dict[str, Any]:
+    """The adapter with its newest release in full."""
+    newest = reading.newest_release(adapter)
+    page = Paginator(reading.releases_of(adapter), RELEASES).get_page(request.GET.get("page"))
+    context = release_page(request, newest) if newest else {"adapter": adapter}
+    return {**context, "page": page, "may_write": permissions.may_write(request.user, adapter)}
+
+
+def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
+    adapter = release.adapter
+    files = reading.files_of(release)
+    may_maintain = permissions.may_maintain(request.user, adapter)
+    return {
+        "adapter": adapter,
+        "release": release,
+        "course": course_of(release),
+        "report": reading.report_of(release),
+        "expert": reading.expert_of(release),
+        "files": files,
+        "size": sum(file.blob.size for file in files),
+        "card": reading.card_of(files),
+        "may_write": permissions.may_write(request.user, adapter),
+        "may_maintain": may_maintain,
+        "may_download": release.quarantined_at is None
+        or permissions.may_write(request.user, adapter)
+        or may_maintain,
+        "sees_log": permissions.may_write(request.user, adapter) or may_maintain,
+        "reason_form": ReasonForm(auto_id=False),
+        "snippets": _snippets(request, release, paths=[file.path for file in files]),
+    }
+
+
+def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:
+    adapter, hub = release.adapter, request.build_absolute_uri("/").rstrip("/")
+    return {
+        "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
+        "peft": snippets.load_with_peft(adapter.library.base_source, adapter.full_name, release.oid),
+        "served": snippets.ask_served_model(
+            settings.SERVING_URL, f"{adapter.library.slug}/{adapter.full_name}"
+        ),
+    }
+
+
+def upload_page(library: Library, form: UploadForm, error: HubError | None = None) -> dict[str, Any]:
+    """The form, what was typed in it, and why it was not accepted."""
+    return {"library": library, "form": form, "error": error, "limits": settings.LIMITS}

@@ -1,0 +1,28 @@
+"""The addresses of the pages. Those of people and adapters come last: they begin with a free word."""
+
+from django.urls import path
+
+from hub.pages.views import accounts, adapters, indexes, library
+
+RELEASE = "<owner>/<name>/releases/<oid>"
+
+urlpatterns = [
+    path("", library.home, name="home"),
+    path("upload", library.upload_start, name="upload_start"),
+    path("libraries/<slug>", library.library, name="library"),
+    path("libraries/<slug>/upload", adapters.upload, name="upload"),
+    path("libraries/<slug>/versions", indexes.versions, name="versions"),
+    path("libraries/<slug>/versions/promote", indexes.promote, name="promote"),
+    path("libraries/<slug>/checkpoints", indexes.checkpoints, name="checkpoints"),
+    path("checkpoints/<int:checkpoint_id>", indexes.checkpoint, name="checkpoint"),
+    path("checkpoints/<int:checkpoint_id>/composing", indexes.composing, name="composing"),
+    path("settings/tokens", accounts.tokens, name="tokens"),
+    path("settings/tokens/<int:token_id>/revoke", accounts.revoke, name="revoke_token"),
+    path("<username>", accounts.profile, name="profile"),
+    path("<owner>/<name>", adapters.adapter, name="adapter"),
+    path(RELEASE, adapters.release, name="release"),
+    path(f"{RELEASE}/course", adapters.course, name="course"),
+    path(f"{RELEASE}/yank", adapters.yank, name="yank"),
+    path(f"{RELEASE}/quarantine", adapters.quarantine, name="quarantine"),
+    path(f"{RELEASE}/restore", adapters.restore, name="restore"),
+]

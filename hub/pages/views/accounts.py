@@ -1,0 +1,55 @@
+"""A person's contributions, and the keys of their programs."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from hub.accounts import services
+from hub.accounts.models import User
+from hub.adapters.permissions import visible_adapters
+from hub.errors import NotFound
+from hub.pages.forms import TokenForm
+from hub.pages.listing import with_newest
+
+PAGE = 50
+
+
+@require_safe
+def profile(request: HttpRequest, username: str) -> HttpResponse:
+    person = User.objects.filter(username=username, is_active=True).first()
+    if person is None:
+        raise NotFound(f"There is nobody called {username} here.")
+    adapters = with_newest(visible_adapters(request.user).filter(owner=person)).order_by("-newest_at", "pk")
+    context = {"person": person, "page": Paginator(adapters, PAGE).get_page(request.GET.get("page"))}
+    return render(request, "accounts/profile.html", context)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """Lists tokens and makes new ones; a new one's secret is in this one answer and nowhere else."""
+    form, secret = TokenForm(request.POST or None), ""
+    if request.method == "POST" and form.is_valid():
+        _, secret = services.issue_token(
+            user=request.user,
+            name=form.cleaned_data["name"],
+            scopes=form.cleaned_data["scopes"],
+            expires_at=form.expires_at(),
+        )
+        form = TokenForm()
+    context = {"form": form, "secret": secret, "tokens": request.user.api_tokens.all(), "now": timezone.now()}
+    return render(request, "accounts/tokens.html", context)
+
+
+@login_required
+@require_POST
+def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
+    services.revoke_token(user=request.user, token_id=token_id)
+    messages.success(request, "The token is revoked: programs that have it are turned away from now on.")
+    return redirect("tokens")

@@ -1,0 +1,132 @@
+"""The pages of adapters and their releases: read, upload, withdraw."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from hub.adapters import permissions, services
+from hub.adapters.models import Adapter, Release
+from hub.adapters.uploading import refuse_if_stopped, staged_files
+from hub.errors import HubError, Invalid
+from hub.http import status_of
+from hub.library.models import Library
+from hub.pages import reading
+from hub.pages.forms import ReasonForm, UploadForm
+from hub.pages.listing import library_called
+from hub.pages.pipeline import course_of
+from hub.pages.showing import adapter_page, release_page, upload_page
+
+
+@require_safe
+def adapter(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    found = reading.adapter_called(owner, name, request.user)
+    return render(request, "adapters/adapter.html", adapter_page(request, found))
+
+
+@require_safe
+def release(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    found = _release(request, owner, name, oid)
+    return render(request, "adapters/release.html", release_page(request, found))
+
+
+@require_safe
+def course(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    """The pipeline's steps alone, fetched again while they change."""
+    found = _release(request, owner, name, oid)
+    context = {"course": course_of(found), "sees_log": permissions.may_write(request.user, found.adapter)}
+    return render(request, "adapters/course.html", context)
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def upload(request: HttpRequest, slug: str) -> HttpResponse:
+    library = library_called(slug)
+    if request.method == "POST":
+        return _receive(request, library)
+    form = UploadForm(initial={"name": request.GET.get("name", "")})
+    return render(request, "adapters/upload.html", upload_page(library, form))
+
+
+def _receive(request: HttpRequest, library: Library) -> HttpResponse:
+    form = UploadForm(request.POST)
+    try:
+        refuse_if_stopped(request)
+        if not form.is_valid():
+            raise Invalid("Please mend what is marked below.")
+        with staged_files(request) as staged:
+            received = services.receive_upload(
+                owner=request.user,
+                library=library,
+                name=form.cleaned_data["name"],
+                message=form.cleaned_data["message"],
+                private=form.cleaned_data["private"],
+                files=staged.files,
+                samples=staged.samples,
+            )
+    except HubError as error:
+        return render(
+            request, "adapters/upload.html", upload_page(library, form, error), status=status_of(error)
+        )
+    return _created(request, received)
+
+
+def _created(request: HttpRequest, received: Release) -> HttpResponse:
+    """A browser is led to the release; our script is told where it is."""
+    answer = redirect("release", received.adapter.owner.username, received.adapter.name, received.oid)
+    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+        return HttpResponse(status=201, headers={"Location": answer["Location"]})
+    return answer
+
+
+@login_required
+@require_POST
+def yank(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    found = _release(request, owner, name, oid)
+    permissions.require_write(request.user, found.adapter)
+    services.yank(release=found, by=request.user, reason=_reason(request))
+    messages.success(request, "Withdrawn. New index versions leave this release out.")
+    return _back_to(found)
+
+
+@login_required
+@require_POST
+def quarantine(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    found = _release(request, owner, name, oid)
+    permissions.require_maintain(request.user, found.adapter)
+    services.quarantine(release=found, by=request.user, reason=_reason(request))
+    messages.success(
+        request, "In quarantine. It cannot be downloaded, and the next index version leaves it out."
+    )
+    return _back_to(found)
+
+
+@login_required
+@require_POST
+def restore(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    """Whoever may hold a release back may take that back; an owner cannot lift a quarantine."""
+    found = _release(request, owner, name, oid)
+    if found.quarantined_at is not None:
+        permissions.require_maintain(request.user, found.adapter)
+    else:
+        permissions.require_write(request.user, found.adapter)
+    services.restore(release=found, by=request.user, reason=request.POST.get("reason", ""))
+    messages.success(request, "Restored. The next index version takes it in again.")
+    return _back_to(found)
+
+
+def _reason(request: HttpRequest) -> str:
+    form = ReasonForm(request.POST)
+    if not form.is_valid():
+        raise Invalid("A reason is needed, so that others understand it later.")
+    return str(form.cleaned_data["reason"])
+
+
+def _release(request: HttpRequest, owner: str, name: str, oid: str) -> Release:
+    found: Adapter = reading.adapter_called(owner, name, request.user)
+    return reading.release_called(found, oid)
+
+
+def _back_to(found: Release) -> HttpResponse:
+    return redirect("release", found.adapter.owner.username, found.adapter.name, found.oid)

@@ -1,0 +1,139 @@
+"""The pages of what goes out: versions of the routing index, promotion, composed checkpoints."""
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Prefetch
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from hub.errors import HubError, Invalid, NotFound
+from hub.http import status_of
+from hub.indexes import checkpoints as making
+from hub.indexes import queries, services
+from hub.indexes.models import CheckpointFile, ComposedCheckpoint
+from hub.jobs import services as jobs
+from hub.jobs.models import Job, JobKind
+from hub.library.models import Library
+from hub.library.permissions import may_maintain, require_maintain
+from hub.pages import snippets, timeline
+from hub.pages.forms import CheckpointForm, PromotionForm
+from hub.pages.listing import library_called
+
+VERSIONS = 20
+CHECKPOINTS = 20
+
+
+@require_safe
+def versions(request: HttpRequest, slug: str) -> HttpResponse:
+    library = library_called(slug)
+    page = Paginator(queries.published(library).order_by("-number"), VERSIONS).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "library": library,
+        "page": page,
+        "entries": timeline.entries(library, list(page.object_list)),
+        "may_maintain": may_maintain(request.user, library),
+    }
+    return render(request, "indexes/versions.html", context)
+
+
+@login_required
+@require_POST
+def promote(request: HttpRequest, slug: str) -> HttpResponse:
+    library = library_called(slug)
+    require_maintain(request.user, library)
+    form = PromotionForm(request.POST)
+    if not form.is_valid():
+        raise Invalid("Say which version, and a reason that others will understand later.")
+    services.promote(
+        library=library,
+        number=form.cleaned_data["number"],
+        by=request.user,
+        reason=form.cleaned_data["reason"],
+    )
+    messages.success(request, f"Version {form.cleaned_data['number']} is the served one now.")
+    return redirect("versions", slug)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def checkpoints(request: HttpRequest, slug: str) -> HttpResponse:
+    library = library_called(slug)
+    experts = (
+        [release.adapter.full_name for release in queries.experts(library.current)] if library.current else []
+    )
+    form = CheckpointForm(request.POST or None, experts=experts)
+    error = None
+    if request.method == "POST" and form.is_valid():
+        try:
+            return redirect("checkpoint", _request(request, library, form).pk)
+        except HubError as refused:
+            error = refused
+    listed = ComposedCheckpoint.objects.filter(library=library).select_related("version", "requested_by")
+    context = {
+        "library": library,
+        "form": form,
+        "error": error,
+        "experts": experts,
+        "page": Paginator(listed, CHECKPOINTS).get_page(request.GET.get("page")),
+    }
+    return render(request, "indexes/checkpoints.html", context, status=status_of(error) if error else 200)
+
+
+def _request(request: HttpRequest, library: Library, form: CheckpointForm) -> ComposedCheckpoint:
+    if not request.user.is_authenticated:
+        raise Invalid("Sign in first: composing is work for the hub, so it asks who wants it.")
+    if library.current is None:
+        raise Invalid("There is no index version to compose from yet.")
+    return making.request_checkpoint(
+        version=library.current,
+        kind=form.cleaned_data["kind"],
+        requested_by=request.user,
+        options=form.options(),
+    )
+
+
+@require_safe
+def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
+    found = _checkpoint(checkpoint_id)
+    url = request.build_absolute_uri(f"/checkpoints/{found.pk}/download")
+    context = {
+        "checkpoint": found,
+        "library": found.library,
+        "job": _job(found),
+        "load": snippets.load_checkpoint(
+            found.kind, url=url, folder=found.folder, base_source=found.library.base_source
+        ),
+        "lifetime": settings.CHECKPOINT_LIFETIME,
+    }
+    return render(request, "indexes/checkpoint.html", context)
+
+
+@require_safe
+def composing(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
+    """The progress of a checkpoint alone, fetched again while it is being made."""
+    found = _checkpoint(checkpoint_id)
+    return render(request, "indexes/composing.html", {"checkpoint": found, "job": _job(found)})
+
+
+def _checkpoint(checkpoint_id: int) -> ComposedCheckpoint:
+    files = Prefetch("files", CheckpointFile.objects.select_related("blob"))
+    found = (
+        ComposedCheckpoint.objects.select_related("library", "version__library", "requested_by")
+        .prefetch_related(files)
+        .filter(pk=checkpoint_id)
+        .first()
+    )
+    if found is None:
+        raise NotFound(
+            f"There is no composed checkpoint {checkpoint_id} here; they are removed when they expire."
+        )
+    return found
+
+
+def _job(found: ComposedCheckpoint) -> Job | None:
+    key = jobs.key_of(JobKind.COMPOSE, {"checkpoint_id": found.pk})
+    return Job.objects.filter(key=key).order_by("-pk").first()

@@ -1,0 +1,45 @@
+"""The pages of libraries: all of them, one, and the choice of one to upload to."""
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_safe
+
+from hub.indexes.models import ComposedCheckpoint
+from hub.library.models import Library
+from hub.pages import listing, snippets
+
+PAGE = 50
+RECENT = 5
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    return render(request, "library/home.html", {"libraries": listing.shelf()})
+
+
+@require_safe
+def library(request: HttpRequest, slug: str) -> HttpResponse:
+    found = listing.library_called(slug)
+    checkpoints = ComposedCheckpoint.objects.filter(library=found).select_related("version", "requested_by")
+    context = {
+        "library": found,
+        "page": Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page")),
+        "checkpoints": checkpoints[:RECENT],
+        "serving_url": settings.SERVING_URL,
+        "ask": snippets.ask_served_model(settings.SERVING_URL, found.slug),
+        "client": snippets.openai_client(settings.SERVING_URL, found.slug),
+    }
+    return render(request, "library/library.html", context)
+
+
+@login_required
+@require_safe
+def upload_start(request: HttpRequest) -> HttpResponse:
+    """Which library an upload is for; not a question where there is only one."""
+    ready = list(listing.shelf().filter(status=Library.Status.READY)[: PAGE * 2])
+    if len(ready) == 1:
+        return redirect("upload", slug=ready[0].slug)
+    return render(request, "library/upload_start.html", {"libraries": ready})
