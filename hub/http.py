@@ -60,7 +60,7 @@ class HubErrorMiddleware:
 API = "/api/"
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  Django's signature
     """An address that leads nowhere."""
     if request.path.startswith(API):
         return as_json(errors.NotFound(f"there is nothing at {request.path}"))

@@ -1,13 +1,16 @@
 """Libraries as the pages list them."""
 
-from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from typing import Any
+
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.fields.json import KeyTransform
 
 from hub.adapters.models import Adapter, Release
-from hub.adapters.permissions import Visitor, visible_adapters
+from hub.adapters.permissions import visible_adapters
 from hub.errors import NotFound
 from hub.indexes.models import IndexMember
 from hub.library.models import Library
+from hub.library.permissions import Visitor
 
 
 def shelf() -> QuerySet[Library]:
@@ -28,32 +31,31 @@ def library_called(slug: str) -> Library:
 
 
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
-    """The adapters that the visitor may know of, each with its newest release, the last contributed first."""
-    newest = Release.objects.filter(adapter=OuterRef("pk")).order_by("-number")
-    return (
-        with_newest(visible_adapters(visitor))
-        .filter(library=library)
-        .annotate(served_number=Subquery(_served(library)))
-        .order_by(Subquery(newest.values("created_at")[:1]).desc(nulls_last=True), "pk")
-    )
+    """The adapters that the visitor may know of, each with its newest release and what is served of it."""
+    known = with_newest(visible_adapters(visitor).filter(library=library))
+    return known.annotate(served_number=Subquery(_served(library)))
 
 
 def with_newest(adapters: QuerySet[Adapter]) -> QuerySet[Adapter]:
-    """Adds number, status, summary and size of the newest release to each adapter, in the same query."""
+    """Adds what lists say of each adapter's newest release, in the same query; the last contributed first."""
     newest = Release.objects.filter(adapter=OuterRef("pk")).order_by("-number")
-    settled = newest.exclude(statistics={})
-    return adapters.select_related("owner", "library").annotate(
-        newest_number=Subquery(newest.values("number")[:1]),
-        newest_status=Subquery(newest.values("status")[:1]),
-        newest_at=Subquery(newest.values("created_at")[:1]),
-        newest_yanked_at=Subquery(newest.values("yanked_at")[:1]),
-        newest_quarantined_at=Subquery(newest.values("quarantined_at")[:1]),
-        summary=Subquery(settled.annotate(_s=KeyTransform("summary", "statistics")).values("_s")[:1]),
-        expert_size=Subquery(settled.values("factors_size")[:1]),
+    measured = newest.exclude(statistics={})
+    return (
+        adapters.select_related("owner", "library")
+        .annotate(
+            newest_number=Subquery(newest.values("number")[:1]),
+            newest_status=Subquery(newest.values("status")[:1]),
+            newest_at=Subquery(newest.values("created_at")[:1]),
+            newest_yanked_at=Subquery(newest.values("yanked_at")[:1]),
+            newest_quarantined_at=Subquery(newest.values("quarantined_at")[:1]),
+            summary=Subquery(measured.annotate(_s=KeyTransform("summary", "statistics")).values("_s")[:1]),
+            expert_size=Subquery(measured.values("factors_size")[:1]),
+        )
+        .order_by(F("newest_at").desc(nulls_last=True), "pk")
     )
 
 
-def _served(library: Library) -> QuerySet[IndexMember, dict[str, int]]:
+def _served(library: Library) -> QuerySet[IndexMember, Any]:
     """The release number that the current version serves for the adapter of the outer query."""
     number = library.current.number if library.current else 0
     return (

@@ -12,10 +12,12 @@ SHORT_DIGEST = 12
 
 def size(count_of_bytes: int) -> str:
     """Bytes in the largest unit that leaves a number above one."""
-    amount, unit = float(count_of_bytes or 0), 0
+    if count_of_bytes < STEP:
+        return f"{count_of_bytes} {UNITS[0]}"
+    amount, unit = count_of_bytes / STEP, 1
     while amount >= STEP and unit < len(UNITS) - 1:
         amount, unit = amount / STEP, unit + 1
-    return f"{amount:.0f} {UNITS[unit]}" if unit == 0 else f"{amount:.1f} {UNITS[unit]}"
+    return f"{amount:.1f} {UNITS[unit]}"
 
 
 def count(number: int) -> str:

@@ -9,9 +9,10 @@ from django.db.models import QuerySet
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.adapters.models import Adapter, CommitFile, Release
-from hub.adapters.permissions import Visitor, visible_adapters
+from hub.adapters.permissions import visible_adapters
 from hub.blobs import services as blobs
 from hub.errors import FindingJson, NotFound
+from hub.library.permissions import Visitor
 from hub.pages import cards, charts
 
 README = "readme.md"

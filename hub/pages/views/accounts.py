@@ -15,6 +15,7 @@ from hub.adapters.permissions import visible_adapters
 from hub.errors import NotFound
 from hub.pages.forms import TokenForm
 from hub.pages.listing import with_newest
+from hub.pages.visitors import signed_in
 
 PAGE = 50
 
@@ -24,7 +25,7 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
     person = User.objects.filter(username=username, is_active=True).first()
     if person is None:
         raise NotFound(f"There is nobody called {username} here.")
-    adapters = with_newest(visible_adapters(request.user).filter(owner=person)).order_by("-newest_at", "pk")
+    adapters = with_newest(visible_adapters(request.user).filter(owner=person))
     context = {"person": person, "page": Paginator(adapters, PAGE).get_page(request.GET.get("page"))}
     return render(request, "accounts/profile.html", context)
 
@@ -37,19 +38,24 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form, secret = TokenForm(request.POST or None), ""
     if request.method == "POST" and form.is_valid():
         _, secret = services.issue_token(
-            user=request.user,
+            user=signed_in(request),
             name=form.cleaned_data["name"],
             scopes=form.cleaned_data["scopes"],
             expires_at=form.expires_at(),
         )
         form = TokenForm()
-    context = {"form": form, "secret": secret, "tokens": request.user.api_tokens.all(), "now": timezone.now()}
+    context = {
+        "form": form,
+        "secret": secret,
+        "tokens": signed_in(request).api_tokens.all(),
+        "now": timezone.now(),
+    }
     return render(request, "accounts/tokens.html", context)
 
 
 @login_required
 @require_POST
 def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
-    services.revoke_token(user=request.user, token_id=token_id)
+    services.revoke_token(user=signed_in(request), token_id=token_id)
     messages.success(request, "The token is revoked: programs that have it are turned away from now on.")
     return redirect("tokens")

@@ -17,6 +17,7 @@ from hub.pages.forms import ReasonForm, UploadForm
 from hub.pages.listing import library_called
 from hub.pages.pipeline import course_of
 from hub.pages.showing import adapter_page, release_page, upload_page
+from hub.pages.visitors import signed_in
 
 
 @require_safe
@@ -57,7 +58,7 @@ def _receive(request: HttpRequest, library: Library) -> HttpResponse:
             raise Invalid("Please mend what is marked below.")
         with staged_files(request) as staged:
             received = services.receive_upload(
-                owner=request.user,
+                owner=signed_in(request),
                 library=library,
                 name=form.cleaned_data["name"],
                 message=form.cleaned_data["message"],
@@ -85,7 +86,7 @@ def _created(request: HttpRequest, received: Release) -> HttpResponse:
 def yank(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
     found = _release(request, owner, name, oid)
     permissions.require_write(request.user, found.adapter)
-    services.yank(release=found, by=request.user, reason=_reason(request))
+    services.yank(release=found, by=signed_in(request), reason=_reason(request))
     messages.success(request, "Withdrawn. New index versions leave this release out.")
     return _back_to(found)
 
@@ -95,7 +96,7 @@ def yank(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
 def quarantine(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
     found = _release(request, owner, name, oid)
     permissions.require_maintain(request.user, found.adapter)
-    services.quarantine(release=found, by=request.user, reason=_reason(request))
+    services.quarantine(release=found, by=signed_in(request), reason=_reason(request))
     messages.success(
         request, "In quarantine. It cannot be downloaded, and the next index version leaves it out."
     )
@@ -111,7 +112,7 @@ def restore(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
         permissions.require_maintain(request.user, found.adapter)
     else:
         permissions.require_write(request.user, found.adapter)
-    services.restore(release=found, by=request.user, reason=request.POST.get("reason", ""))
+    services.restore(release=found, by=signed_in(request), reason=request.POST.get("reason", ""))
     messages.success(request, "Restored. The next index version takes it in again.")
     return _back_to(found)
 

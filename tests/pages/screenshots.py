@@ -1,0 +1,144 @@
+"""Pictures of every page: `python -m tests.pages.screenshots OUTDIR [PART-OF-NAME ...]`.
+
+Each page narrow, middling and wide, light and dark, over content in every state. Nothing is kept but the pictures.
+"""
+# ruff: noqa: E402, T201  Django is set up before its models can be imported; a command talks
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread, beside the database
+
+import django
+
+django.setup()
+
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.db import connections
+from django.test.runner import DiscoverRunner
+from django.test.testcases import LiveServerThread
+from django.test.utils import setup_test_environment
+from playwright.sync_api import Browser
+
+from hub.accounts.models import User
+from tests.pages import content
+from tests.pages.browser import chromium
+
+WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280}
+SCHEMES = ("light", "dark")
+EMPTY = {"empty-home": "/"}
+
+
+def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
+    """Name of the picture -> address and who looks."""
+
+    def at(release: content.Release) -> str:
+        return f"/{release.adapter.full_name}"
+
+    slug, ada, cleo = made.library.slug, made.contributor, made.maintainer
+    return {
+        "home": ("/", None),
+        "library": (f"/libraries/{slug}", None),
+        "library-empty": ("/libraries/bare", ada),
+        "adapter": (at(made.ready), None),
+        "adapter-owner": (at(made.ready), ada),
+        "adapter-long": (at(made.long), None),
+        "adapter-rejected": (at(made.rejected), ada),
+        "adapter-waiting": (at(made.waiting), ada),
+        "adapter-running": (at(made.running), None),
+        "adapter-private": (at(made.private), ada),
+        "adapter-quarantined": (at(made.quarantined), None),
+        "release-maintainer": (f"{at(made.ready)}/releases/{made.ready.oid}", cleo),
+        "upload-start": ("/upload", ada),
+        "upload": (f"/libraries/{slug}/upload", ada),
+        "versions": (f"/libraries/{slug}/versions", cleo),
+        "versions-empty": ("/libraries/bare/versions", None),
+        "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
+        "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
+        "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
+        "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
+        "profile": ("/ada", None),
+        "profile-empty": ("/dora", made.newcomer),
+        "tokens": ("/settings/tokens", ada),
+        "tokens-empty": ("/settings/tokens", made.newcomer),
+        "sign-in": ("/accounts/login/", None),
+        "sign-up": ("/accounts/signup/", None),
+        "password": ("/accounts/password/change/", ada),
+        "password-reset": ("/accounts/password/reset/", None),
+        "email": ("/accounts/email/", ada),
+        "not-found": ("/nobody/nothing", None),
+        "csrf": ("/libraries/bare/versions/promote", ada),
+        "admin": ("/admin/", made.staff),
+    }
+
+
+def main(folder: Path, wanted: list[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with served() as address, chromium() as browser:
+        if not wanted:
+            shoot_all(browser, address, folder, {"empty-home": ("/", None)})
+        made = content.typical()
+        content.found_library("bare", name="Bare library")
+        content.promote_back(made.library, made.maintainer)
+        chosen = {
+            name: page
+            for name, page in pages(made).items()
+            if not wanted or any(part in name for part in wanted)
+        }
+        shoot_all(browser, address, folder, chosen)
+
+
+def shoot_all(
+    browser: Browser, address: str, folder: Path, chosen: dict[str, tuple[str, User | None]]
+) -> None:
+    for scheme in SCHEMES:
+        for size, width in WIDTHS.items():
+            for name, (path, visitor) in chosen.items():
+                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+                if visitor:
+                    context.add_cookies([{"name": "sessionid", "value": session_of(visitor), "url": address}])
+                page = context.new_page()
+                page.on("console", lambda message, name=name: print(name, message.type, message.text))  # type: ignore[misc]
+                page.goto(address + path)
+                if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+                    print(f"{name} at {width}: wider than the window")
+                page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True)
+                context.close()
+
+
+def session_of(user: User) -> str:
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.save()
+    return str(session.session_key)
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """The hub on a free port of loopback, over a database that is thrown away."""
+    setup_test_environment()
+    runner = DiscoverRunner(verbosity=0, interactive=False)
+    databases = runner.setup_databases()
+    connection = connections["default"]
+    connection.inc_thread_sharing()
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={"default": connection})
+    server.daemon = True
+    server.start()
+    server.is_ready.wait()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.terminate()
+        runner.teardown_databases(databases)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
