@@ -81,7 +81,7 @@ class HeatChart:
     height: float
     cell_width: float
     cell_height: float
-    label_x: int
+    label_x: float
     label_y: float
     largest: str
 
@@ -122,8 +122,8 @@ def norms(modules: Mapping[str, Mapping[str, Any]]) -> HeatChart | None:
 
 
 def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: float) -> HeatChart:
-    margin = 16 + 7 * max(len(kind) for kind in grid)
-    step = max(9.0, min(36.0, (WIDTH - margin) / layers))
+    margin = 14 + 6.2 * max(len(kind) for kind in grid)
+    step = max(9.0, min(60.0, (WIDTH - margin) / layers))
     tall = 24.0
     rows = tuple(
         Row(
@@ -149,7 +149,7 @@ def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: floa
         height=bottom + 24,
         cell_width=step - 2,
         cell_height=tall - 2,
-        label_x=margin - 8,
+        label_x=round(margin - 8, 1),
         label_y=bottom + 16,
         largest=f"{largest:.3g}",
     )

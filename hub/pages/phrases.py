@@ -12,12 +12,10 @@ SHORT_DIGEST = 12
 
 def size(count_of_bytes: int) -> str:
     """Bytes in the largest unit that leaves a number above one."""
-    if count_of_bytes < STEP:
-        return f"{count_of_bytes} {UNITS[0]}"
-    amount, unit = count_of_bytes / STEP, 1
-    while amount >= STEP and unit < len(UNITS) - 1:
-        amount, unit = amount / STEP, unit + 1
-    return f"{amount:.1f} {UNITS[unit]}"
+    for power, unit in reversed(list(enumerate(UNITS))):
+        if power and count_of_bytes >= STEP**power:
+            return f"{count_of_bytes / STEP**power:.1f} {unit}"
+    return f"{count_of_bytes} {UNITS[0]}"
 
 
 def count(number: int) -> str:

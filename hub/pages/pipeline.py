@@ -40,6 +40,7 @@ class _Facts:
     release: Release
     jobs: Mapping[JobKind, Job]
     events: Mapping[str, datetime]
+    member: IndexMember | None
     version: IndexVersion | None
 
 
@@ -58,11 +59,11 @@ def _gather(release: Release) -> _Facts:
     }
     newest = {JobKind(job.kind): job for job in Job.objects.filter(key__in=keys.values()).order_by("pk")}
     events = {event.what: event.at for event in ReleaseEvent.objects.filter(release=release)}
-    return _Facts(release, newest, events, _first_version(release))
+    member = IndexMember.objects.filter(release=release).order_by("-since").first()
+    return _Facts(release, newest, events, member, _first_version(member))
 
 
-def _first_version(release: Release) -> IndexVersion | None:
-    member = IndexMember.objects.filter(release=release).order_by("since").first()
+def _first_version(member: IndexMember | None) -> IndexVersion | None:
     if member is None:
         return None
     return IndexVersion.objects.filter(library_id=member.library_id, number=member.since).first()
@@ -110,15 +111,18 @@ def _indexed(facts: _Facts) -> Step:
 
 
 def _served(facts: _Facts) -> Step:
-    library = facts.release.adapter.library
-    published = facts.version is not None and facts.version.published_at is not None
-    if not published or facts.version is None:
+    """Publishing promotes at once where the library says so; what is not promoted waits for a person."""
+    current, member = facts.release.adapter.library.current, facts.member
+    if facts.version is None or facts.version.published_at is None or member is None:
         return Step("Served", "waiting")
-    if library.current and library.current.number >= facts.version.number:
-        return Step("Served", "done", note=f"The served version is {library.current.number}.")
-    if library.auto_promote:
-        return Step("Served", "waiting", note="The serving process is about to change over.")
-    return Step("Served", "waiting", note="A maintainer decides when this version is served.")
+    if current is None or current.number < member.since:
+        serves = f"version {current.number} is served" if current else "nothing is served yet"
+        return Step("Served", "waiting", note=f"Published, but {serves}: a maintainer decides.")
+    if member.until is not None and current.number >= member.until:
+        return Step(
+            "No longer served", "done", note=f"Versions from {member.until} on are without this release."
+        )
+    return Step("Served", "done", note=f"The served version is {current.number}.")
 
 
 def _unfinished(job: Job | None) -> Job | None:
@@ -154,9 +158,7 @@ def _pending(name: str, job: Job | None, what: str) -> Step:
 
 def _is_settled(facts: _Facts, steps: Sequence[Step]) -> bool:
     release = facts.release
-    if any(step.state == "stopped" for step in steps) or steps[-1].state == "done":
+    if any(step.state == "stopped" for step in steps) or steps[3].state == "done":
         return True
     withdrawn = release.yanked_at is not None or release.quarantined_at is not None or release.adapter.private
-    if release.status == Release.Status.READY and withdrawn:
-        return True
-    return steps[3].state == "done" and not release.adapter.library.auto_promote
+    return release.status == Release.Status.READY and withdrawn

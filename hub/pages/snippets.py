@@ -57,7 +57,7 @@ def upload_by_api(hub_url: str, library: str, name: str) -> str:
 
 def load_checkpoint(kind: str, *, url: str, folder: str, base_source: str) -> str:
     """Download a composed checkpoint and load it as its kind is loaded."""
-    fetch = f"curl --fail --location --continue-at - --remote-name {url}\ntar -xf {url.rpartition('/')[2]}\n"
+    fetch = f"curl --fail --location --continue-at - --output {folder}.tar {url}\ntar -xf {folder}.tar\n"
     return fetch + "\n" + _LOADERS[kind].format(folder=folder, base=base_source)
 
 

@@ -6,8 +6,11 @@ Each page narrow, middling and wide, light and dark, over content in every state
 
 import os
 import sys
-from collections.abc import Iterator
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
@@ -24,9 +27,10 @@ from django.db import connections
 from django.test.runner import DiscoverRunner
 from django.test.testcases import LiveServerThread
 from django.test.utils import setup_test_environment
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page
 
 from hub.accounts.models import User
+from hub.adapters.models import Release
 from tests.pages import content
 from tests.pages.browser import chromium
 
@@ -38,7 +42,7 @@ EMPTY = {"empty-home": "/"}
 def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     """Name of the picture -> address and who looks."""
 
-    def at(release: content.Release) -> str:
+    def at(release: Release) -> str:
         return f"/{release.adapter.full_name}"
 
     slug, ada, cleo = made.library.slug, made.contributor, made.maintainer
@@ -73,9 +77,74 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "password-reset": ("/accounts/password/reset/", None),
         "email": ("/accounts/email/", ada),
         "not-found": ("/nobody/nothing", None),
-        "csrf": ("/libraries/bare/versions/promote", ada),
+        "tokens-shown": ("/settings/tokens", made.newcomer),
+        "upload-refused": (f"/libraries/{slug}/upload", ada),
+        "upload-chosen": (f"/libraries/{slug}/upload", ada),
+        "sign-in-wrong": ("/accounts/login/", None),
+        "forbidden": (f"/libraries/{slug}/versions", cleo),
         "admin": ("/admin/", made.staff),
     }
+
+
+def complain(name: str, message: ConsoleMessage) -> None:
+    print(name, message.type, message.text)
+
+
+def stay(page: Page) -> None:
+    """Most pages are looked at as they come."""
+
+
+def make_token(page: Page) -> None:
+    page.locator("#id_name").fill("laptop")
+    page.get_by_role("button", name="Make the token").click()
+
+
+def choose_files(page: Page) -> None:
+    page.locator("#id_name").fill("limericks")
+    files = [
+        FilePayload(name="adapter_config.json", mimeType="application/json", buffer=b"{}"),
+        FilePayload(
+            name="adapter_model.safetensors", mimeType="application/octet-stream", buffer=b"x" * 700_000
+        ),
+        FilePayload(name="training_args.bin", mimeType="application/octet-stream", buffer=b"x" * 900),
+    ]
+    page.locator("[data-pick=files]").set_input_files(files)
+
+
+def send_a_bad_archive(page: Page) -> None:
+    page.locator("#id_name").fill("limericks")
+    folder = Path(tempfile.mkdtemp())
+    with zipfile.ZipFile(folder / "bad.zip", "w") as archive:
+        archive.writestr("../../etc/passwd", "root")
+        archive.writestr("adapter_config.json", "{}")
+    page.locator("[data-pick=files]").set_input_files(folder / "bad.zip")
+    page.get_by_role("button", name="Send").click()
+    page.locator("[data-refusals] .alert").wait_for()
+
+
+def sign_in_wrongly(page: Page) -> None:
+    page.locator("#id_login").fill("ada")
+    page.locator("#id_password").fill("wrong")
+    page.locator("main button").click()
+    page.locator(".errorlist").first.wait_for()
+
+
+def spoil_the_form(page: Page) -> None:
+    page.locator("details summary", has_text="this version").first.click()
+    page.locator("form.form-row input[name=reason]").first.fill("why not")
+    page.evaluate(
+        "document.querySelectorAll('[name=csrfmiddlewaretoken]').forEach(field => field.value = 'spoilt')"
+    )
+    page.locator("form.form-row button").first.click()
+
+
+STEPS: dict[str, Callable[[Page], None]] = {
+    "tokens-shown": make_token,
+    "upload-chosen": choose_files,
+    "upload-refused": send_a_bad_archive,
+    "sign-in-wrong": sign_in_wrongly,
+    "forbidden": spoil_the_form,
+}
 
 
 def main(folder: Path, wanted: list[str]) -> None:
@@ -104,8 +173,9 @@ def shoot_all(
                 if visitor:
                     context.add_cookies([{"name": "sessionid", "value": session_of(visitor), "url": address}])
                 page = context.new_page()
-                page.on("console", lambda message, name=name: print(name, message.type, message.text))  # type: ignore[misc]
+                page.on("console", partial(complain, name))
                 page.goto(address + path)
+                STEPS.get(name, stay)(page)
                 if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                     print(f"{name} at {width}: wider than the window")
                 page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True)
