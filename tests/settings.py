@@ -12,11 +12,7 @@ from hub.settings import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-<<<<<<< HEAD
 if "sqlite3" in DATABASES["default"]["ENGINE"]:
     # Threads need a file: SQLite in memory belongs to one connection.
     DATABASES["default"]["TEST"] = {"NAME": DATA / "test.sqlite3"}
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-=======
-STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}  # noqa: F405
->>>>>>> a1afdf1 (Take pictures of every page over invented content)

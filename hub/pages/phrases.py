@@ -23,9 +23,11 @@ def count(number: int) -> str:
     return str(intcomma(number, use_l10n=False))
 
 
-def compact(number: float) -> str:
-    """Three significant digits, for measurements."""
-    return f"{number:.3g}" if isinstance(number, float) else str(number)
+def compact(value: object) -> str:
+    """A measurement: three significant digits of a fraction, a dash where nothing finite was measured."""
+    if value is None or value == "":
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def short(digest: str) -> str:
