@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -85,9 +85,10 @@ class Library:
         problem = self.problem
         return problem is None or problem.target != target or time.monotonic() >= problem.retry_at
 
-    def _attempt(self, target: LibraryRef | Current, action: object) -> None:
+    def _attempt(self, target: LibraryRef | Current, action: Callable[[], None]) -> None:
         try:
-            action()  # type: ignore[operator]
+            action()
+            self.problem = None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, what is served stays
             reason = f"{type(error).__name__}: {error}"
             if self.problem is None or self.problem.reason != reason:

@@ -59,7 +59,8 @@ def _pinned(library: Library, model: str, number: int, param: str) -> Version:
     try:
         return library.version(number)
     except UnknownVersion as error:
-        raise not_found(model, str(error)) from error if param == "model" else invalid(param, str(error))
+        refused = not_found(model, str(error)) if param == "model" else invalid(param, str(error))
+        raise refused from error
     except (RoutingError, MissingObject) as error:
         message = f"{library.name} version {number} cannot be served: {error}"
         raise ApiError(503, message, code="version_unavailable", param=param, retry_after=5) from error

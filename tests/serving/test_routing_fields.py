@@ -1,0 +1,100 @@
+"""What a request may say about its routing, and what the answer says of who spoke."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from routing.composed import ComposedModel
+from tests.routing.libraries import TEXT
+from tests.serving.live import LiveServer
+
+
+def ask(live: LiveServer, routing: dict[str, object] | None = None, *, model: str = "tales") -> Any:
+    body = {"model": model, "prompt": TEXT, "max_tokens": 10, "temperature": 0}
+    answer = live.post("/v1/completions", **body, **({} if routing is None else {"routing": routing}))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_an_answer_names_its_library_version_and_manifest_and_who_spoke(live: LiveServer) -> None:
+    ours = ask(live)["fletch"]
+
+    served = live.server.libraries["tales"].live
+    assert served is not None
+    assert (ours["library"], ours["version"], ours["manifest"]) == ("tales", 1, served.manifest)
+    shares = [expert["share"] for expert in ours["experts"]]
+    assert sum(shares) == pytest.approx(1.0, abs=1e-4)
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_the_openai_client_sends_and_receives_our_fields(live: LiveServer) -> None:
+    client = live.client()
+    asked = {
+        "model": "tales",
+        "prompt": TEXT,
+        "max_tokens": 4,
+        "extra_body": {"routing": {"force": ["bob/wide"]}},
+    }
+
+    whole = client.completions.create(**asked)
+    last = list(client.completions.create(**asked, stream=True))[-1]
+
+    expected = [{"adapter": "bob/wide", "share": 1.0}]
+    assert whole.fletch["experts"] == expected
+    assert last.fletch["experts"] == expected
+
+
+@pytest.mark.parametrize(
+    ("routing", "router", "experts"),
+    [
+        ({"router": "uniform"}, "uniform", None),
+        ({"router": "uniform", "experts": ["ada/plain", "eve/late"]}, "uniform", ["ada/plain", "eve/late"]),
+        ({"experts": ["ada/plain", "cy/attention"]}, "arrow", ["ada/plain", "cy/attention"]),
+        ({"force": ["ada/plain", "cy/attention"]}, "uniform", ["ada/plain", "cy/attention"]),
+        ({"router": "single", "experts": ["di/patterned"]}, "single", ["di/patterned"]),
+    ],
+)
+def test_routing_is_done_as_asked(
+    live: LiveServer,
+    composed: ComposedModel,
+    routing: dict[str, object],
+    router: str,
+    experts: list[str] | None,
+) -> None:
+    answered = ask(live, routing)
+
+    expected = composed.generate(
+        TEXT, max_tokens=10, routing=composed.routing(router=router, experts=experts)
+    )
+    assert answered["choices"][0]["text"] == expected.text
+    assert {one["adapter"] for one in answered["fletch"]["experts"]} == set(experts or composed.experts)
+
+
+def test_top_k_and_temperature_change_the_mixture(live: LiveServer) -> None:
+    sharp = ask(live, {"top_k": 1})["fletch"]["experts"]
+    flat = ask(live, {"top_k": 5, "temperature": 1000.0})["fletch"]["experts"]
+
+    assert len(flat) == 5
+    assert max(one["share"] for one in flat) < max(one["share"] for one in sharp)
+
+
+def test_a_trace_has_a_row_for_each_token_at_each_module(live: LiveServer, composed: ComposedModel) -> None:
+    answered = ask(live, {"trace": True})
+
+    trace = answered["fletch"]["trace"]
+    assert trace["experts"] == list(composed.experts)
+    assert "".join(trace["tokens"]).startswith(TEXT)
+    assert trace["modules"].keys() == composed.pack.modules.keys()
+    for module in trace["modules"].values():
+        assert len(module["experts"]) == len(module["weights"]) == len(trace["tokens"])
+        assert all(sum(row) == pytest.approx(1.0, abs=1e-3) for row in module["weights"])
+
+
+def test_the_plain_base_says_that_no_expert_spoke(live: LiveServer) -> None:
+    assert ask(live, model="tales/base")["fletch"]["experts"] == []
+
+
+def test_without_being_asked_no_trace_is_sent(live: LiveServer) -> None:
+    assert "trace" not in ask(live)["fletch"]
