@@ -122,10 +122,10 @@ def read_settings(directory: Path) -> LoraSettings:
         raise BadAdapter(errors)
     return LoraSettings(
         rank=document.get("r", 8),
-        alpha=document.get("lora_alpha", 8),
+        alpha=float(document.get("lora_alpha", 8)),
         rslora=document.get("use_rslora", False),
         rank_pattern=document.get("rank_pattern") or {},
-        alpha_pattern=document.get("alpha_pattern") or {},
+        alpha_pattern={key: float(alpha) for key, alpha in (document.get("alpha_pattern") or {}).items()},
     )
 
 

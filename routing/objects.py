@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from routing.digests import digest_of, digest_of_file
 from routing.errors import CorruptObject, MissingObject
@@ -23,6 +23,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 READ_ONLY = 0o444
 
 
+@runtime_checkable
 class ObjectStore(Protocol):
     """What an index needs of a place to be kept in."""
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import torch
 
 from routing.adapter import Adapter, read_adapter, read_tensor
 from routing.checks.tensors import header_of
 from routing.errors import BadAdapter
-from routing.factors import Factors, canonical
+from routing.factors import expert_factors
 from routing.finding import Finding
 from routing.lora_layout import TENSOR_FILE
 from routing.spec import BaseSpec
@@ -54,12 +53,13 @@ def _non_finite(path: Path, header: TensorHeader) -> Iterator[Finding]:
 
 def _sizes(adapter: Adapter, spec: BaseSpec) -> Iterator[Finding]:
     shares = {
-        name: _largest(canonical(update)) / max(spec.module(name).spectral_norm, torch.finfo().tiny)
-        for name, update in adapter.modules.items()
+        name: float(factors.sigma[0]) / max(spec.module(name).spectral_norm, sys.float_info.min)
+        for name, factors in expert_factors(adapter).items()
     }
-    if max(shares.values()) < NEGLIGIBLE_NORM:
+    largest = max(shares.values(), default=0.0)
+    if largest < NEGLIGIBLE_NORM:
         fix = "A fresh LoRA has B = 0: train it, and save it after training."
-        found = f"an update of at most {max(shares.values()):.1g} of the base's weights"
+        found = f"an update of at most {largest:.1g} of the base's weights"
         yield Finding("norm", "error", TENSOR_FILE, "", found, "an update that changes something", fix)
     for name, share in shares.items():
         found = f"{share:.3g} times the base's largest singular value"
@@ -70,7 +70,3 @@ def _sizes(adapter: Adapter, spec: BaseSpec) -> Iterator[Finding]:
         elif share > UNUSUAL_NORM:
             expected = f"usually below {UNUSUAL_NORM:g} times"
             yield Finding("norm", "warning", TENSOR_FILE, name, found, expected, fix)
-
-
-def _largest(factors: Factors) -> float:
-    return float(factors.sigma[0]) if factors.rank else 0.0

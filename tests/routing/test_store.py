@@ -258,8 +258,8 @@ def test_a_writer_that_is_killed_leaves_nothing_half(tmp_path: Path, moment: str
     assert killed.returncode == -signal.SIGKILL
     assert not list(store.digests())
     assert store.children("v") == []
-    assert store.remove_leftovers(older_than=3600) == 0
-    assert store.remove_leftovers(older_than=-1) == 1
+    assert store.remove_leftovers(older_than=3600.0) == 0
+    assert store.remove_leftovers(older_than=-1.0) == 1
     assert store.read(store.put(b"x" * 10**6))
 
 

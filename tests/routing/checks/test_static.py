@@ -116,7 +116,7 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
     "NaN": (write_config(b'{"lora_alpha": NaN}'), "lora-config", CONFIG, "NaN"),
     "Infinity": (write_config(b'{"lora_alpha": -Infinity}'), "lora-config", CONFIG, "Infinity"),
     "a number beyond floats": (write_config(b'{"lora_alpha": 1e400}'), "lora-config", CONFIG, "1e400"),
-    "a number of 5000 digits": (write_config(b'{"r": ' + b"9" * 5000 + b"}"), "lora-config", CONFIG, "5000 digits"),
+    "a number of 5000 digits": (write_config(b'{"r": ' + b"9" * 5000 + b"}"), "lora-config", CONFIG, "a number of 5000 digits"),
     "deep nesting": (write_config(b'{"x": [[[[[[[]]]]]]]}'), "lora-config", CONFIG, "nesting"),
     "nesting without end": (write_config(b"[" * 30_000 + b"]" * 30_000), "lora-config", CONFIG, "nested"),
     "half a surrogate": (write_config(b'{"x": "\\ud800"}'), "lora-config", CONFIG, "surrogate"),
@@ -180,6 +180,7 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
     # the tensor file itself
     "an empty file": (write_file(TENSORS, b""), "tensor-file", TENSORS, "header"),
     "a header beyond the file": (replace_header(b"{}", length=2**40), "tensor-file", TENSORS, "header"),
+    "a header that ends beyond the file": (replace_header(b"{}", length=100), "tensor-file", TENSORS, "in a file of 10"),
     "a header of 2^63 bytes": (replace_header(b"{}", length=2**63), "tensor-file", TENSORS, "header"),
     "a header above the cap": (replace_header(b"{" + b" " * 2**23 + b"}"), "tensor-file", TENSORS, "8388610"),
     "a header of 20002 tensors": (replace_header(BOMB), "tensor-file", TENSORS, "20002 tensors"),
