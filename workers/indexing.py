@@ -24,7 +24,7 @@ def publish(claim: Claim) -> None:
     reach("publish.manifest_written")
     jobs.report_progress(claim, 2, 3, "recording it")
     indexes.record_published(claim, version.pk, digest, indexes.total_size(version))
-    reach("publish.recorded_before_finish")
+    reach("publish.before_finish")
     jobs.log(claim, f"version {version.number} has {version.expert_count} experts and digest {digest[:12]}")
 
 

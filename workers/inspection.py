@@ -1,5 +1,6 @@
 """INSPECT_BASE: find out what a library's base model is, and put it where serving finds it."""
 
+from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.library import services as libraries
@@ -26,5 +27,7 @@ def inspect(claim: Claim) -> None:
     ref = base_ref(library)
     store.set_library(library.slug, LibraryRef(ref, store.put_base(spec)))
     store.write_version(library.slug, BASE_ALONE, manifest_of(spec.digest, ()))
+    reach("inspect.stored")
     libraries.record_base(claim, library.pk, spec.to_json(), digest=spec.digest)
+    reach("inspect.recorded")
     serve_what_the_hub_says(library.pk)

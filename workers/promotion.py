@@ -1,5 +1,6 @@
 """PROMOTE: make the index store say which version is served. The hub's database is what it should say."""
 
+from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.library.models import Library
@@ -9,7 +10,9 @@ BASE_ALONE = 0  # the version without experts: it is served until the first one 
 
 
 def promote(claim: Claim) -> None:
+    reach("promote.claimed")
     number = serve_what_the_hub_says(claim.ids["library_id"])
+    reach("promote.set")
     jobs.log(claim, f"version {number} is the one to serve")
 
 

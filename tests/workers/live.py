@@ -12,10 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from django.core.management import call_command
 from django.db import connections
 from django.test import override_settings
 
@@ -128,6 +128,7 @@ def live_hub(
     here = override_settings(
         DATA=folder,
         TEMPORARY=folder / "tmp",
+        LEASE=timedelta(seconds=lease_seconds),
         STORE_URL=store_url or str(folder / "store"),
         STORAGES={"blobs": {"BACKEND": "hub.blobs.folder.FolderBlobs", "OPTIONS": places_of_blobs}},
         FILE_UPLOAD_TEMP_DIR=folder / "tmp",
@@ -142,7 +143,7 @@ def live_hub(
 
 @contextlib.contextmanager
 def _database_here(folder: Path, database_url: str | None) -> Iterator[None]:
-    """Swap this process's database for a migrated one of the hub's own."""
+    """Swap this process's database for the hub's own: a migrated SQLite file, or the one at the address."""
     before = connections.settings["default"]
     connections["default"].close()
     del connections["default"]
@@ -155,8 +156,6 @@ def _database_here(folder: Path, database_url: str | None) -> Iterator[None]:
     try:
         if database_url is None:
             shutil.copy(_migrated_sqlite(), folder / "hub.sqlite3")
-        else:
-            call_command("migrate", interactive=False, verbosity=0)
         yield
     finally:
         connections["default"].close()
@@ -169,7 +168,14 @@ def _migrated_sqlite() -> Path:
     """Migrating takes seconds, copying the result none; made once per test run."""
     folder = Path(tempfile.mkdtemp(prefix="fletch-template-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    migrate(folder)
+    return folder / "hub.sqlite3"
+
+
+def migrate(folder: Path, *, database_url: str | None = None) -> None:
+    """Bring a hub's database into being, in a process of its own."""
     environment = {**os.environ, "FLETCH_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "hub.settings"}
+    if database_url is not None:
+        environment["FLETCH_DATABASE_URL"] = database_url
     command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True)
-    return folder / "hub.sqlite3"
