@@ -1,6 +1,7 @@
 """Small real things for the hub's tests: users, libraries, uploads, and a worker that does nothing but record."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -43,8 +44,8 @@ def library(slug: str = "tiny", **fields: object) -> Library:
 def staged(files: Mapping[str, bytes], folder: Path | None = None) -> list[StagedFile]:
     place = folder or settings.TEMPORARY
     found = []
-    for number, (path, content) in enumerate(files.items()):
-        source = place / f"staged-{number}-{abs(hash((path, content)))}"
+    for path, content in files.items():
+        source = place / f"staged-{secrets.token_hex(8)}"
         source.write_bytes(content)
         found.append(StagedFile(path, source))
     return found
