@@ -10,7 +10,7 @@ from hub.errors import Invalid
 
 LONGEST_USERNAME = 39
 LONGEST_NAME = 96
-USERNAME = re.compile(r"[a-zA-Z0-9](?:-?[a-zA-Z0-9])*\Z")
+USERNAME = re.compile(r"\A[a-zA-Z0-9](?:-?[a-zA-Z0-9])*\Z")
 SLUG = re.compile(r"[a-z0-9](?:[-.]?[a-z0-9])*\Z")
 ADAPTER = re.compile(r"[a-zA-Z0-9_](?:[\w.-]*[a-zA-Z0-9_])?\Z", re.ASCII)
 SEPARATORS = re.compile(r"[-_.]+")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from django.conf import settings
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from hub.accounts.models import User
 from hub.adapters import services as adapters
@@ -121,3 +122,8 @@ def finish(kind: JobKind) -> None:
 def limits(**changes: float) -> Limits:
     """The usual limits with some changed."""
     return replace(settings.LIMITS, **changes)  # type: ignore[arg-type]
+
+
+def form_file(name: str, content: bytes = b"{}") -> SimpleUploadedFile:
+    """A file as a form sends it."""
+    return SimpleUploadedFile(name, content)

@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
                 ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
                 ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
                 ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('username', models.CharField(error_messages={'unique': 'This name is taken.'}, max_length=39, unique=True, validators=[django.core.validators.RegexValidator(re.compile('[a-zA-Z0-9](?:-?[a-zA-Z0-9])*\\Z'), 'Use letters a to z, digits and single hyphens between them, for example ada-lovelace.'), hub.accounts.names.username_is_free_to_take])),
+                ('username', models.CharField(error_messages={'unique': 'This name is taken.'}, max_length=39, unique=True, validators=[django.core.validators.RegexValidator(re.compile('\\A[a-zA-Z0-9](?:-?[a-zA-Z0-9])*\\Z'), 'Use letters a to z, digits and single hyphens between them, for example ada-lovelace.'), hub.accounts.names.username_is_free_to_take])),
                 ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
                 ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
             ],

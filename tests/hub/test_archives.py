@@ -1,0 +1,459 @@
+"""Hostile and honest archives: each trap is refused with a finding, and what honest programs pack is read."""
+
+import gzip
+import io
+import os
+import resource
+import stat
+import struct
+import subprocess
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from hub.adapters import archives
+from hub.errors import BadArchive, TooLarge
+from tests.hub import making
+
+CONFIG, WEIGHTS = b'{"r": 4}', os.urandom(3000)
+HONEST = {"adapter/adapter_config.json": CONFIG, "adapter/adapter_model.safetensors": WEIGHTS}
+Pack = Callable[[dict[str, bytes]], bytes]
+
+
+def as_zip(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content, compress_type=method)
+    return out.getvalue()
+
+
+def as_tar(files: dict[str, bytes], dialect: int = tarfile.PAX_FORMAT) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=dialect) as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def as_tar_gz(files: dict[str, bytes]) -> bytes:
+    return gzip.compress(as_tar(files))
+
+
+PACKS: dict[str, Pack] = {"a.zip": as_zip, "a.tar": as_tar, "a.tar.gz": as_tar_gz, "a.tgz": as_tar_gz}
+
+
+@pytest.fixture
+def unpack(tmp_path: Path) -> Callable[[bytes, str], dict[str, bytes]]:
+    def run(packed: bytes, name: str) -> dict[str, bytes]:
+        place = Path(tempfile.mkdtemp(dir=tmp_path))
+        files = archives.unpack(io.BytesIO(packed), name, into=place)
+        return {file.path: file.source.read_bytes() for file in files}
+
+    return run
+
+
+Unpack = Callable[[bytes, str], dict[str, bytes]]
+
+
+def refused(unpack: Unpack, packed: bytes, name: str) -> list[str]:
+    """The checks that refused it; nothing lies outside of the given folder and no file has a name of theirs."""
+    with pytest.raises(BadArchive) as caught:
+        unpack(packed, name)
+    assert all(finding["found"] and finding["expected"] for finding in caught.value.findings)
+    return [finding["check"] for finding in caught.value.findings]
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_an_honest_archive_is_read_from_inside_its_one_folder(unpack: Unpack, kind: str) -> None:
+    assert unpack(PACKS[kind](HONEST), kind) == {
+        "adapter_config.json": CONFIG,
+        "adapter_model.safetensors": WEIGHTS,
+    }
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_files_without_a_common_folder_keep_their_paths(unpack: Unpack, kind: str) -> None:
+    assert set(unpack(PACKS[kind]({"a.json": b"1", "sub/b.txt": b"2"}), kind)) == {"a.json", "sub/b.txt"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["tar", "cf"], ["tar", "czf"], ["tar", "--format=gnu", "-cf"], ["tar", "--format=ustar", "-cf"]],
+)
+def test_what_the_tar_program_packs_is_read(unpack: Unpack, tmp_path: Path, command: list[str]) -> None:
+    folder = tmp_path / ("n" * 90) / ("m" * 60)
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_bytes(CONFIG)
+    name = "a.tar.gz" if "czf" in command else "a.tar"
+    subprocess.run([*command, str(tmp_path / name), folder.parent.name], cwd=tmp_path, check=True)
+
+    assert unpack((tmp_path / name).read_bytes(), name) == {f"{folder.name}/adapter_config.json": CONFIG}
+
+
+def test_a_zip_written_to_a_pipe_is_read(unpack: Unpack) -> None:
+    class Pipe(io.RawIOBase):
+        """Not seekable: the packer writes sizes after each member."""
+
+        def __init__(self) -> None:
+            self.content = bytearray()
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, part: object) -> int:
+            self.content += bytes(part)  # type: ignore[call-overload]
+            return len(bytes(part))  # type: ignore[call-overload]
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in HONEST.items():
+            archive.writestr(name, content)
+
+    assert unpack(bytes(pipe.content), "a.zip") == {
+        "adapter_config.json": CONFIG,
+        "adapter_model.safetensors": WEIGHTS,
+    }
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_what_operating_systems_leave_behind_is_dropped(unpack: Unpack, kind: str) -> None:
+    litter = {"adapter/.DS_Store": b"x", "adapter/._adapter_config.json": b"x"}
+
+    assert set(unpack(PACKS[kind]({**HONEST, **litter}), kind)) == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+
+
+EVIL_NAMES = [
+    "../x",
+    "/x",
+    "a/../../x",
+    "C:\\x",
+    "C:x",
+    "a\\b",
+    "a//b",
+    "./a",
+    "a/./b",
+    "name ",
+    " name",
+    "dir /x",
+    "x.",
+    "zero\u200bwidth",
+    "caf\u00e9",
+    "tab\tx",
+    "new\nline",
+    "a" * 300,
+    "/".join("abcdefghijk"),
+]
+
+
+@pytest.mark.parametrize("kind", PACKS)
+@pytest.mark.parametrize("name", EVIL_NAMES)
+def test_names_that_lead_outside_or_deceive_are_refused_by_name(unpack: Unpack, kind: str, name: str) -> None:
+    assert set(refused(unpack, PACKS[kind]({"ok.json": b"1", name: b"evil"}), kind)) == {"path-is-safe"}
+
+
+TWINS = [
+    ("a.json", "A.json"),
+    ("dir/a", "Dir/a"),
+    ("a.json", "a.json"),
+    ("a", "a/b"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", PACKS)
+@pytest.mark.parametrize("twins", TWINS)
+def test_two_names_that_some_reader_takes_for_one_are_refused(
+    unpack: Unpack, kind: str, twins: tuple[str, str]
+) -> None:
+    def pack(files: list[tuple[str, bytes]]) -> bytes:
+        if kind == "a.zip":
+            out = io.BytesIO()
+            with zipfile.ZipFile(out, "w") as archive:
+                for name, content in files:
+                    archive.writestr(name, content)
+            return out.getvalue()
+        plain = (
+            b"".join(as_tar({name: content}, tarfile.USTAR_FORMAT)[:1024] for name, content in files)
+            + b"\0" * 10240
+        )
+        return plain if kind == "a.tar" else gzip.compress(plain)
+
+    assert refused(unpack, pack([(twins[0], b"1"), (twins[1], b"2"), ("z", b"3")]), kind) == [
+        "path-is-unique"
+    ]
+
+
+TAR_TYPES = [
+    tarfile.SYMTYPE,
+    tarfile.LNKTYPE,
+    tarfile.FIFOTYPE,
+    tarfile.CHRTYPE,
+    tarfile.BLKTYPE,
+    tarfile.CONTTYPE,
+    b"S",
+]
+
+
+@pytest.mark.parametrize("type_", TAR_TYPES)
+def test_links_devices_and_sparse_files_in_a_tar_are_refused(unpack: Unpack, type_: bytes) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        info = tarfile.TarInfo("x")
+        info.type, info.linkname = type_, "/etc/passwd"
+        archive.addfile(info)
+
+    assert refused(unpack, out.getvalue(), "a.tar") == ["archive-holds-files-only"]
+
+
+@pytest.mark.parametrize(
+    "mode", [stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o600, stat.S_IFCHR | 0o600, stat.S_IFREG | 0o4755]
+)
+def test_links_devices_and_setuid_files_in_a_zip_are_refused(unpack: Unpack, mode: int) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("x")
+        info.create_system, info.external_attr = 3, mode << 16
+        archive.writestr(info, "/etc/passwd")
+
+    assert refused(unpack, out.getvalue(), "a.zip") == ["archive-holds-files-only"]
+
+
+def test_a_setuid_file_in_a_tar_is_refused(unpack: Unpack) -> None:
+    info = tarfile.TarInfo("x")
+    info.mode = 0o4755
+
+    assert refused(unpack, info.tobuf() + b"\0" * 1024, "a.tar") == ["archive-holds-files-only"]
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_a_bomb_is_stopped_by_the_bytes_that_come_out(
+    unpack: Unpack, tmp_path: Path, settings: Settings, kind: str
+) -> None:
+    settings.LIMITS = making.limits(adapter_bytes=20_000_000)
+    bomb = PACKS[kind]({"a.json": b"1", "zeros.bin": b"\0" * 60_000_000})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    assert refused(unpack, bomb, kind) == ["archive-is-no-bomb"]
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 21_000_000
+
+
+@pytest.mark.parametrize("kind", ["a.zip", "a.tar.gz"])
+def test_bytes_that_grow_out_of_proportion_are_refused_below_the_cap(
+    unpack: Unpack, settings: Settings, kind: str
+) -> None:
+    settings.LIMITS = making.limits(ratio_floor_bytes=1_000_000)
+
+    assert refused(unpack, PACKS[kind]({"zeros.bin": b"\0" * 5_000_000}), kind) == ["archive-is-no-bomb"]
+
+
+@pytest.mark.parametrize("delta", [-1, 1, 1000])
+@pytest.mark.parametrize("where", ["directory", "member", "both"])
+def test_a_zip_that_lies_about_a_size_is_refused(unpack: Unpack, delta: int, where: str) -> None:
+    packed = bytearray(as_zip({"x": b"y" * 500}))
+    central = packed.index(b"PK\x01\x02")
+    if where != "member":
+        struct.pack_into("<L", packed, central + 24, 500 + delta)
+    if where != "directory":
+        struct.pack_into("<L", packed, 22, 500 + delta)
+
+    assert refused(unpack, bytes(packed), "a.zip") == ["archive-reads-one-way"]
+
+
+def test_a_tar_that_declares_more_than_it_has_is_refused(unpack: Unpack) -> None:
+    info = tarfile.TarInfo("x")
+    info.size = 10**15
+
+    assert refused(unpack, info.tobuf(tarfile.GNU_FORMAT) + b"y" * 512, "a.tar") == ["archive-reads-one-way"]
+
+
+def test_a_huge_extended_header_is_refused_before_it_is_read(unpack: Unpack) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 10**9
+
+    assert refused(unpack, info.tobuf(tarfile.GNU_FORMAT) + b"\0" * 512, "a.tar") == ["archive-reads-one-way"]
+
+
+@pytest.mark.parametrize(
+    "records", [{"size": "5"}, {"GNU.sparse.major": "1"}, {"linkpath": "x"}, {"hdrcharset": "BINARY"}]
+)
+def test_extended_headers_that_change_more_than_the_name_are_refused(
+    unpack: Unpack, records: dict[str, str]
+) -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        info = tarfile.TarInfo("x")
+        info.pax_headers = records
+        archive.addfile(info)
+
+    assert refused(unpack, out.getvalue(), "a.tar") == ["archive-reads-one-way"]
+
+
+def confusions() -> dict[str, bytes]:
+    one, two = as_zip({"a.json": b"first"}), as_zip({"a.json": b"second"})
+    renamed = one.replace(b"a.json", b"b.json", 1)
+    commented = io.BytesIO(one)
+    with zipfile.ZipFile(commented, "a") as archive:
+        archive.comment = b"PK\x05\x06"
+    gap = bytearray(one)
+    at = gap.index(b"PK\x01\x02")
+    gap[at:at] = b"junk"
+    struct.pack_into("<L", gap, len(gap) - 6, at + 4)
+    hidden = bytearray(as_zip({"a.json": b"first", "b.json": b"hidden"}))
+    central = hidden.index(b"PK\x01\x02")
+    entry = 46 + len("a.json")
+    del hidden[central + entry : central + 2 * entry]
+    end = len(hidden) - 22
+    struct.pack_into("<2H2L", hidden, end + 8, 1, 1, entry, central)
+    return {
+        "two archives": one + two,
+        "something before": b"#!/bin/sh\n" + one,
+        "something after": one + b"tail",
+        "another name in the member": renamed,
+        "a comment": commented.getvalue(),
+        "a gap": bytes(gap),
+        "a hidden member": bytes(hidden),
+        "cut": one[:-5],
+        "nothing but an end record": b"PK\x05\x06" + b"\0" * 18,
+        "a tar": as_tar({"a.json": b"1"}),
+    }
+
+
+@pytest.mark.parametrize("name", confusions())
+def test_a_zip_that_can_be_read_in_two_ways_is_refused(unpack: Unpack, name: str) -> None:
+    assert set(refused(unpack, confusions()[name], "a.zip")) <= {
+        "archive-reads-one-way",
+        "archive-is-what-its-name-says",
+    }
+
+
+def test_a_file_that_is_a_zip_and_a_tar_is_refused(unpack: Unpack) -> None:
+    padded = io.BytesIO()
+    with zipfile.ZipFile(padded, "w") as archive:
+        archive.writestr("x" * (257 - 30) + "ustar", b"")
+
+    assert refused(unpack, padded.getvalue(), "a.zip") == ["archive-reads-one-way"]
+
+
+@pytest.mark.parametrize("tail", [b"tail", as_zip({"x": b"y"})])
+def test_a_tar_with_something_after_its_end_is_refused(unpack: Unpack, tail: bytes) -> None:
+    assert refused(unpack, as_tar(HONEST) + tail, "a.tar") == ["archive-reads-one-way"]
+    assert refused(unpack, as_tar_gz(HONEST) + tail, "a.tar.gz") == ["archive-reads-one-way"]
+    assert refused(unpack, gzip.compress(as_tar(HONEST)) + gzip.compress(tail), "a.tar.gz") == [
+        "archive-reads-one-way"
+    ]
+
+
+@pytest.mark.parametrize("kind", PACKS)
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_archive_is_refused(unpack: Unpack, kind: str, share: float) -> None:
+    packed = PACKS[kind](HONEST)
+    cut = packed[: int(min(len(packed), 4500) * share)]
+
+    assert len(refused(unpack, cut, kind)) == 1
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_random_bytes_are_refused(unpack: Unpack, kind: str) -> None:
+    assert len(refused(unpack, os.urandom(2000), kind)) == 1
+
+
+def test_flipping_any_byte_of_an_archive_gives_a_finding_or_the_same_files(unpack: Unpack) -> None:
+    """No byte makes it fail in another way, or read other content."""
+    for kind, pack in (("a.zip", as_zip), ("a.tar.gz", as_tar_gz)):
+        packed = pack({"a.json": b"first content", "b.json": b"second"})
+        for position in range(0, len(packed), 3):
+            damaged = bytearray(packed)
+            damaged[position] ^= 0xFF
+            try:
+                found = unpack(bytes(damaged), kind)
+            except BadArchive:
+                continue
+            assert sorted(found.values()) == [b"first content", b"second"]
+
+
+@pytest.mark.parametrize("inner", ["x.zip", "x.tar", "x.tar.gz", "weights.bin"])
+@pytest.mark.parametrize("kind", PACKS)
+def test_an_archive_in_an_archive_is_refused_whatever_it_is_called(
+    unpack: Unpack, kind: str, inner: str
+) -> None:
+    content = {"x.tar": as_tar, "x.tar.gz": as_tar_gz}.get(inner, as_zip)(HONEST)
+
+    assert refused(unpack, PACKS[kind]({inner: content}), kind) == ["archive-is-not-nested"]
+
+
+@pytest.mark.parametrize("kind", PACKS)
+def test_one_member_too_many_is_refused_and_the_last_allowed_is_read(unpack: Unpack, kind: str) -> None:
+    assert len(unpack(PACKS[kind]({f"f{number}": b"" for number in range(64)}), kind)) == 64
+
+    assert refused(unpack, PACKS[kind]({f"f{number}": b"" for number in range(65)}), kind) == [
+        "archive-has-few-members"
+    ]
+
+
+def test_two_hundred_thousand_members_are_refused_from_the_end_record(unpack: Unpack) -> None:
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 60_000, 60_000, 60_000 * 50, 4, 0)
+
+    assert refused(unpack, b"PK\x03\x04" + b"\0" * 3_000_000 + end, "a.zip") == ["archive-has-few-members"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_packing_methods_are_refused(unpack: Unpack, method: int) -> None:
+    assert refused(unpack, as_zip(HONEST, method), "a.zip") == ["archive-is-plain"]
+
+
+def test_an_encrypted_member_is_refused(unpack: Unpack) -> None:
+    packed = bytearray(as_zip({"x": b"y"}))
+    packed[6] |= 1
+    packed[packed.index(b"PK\x01\x02") + 8] |= 1
+
+    assert refused(unpack, bytes(packed), "a.zip") == ["archive-is-plain"]
+
+
+def test_a_name_that_is_no_archive_is_refused(unpack: Unpack) -> None:
+    assert refused(unpack, as_zip(HONEST), "a.rar") == ["archive-is-what-its-name-says"]
+
+
+def test_an_archive_over_the_cap_is_refused_before_it_is_read(unpack: Unpack, settings: Settings) -> None:
+    settings.LIMITS = making.limits(archive_bytes=1000)
+
+    with pytest.raises(TooLarge):
+        unpack(as_zip(HONEST), "a.zip")
+
+
+def test_deflate_streams_that_end_early_or_go_on_are_refused(unpack: Unpack) -> None:
+    deflater = zlib.compressobj(wbits=-15)
+    body = deflater.compress(b"abc" * 100) + deflater.flush()
+    for patched in (body + b"extra", body[:-3]):
+        packed = zip_of("x", patched, size=300, crc=zlib.crc32(b"abc" * 100))
+        assert refused(unpack, packed, "a.zip") == ["archive-reads-one-way"]
+
+
+def zip_of(name: str, body: bytes, *, size: int, crc: int) -> bytes:
+    """A zip of one deflated member, written by hand."""
+    raw = name.encode()
+    local = (
+        struct.pack("<4s5H3L2H", b"PK\x03\x04", 20, 0, 8, 0, 0, crc, len(body), size, len(raw), 0)
+        + raw
+        + body
+    )
+    entry = (
+        struct.pack(
+            "<4s6H3L5H2L", b"PK\x01\x02", 20, 20, 0, 8, 0, 0, crc, len(body), size, len(raw), 0, 0, 0, 0, 0, 0
+        )
+        + raw
+    )
+    return local + entry + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(entry), len(local), 0)
