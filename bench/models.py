@@ -1,0 +1,69 @@
+"""Base models and experts for benches, made from a shape and a seed: no weights are fetched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from routing.base import Base, target_layers, widths
+from routing.pack import Pack, Update, pack_updates
+from routing.spec import BaseSpec, TargetModule
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A Llama's shape."""
+
+    hidden: int
+    layers: int
+    inner: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+
+
+SHAPES = {
+    "tiny": Shape(256, 4, 688, 4, 2, 2048),
+    "small": Shape(512, 8, 1376, 8, 4, 8192),
+    "100M": Shape(768, 12, 2048, 12, 4, 32_000),
+    "430M": Shape(2048, 8, 5632, 16, 8, 32_000),
+}
+
+
+def llama(shape: Shape) -> LlamaForCausalLM:
+    """A Llama of this shape with seeded random weights, on the CPU in float32."""
+    config = LlamaConfig(
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        intermediate_size=shape.inner,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        vocab_size=shape.vocabulary,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config).eval().requires_grad_(requires_grad=False)
+
+
+def as_base(model: LlamaForCausalLM) -> Base:
+    """The model with a description of its target modules; it has no files, hence no digests and no tokenizer."""
+    modules = tuple(
+        TargetModule(name, "linear", *widths(layer), spectral_norm=1.0)
+        for name, layer in target_layers(model)
+    )
+    spec = BaseSpec("bench", "LlamaForCausalLM", None, "", "", "", model.config.vocab_size, 4096, modules)
+    return Base(spec, model, None, torch.device("cpu"), torch.float32)
+
+
+def random_pack(spec: BaseSpec, experts: int, *, rank: int) -> Pack:
+    """Experts with random factors in all target modules: uniform routing, which is the worst case for caches."""
+    generator = torch.Generator().manual_seed(1)
+
+    def update(module: TargetModule) -> Update:
+        a = torch.nn.functional.normalize(torch.randn(rank, module.d_in, generator=generator), dim=-1)
+        return Update(a[0], a, torch.randn(rank, module.d_out, generator=generator) * 0.02)
+
+    updates = [{module.name: update(module) for module in spec.target_modules} for _ in range(experts)]
+    return Pack(tuple(f"bench/{place:04d}" for place in range(experts)), pack_updates(updates))

@@ -1,0 +1,41 @@
+"""How every bench reports: a table to read, and the same figures as JSON in bench/results."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is text, the others are numbers."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def save(name: str, figures: Mapping[str, Any]) -> Path:
+    """Write the figures with what they were taken on."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    machine = {
+        "cores": os.cpu_count(),
+        "architecture": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+    path.write_text(json.dumps({"machine": machine, **figures}, indent=2, sort_keys=True) + "\n")
+    Console().print(f"written to bench/results/{path.name}")
+    return path
