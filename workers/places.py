@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 from django.conf import settings
+from transformers.utils import logging as transformers_logging
 
 from hub.library.models import Library
 from routing.base import Base, load_base
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore, open_store
+
+transformers_logging.disable_progress_bar()  # nobody watches a worker's terminal
 
 
 def index_store() -> IndexStore:

@@ -1,7 +1,7 @@
 """What this worker can do: every kind of job, by whom it is done and how long it may take."""
 
 from hub.jobs.models import JobKind
-from workers import indexing, inspection, promotion, validation, vectors
+from workers import composition, indexing, inspection, promotion, validation, vectors
 from workers.app import app
 from workers.claiming import Duty
 from workers.registration import register
@@ -12,6 +12,7 @@ DUTIES = {
     JobKind.VECTORS: Duty(vectors.compute, seconds=900),
     JobKind.INDEX: Duty(indexing.publish, seconds=900),
     JobKind.PROMOTE: Duty(promotion.promote, seconds=60),
+    JobKind.COMPOSE: Duty(composition.compose, seconds=7200),
 }
 
 register(app, DUTIES)

@@ -63,6 +63,7 @@ def worker_part(layout: Layout) -> Part:
             "--queues=cpu,gpu,io",
             "--without-mingle",
         ),
+        environment={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or _threads(layout)},
         ready=names_itself_in(worker_file(layout.run_directory)),
         stop_signal=signal.SIGQUIT,  # running jobs get some seconds more and are then given back
         grace=20.0,
@@ -122,6 +123,11 @@ def port_is_free(host: str, port: int) -> bool:
 def next_free_port(host: str, port: int) -> int:
     """The first free port above this one, to be suggested."""
     return next(number for number in range(port + 1, HIGHEST_PORT) if port_is_free(host, number))
+
+
+def _threads(layout: Layout) -> str:
+    """The worker's processes share the cores; pools of threads that overlap only wait for each other."""
+    return str(max(1, (os.cpu_count() or 1) // layout.worker_processes))
 
 
 def _serving_address(layout: Layout) -> dict[str, str]:

@@ -1,0 +1,53 @@
+"""COMPOSE: write a version of a library as a checkpoint that one can download, of one of three kinds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hub.faults import reach
+from hub.indexes import checkpoints
+from hub.indexes.models import ComposedCheckpoint
+from hub.jobs import services as jobs
+from hub.jobs.claims import Claim
+from routing.checkpoint import Source, write_routed
+from routing.export import write_adapter, write_merged
+from workers.folders import work_folder
+from workers.places import base_ref, base_spec, index_store
+from workers.progress import reporter
+
+Report = Callable[[int, int, str], None]
+
+
+def compose(claim: Claim) -> None:
+    checkpoint = ComposedCheckpoint.objects.select_related("library", "version").get(
+        pk=claim.ids["checkpoint_id"]
+    )
+    if checkpoint.status == ComposedCheckpoint.Status.READY:
+        jobs.log(claim, "nothing to do: it is ready already")
+        return
+    with work_folder() as folder:
+        target = folder / "checkpoint"
+        write(checkpoint, target, report=reporter(claim))
+        reach("compose.written")
+        files = {str(path.relative_to(target)): path for path in target.rglob("*") if path.is_file()}
+        jobs.log(claim, f"{len(files)} files written; keeping them")
+        checkpoints.record_checkpoint(claim, checkpoint.pk, files)
+
+
+def write(checkpoint: ComposedCheckpoint, target: Path, *, report: Report) -> None:
+    """Into an absent directory."""
+    experts = checkpoint.options.get("experts") or None
+    source = source_of(checkpoint)
+    match checkpoint.kind:
+        case ComposedCheckpoint.Kind.ROUTED:
+            write_routed(target, source, experts=experts, progress=report)
+        case ComposedCheckpoint.Kind.ADAPTER:
+            rank = checkpoint.options["rank"]
+            write_adapter(target, source, rank=rank, experts=experts, progress=report)
+        case ComposedCheckpoint.Kind.MERGED:
+            write_merged(target, source, experts=experts, progress=report)
+
+
+def source_of(checkpoint: ComposedCheckpoint) -> Source:
+    library, store = checkpoint.library, index_store()
+    manifest = store.read_manifest(checkpoint.version.manifest)
+    return Source(store=store, manifest=manifest, spec=base_spec(library), base=base_ref(library))
