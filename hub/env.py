@@ -19,7 +19,8 @@ from hub.limits import GIB, MIB, Limits
 
 PREFIX = "FLETCH_"
 FILE_SUFFIX = "_FILE"
-SHORTEST_SECRET = 32
+SHORTEST_SECRET = 50  # what Django's own check asks for
+FEWEST_DIFFERENT = 5
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -212,7 +213,7 @@ def _about_mail(env: Environment) -> list[str]:
 def _about_production(env: Environment) -> list[str]:
     complaints = []
     secret = env.secret_key.get_secret_value() if env.secret_key else ""
-    if len(secret) < SHORTEST_SECRET:
+    if len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_DIFFERENT:
         complaints.append(
             f"{PREFIX}SECRET_KEY must be at least {SHORTEST_SECRET} random characters in production; "
             f"`python -c 'import secrets; print(secrets.token_urlsafe(50))'` makes one"
