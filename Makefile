@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 BIN := .venv/bin
+POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -16,18 +17,50 @@ help: ## this list
 
 setup: .venv/ready ## make .venv with the pinned dependencies
 
-lint: setup ## ruff, formatting, import contracts
+demo: setup ## the main job on this machine, from ten adapters to one composed model
+	$(BIN)/python -m demo $(ARGS)
+
+up: setup ## web, worker and serving without demonstration content; Ctrl-C stops all
+	$(BIN)/python manage.py up $(ARGS)
+
+test: check ## everything that proves it works
+	$(BIN)/pytest -m "not slow"
+	@if $(BIN)/python -m tests.reachable; then \
+	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(BIN)/pytest -m "not slow and not browser" tests/hub tests/pages; \
+	elif [ "$$CI" = true ]; then exit 1; \
+	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
+
+check: lint types migrations ## lint, types, import contracts, migrations
+
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/longest.py
 
-types: setup ## strict types
+types: setup
 	$(BIN)/mypy
+
+migrations: setup
+	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: setup ## every figure in docs/figures.md, side by side in one run each (about twenty minutes)
+	$(BIN)/python -m bench.factors
+	$(BIN)/python -m bench.routed_vs_peft
+	$(BIN)/python -m bench.publish
+	$(BIN)/python -m bench.upload_to_served
+	$(BIN)/python -m bench.web_startup
+
+demo-content: setup ## train the demonstration's base and adapters again (about twenty minutes)
+	$(BIN)/python -m demo.train_base
+	$(BIN)/python -m demo.train_adapters
+
+screenshots: setup ## pictures of every page into build/screenshots
+	$(BIN)/python -m tests.pages.screenshots build/screenshots
 
 lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	for role in web serving worker dev; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup lint types lock
+.PHONY: help setup demo up test check lint types migrations bench demo-content screenshots lock

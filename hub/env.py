@@ -32,6 +32,7 @@ class Environment(BaseSettings):
 
     profile: Literal["embedded", "production"] = "embedded"
     data: Path = Path("data")
+    static_root: Path | None = None
     debug: bool = False
     secret_key: SecretStr | None = None
     allowed_hosts: Names = ()

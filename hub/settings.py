@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parent
 DATA = ENV.data.resolve()
 TEMPORARY = DATA / "tmp"
 LOGS = DATA / "logs"
-STATIC_ROOT = DATA / "static"
+STATIC_ROOT = (ENV.static_root or DATA / "static").resolve()
 for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
     folder.mkdir(parents=True, exist_ok=True)
 STORE_URL = ENV.store_url or str(DATA / "store")
