@@ -76,10 +76,11 @@ REFUSED: Mapping[str, str] = {
 }
 TRAIN_PLAIN = "Train a plain LoRA (leave this setting at its default) and upload that."
 
-# Initialisations after which the base still is the registered one.
-PLAIN_INITIALISATIONS = (True, False, None, "gaussian", "eva", "orthogonal")
-# Only literal names: what `rank_pattern` and `alpha_pattern` hold when PEFT or a person names modules.
+# Initialisations besides true and false after which the base still is the registered one.
+PLAIN_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
+# Only literal names: what people write into `rank_pattern` and `alpha_pattern`, with `^` for a whole name.
 LITERAL_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+LITERAL_KEY = re.compile(r"\^?" + LITERAL_NAME.pattern)
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class LoraSettings:
 
 
 def _matching(pattern: Mapping[str, Value], module: str, default: Value) -> Value:
-    """PEFT's rule for literal keys: the first one that is the module's name or its end after a dot."""
+    """PEFT's rule for literal keys: the first that is the module's name, or its end after a dot."""
     for key, value in pattern.items():
-        if module == key or module.endswith(f".{key}"):
+        if module == key.removeprefix("^") or module.endswith(f".{key}"):
             return value
     return default
 
@@ -196,7 +197,7 @@ def _unknown_settings(document: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _initialisation(document: Mapping[str, Any]) -> Iterator[Finding]:
     initialisation = document.get("init_lora_weights", True)
-    if not any(initialisation is plain or initialisation == plain != 1 for plain in PLAIN_INITIALISATIONS):
+    if not (isinstance(initialisation, bool | None) or initialisation in PLAIN_INITIALISATIONS):
         expected = "true, gaussian, eva or orthogonal: otherwise the base was another one in training"
         yield _error("init_lora_weights", initialisation, expected, CONVERT)
 
@@ -232,7 +233,7 @@ def _numbers(
         yield _error(pattern, type(exceptions).__name__, "a table of module names")
         return
     for key, value in exceptions.items():
-        if not LITERAL_NAME.fullmatch(key):
+        if not LITERAL_KEY.fullmatch(key):
             yield _error(
                 f"{pattern}.{key}",
                 "a pattern",

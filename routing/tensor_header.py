@@ -117,9 +117,9 @@ def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
         yield finding(
             f"dtype {dtype}", "F32, F16 or BF16", "Convert the adapter with .float() and save it again."
         )
-    if not _naturals(shape) or len(shape) != 2 or not all(1 <= size <= MAX_DIMENSION for size in shape):  # noqa: PLR2004
+    if not _whole_numbers(shape) or len(shape) != 2 or not all(1 <= size <= MAX_DIMENSION for size in shape):  # noqa: PLR2004
         yield finding(f"shape {shape}", f"two dimensions of 1 to {MAX_DIMENSION}: LoRA tensors are matrices")
-    elif not _naturals(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004
+    elif not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004
         yield finding(f"data_offsets {offsets}", "begin and end, begin first")
     elif known and offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:
         yield finding(
@@ -127,8 +127,8 @@ def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
         )
 
 
-def _naturals(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+def _whole_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int for item in value)
 
 
 def _coverage_findings(file: str, tensors: Mapping[str, TensorEntry], data_size: int) -> Iterator[Finding]:

@@ -34,6 +34,13 @@ KINDS: dict[str, tuple[Callable[[], Path], dict[str, Any]]] = {
             "alpha_pattern": {"model.layers.1.mlp.gate_proj": 1},
         },
     ),
+    "patterns by a whole name after ^": (
+        tiny_llama,
+        {
+            "rank_pattern": {"^model.layers.0.mlp.up_proj": 3},
+            "alpha_pattern": {"^model.layers.0.mlp.up_proj": 5, "up_proj": 2},
+        },
+    ),
     "an end that is no dotted end": (
         tiny_llama,
         {"targets": ["o_proj", "up_proj"], "rank_pattern": {"o_proj": 2}},

@@ -138,7 +138,7 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
     "alpha as a boolean": (set_config(lora_alpha=True), "lora-config", CONFIG, "lora_alpha"),
     "rslora as text": (set_config(use_rslora="yes"), "lora-config", CONFIG, "use_rslora"),
     "a pattern for ranks": (set_config(rank_pattern={"(a+)+$": 4}), "lora-config", CONFIG, "rank_pattern.(a+)+$"),
-    "a pattern for alphas": (set_config(alpha_pattern={"^model": 4}), "lora-config", CONFIG, "alpha_pattern.^model"),
+    "a pattern for alphas": (set_config(alpha_pattern={".*q_proj": 4}), "lora-config", CONFIG, "alpha_pattern..*q_proj"),
     "a huge rank in a pattern": (set_config(rank_pattern={"q_proj": 10**9}), "lora-config", CONFIG, "rank_pattern.q_proj"),
     "a list for a pattern": (set_config(alpha_pattern=[1]), "lora-config", CONFIG, "alpha_pattern"),
     # configuration against tensors
