@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 # float32 has 24 significant bits, float64 53: so small a step parts equal scores and reorders no others.
@@ -90,7 +91,12 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
         scores = scores[:, terms.allowed]
     scores = scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
     width = scores.shape[-1]
-    order = torch.arange(width, dtype=torch.float64, device=scores.device)
-    kept, rows = (scores * (1.0 - order * TIE_STEP)).topk(min(terms.top_k, width), dim=-1)
+    kept, rows = (scores * _seniority(width, scores.device)).topk(min(terms.top_k, width), dim=-1)
     weights = (kept.float() / terms.temperature).softmax(dim=-1).nan_to_num(nan=0.0)
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
+
+
+@lru_cache(maxsize=1024)
+def _seniority(experts: int, device: torch.device) -> Float64[Tensor, " experts"]:
+    """Factors just below one that fall from expert to expert."""
+    return 1.0 - torch.arange(experts, dtype=torch.float64, device=device) * TIE_STEP
