@@ -35,6 +35,7 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
         "architecture": platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "load": round(os.getloadavg()[0], 1),
     }
     path.write_text(json.dumps({"machine": machine, **figures}, indent=2, sort_keys=True) + "\n")
     Console().print(f"written to bench/results/{path.name}")
