@@ -1,6 +1,7 @@
 """Charts as numbers that a template draws in SVG: no script, no style, readable by a screen reader.
 
 What is drawn is an expert's statistics: per target module its singular values and the norm of its update.
+What was not finite became null on its way here and counts as nothing.
 """
 
 import math
@@ -96,7 +97,7 @@ def spectrum(modules: Mapping[str, Mapping[str, Any]]) -> LineChart | None:
     """Singular values over each module's first; a line is the median over the layers of one kind."""
     by_kind: dict[str, list[list[float]]] = defaultdict(list)
     for name, facts in modules.items():
-        sigma = [float(value) for value in facts.get("sigma", ())[:MOST_SPECTRUM]]
+        sigma = [float(value or 0.0) for value in facts.get("sigma", ())[:MOST_SPECTRUM]]
         if sigma and sigma[0] > 0:
             by_kind[layer_and_kind(name)[1]].append([value / sigma[0] for value in sigma])
     if not by_kind:
@@ -114,7 +115,7 @@ def norms(modules: Mapping[str, Mapping[str, Any]]) -> HeatChart | None:
     grid: dict[str, dict[int, float]] = defaultdict(dict)
     for name, facts in modules.items():
         layer, kind = layer_and_kind(name)
-        grid[kind][layer] = float(facts.get("relative_norm", facts.get("norm", 0.0)))
+        grid[kind][layer] = float(facts.get("relative_norm", facts.get("norm")) or 0.0)
     if not grid:
         return None
     layers = max(layer for row in grid.values() for layer in row) + 1

@@ -8,6 +8,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 STEP = 1024
 SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86_400, 3600, "hour"), (30 * 86_400, 86_400, "day"))
 SHORT_DIGEST = 12
+NOTHING = "\N{EN DASH}"
 
 
 def size(count_of_bytes: int) -> str:
@@ -25,8 +26,8 @@ def count(number: int) -> str:
 
 def compact(value: object) -> str:
     """A measurement: three significant digits of a fraction, a dash where nothing finite was measured."""
-    if value is None or value == "":
-        return "–"
+    if value is None:
+        return NOTHING
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -1,0 +1,157 @@
+"""Every address of the pages, for every kind of visitor: who sees what, and what must not even be known."""
+
+from django.db import transaction
+from django.urls import URLPattern
+
+from hub.accounts.models import User
+from hub.pages.urls import urlpatterns
+from tests.pages.conftest import seen_by
+from tests.pages.content import Content
+
+VISITORS = ("anonymous", "stranger", "owner", "maintainer", "staff")
+OPEN = {"anonymous": 200, "stranger": 200, "owner": 200, "maintainer": 200, "staff": 200}
+SIGNED_IN = {**OPEN, "anonymous": 302}
+OWNER_ONLY = {"anonymous": 404, "stranger": 404, "owner": 200, "maintainer": 404, "staff": 200}
+POST_OWNER = {"anonymous": 302, "stranger": 403, "owner": 302, "maintainer": 403, "staff": 403}
+POST_MAINTAINER = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 302, "staff": 302}
+
+
+def visitor(made: Content, kind: str) -> User | None:
+    people = {
+        "stranger": made.newcomer,
+        "owner": made.contributor,
+        "maintainer": made.maintainer,
+        "staff": made.staff,
+    }
+    return people.get(kind)
+
+
+def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
+    """Name of the address -> an example of it, and the status for each visitor."""
+    slug, ready, private = made.library.slug, made.ready, made.private
+    return {
+        "home": ("/", OPEN),
+        "upload_start": ("/upload", {**dict.fromkeys(VISITORS, 302)}),
+        "library": (f"/libraries/{slug}", OPEN),
+        "upload": (f"/libraries/{slug}/upload", SIGNED_IN),
+        "versions": (f"/libraries/{slug}/versions", OPEN),
+        "promote": (
+            f"/libraries/{slug}/versions/promote",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
+        "checkpoints": (f"/libraries/{slug}/checkpoints", OPEN),
+        "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
+        "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
+        "tokens": ("/settings/tokens", SIGNED_IN),
+        "revoke_token": ("/settings/tokens/1/revoke", {**dict.fromkeys(VISITORS, 405), "anonymous": 302}),
+        "profile": ("/ada", OPEN),
+        "adapter": (f"/{ready.adapter.full_name}", OPEN),
+        "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
+        "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
+        "yank": (
+            f"/{ready.adapter.full_name}/releases/{ready.oid}/yank",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
+        "quarantine": (
+            f"/{ready.adapter.full_name}/releases/{ready.oid}/quarantine",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
+        "restore": (
+            f"/{ready.adapter.full_name}/releases/{ready.oid}/restore",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
+        "adapter, private": (f"/{private.adapter.full_name}", OWNER_ONLY),
+        "release, private": (f"/{private.adapter.full_name}/releases/{private.oid}", OWNER_ONLY),
+        "course, private": (f"/{private.adapter.full_name}/releases/{private.oid}/course", OWNER_ONLY),
+        "profile, unknown": ("/nobody", dict.fromkeys(VISITORS, 404)),
+        "library, unknown": ("/libraries/nothing", dict.fromkeys(VISITORS, 404)),
+        "versions, unknown": ("/libraries/nothing/versions", dict.fromkeys(VISITORS, 404)),
+        "adapter, unknown": ("/ada/nothing", dict.fromkeys(VISITORS, 404)),
+        "release, unknown": (f"/{ready.adapter.full_name}/releases/{'0' * 40}", dict.fromkeys(VISITORS, 404)),
+        "release, of another adapter": (
+            f"/{ready.adapter.full_name}/releases/{private.oid}",
+            dict.fromkeys(VISITORS, 404),
+        ),
+        "checkpoint, unknown": ("/checkpoints/99999", dict.fromkeys(VISITORS, 404)),
+        "admin": ("/admin/", {**dict.fromkeys(VISITORS, 302), "staff": 200}),
+    }
+
+
+def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int]]]:
+    """The same for what changes something; each is asked of fresh content."""
+    release = f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}"
+    held = f"/{made.quarantined.adapter.full_name}/releases/{made.quarantined.oid}"
+    reason = {"reason": "because"}
+    return {
+        "promote": (
+            f"/libraries/{made.library.slug}/versions/promote",
+            {**reason, "number": "1"},
+            POST_MAINTAINER,
+        ),
+        "yank": (f"{release}/yank", reason, POST_OWNER),
+        "quarantine": (f"{release}/quarantine", reason, POST_MAINTAINER),
+        "restore": (f"{held}/restore", reason, POST_MAINTAINER),
+        "yank, private": (
+            f"/{made.private.adapter.full_name}/releases/{made.private.oid}/yank",
+            reason,
+            {**POST_OWNER, "stranger": 404, "maintainer": 404},
+        ),
+        "revoke, not yours": (
+            "/settings/tokens/99/revoke",
+            {},
+            {**dict.fromkeys(VISITORS, 404), "anonymous": 302},
+        ),
+    }
+
+
+def test_each_visitor_reads_what_they_may_and_nothing_else(made: Content) -> None:
+    table = reading(made)
+
+    for kind in VISITORS:
+        client = seen_by(visitor(made, kind))
+        found = {name: client.get(path).status_code for name, (path, _) in table.items()}
+        assert found == {name: expected[kind] for name, (_, expected) in table.items()}, kind
+
+
+def test_each_visitor_changes_what_they_may_and_nothing_else(made: Content) -> None:
+    table = writing(made)
+
+    for kind in VISITORS:
+        client = seen_by(visitor(made, kind))
+        with transaction.atomic():
+            found = {name: client.post(path, form).status_code for name, (path, form, _) in table.items()}
+            transaction.set_rollback(True)
+        assert found == {name: expected[kind] for name, (_, _, expected) in table.items()}, kind
+
+
+def test_no_address_is_forgotten_here(made: Content) -> None:
+    named = {pattern.name for pattern in urlpatterns if isinstance(pattern, URLPattern)}
+
+    assert named <= set(reading(made))
+
+
+def test_an_unknown_and_a_private_adapter_look_the_same(made: Content) -> None:
+    client = seen_by(None)
+
+    private = client.get("/ada/secret-sauce").content.decode()
+    unknown = client.get("/ada/secret-sauze").content.decode()
+
+    assert private.replace("secret-sauce", "X") == unknown.replace("secret-sauze", "X")
+
+
+def test_lists_do_not_tell_of_private_adapters(made: Content) -> None:
+    stranger = seen_by(made.newcomer)
+
+    for path in ("/", f"/libraries/{made.library.slug}", "/ada", f"/libraries/{made.library.slug}/versions"):
+        assert "secret-sauce" not in stranger.get(path).content.decode(), path
+    assert "secret-sauce" in seen_by(made.contributor).get("/ada").content.decode()
+
+
+def test_forms_need_their_secret(made: Content) -> None:
+    client = seen_by(made.maintainer)
+    client.handler.enforce_csrf_checks = True
+
+    answer = client.post(f"/libraries/{made.library.slug}/versions/promote", {"number": 1, "reason": "x"})
+
+    assert answer.status_code == 403
+    assert "send it again" in answer.content.decode()

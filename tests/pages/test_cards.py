@@ -1,0 +1,116 @@
+"""A stranger's card runs nothing, fetches nothing, and cannot take the hub's time."""
+
+import re
+import time
+
+import pytest
+
+from hub.pages import cards
+
+HARMFUL = (
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "<svg onload=alert(1)>",
+    "[a](javascript:alert(1))",
+    "[a](JaVaScRiPt:alert(1))",
+    "[a](data:text/html;base64,PHNjcmlwdD5hbGVydCgxKTwvc2NyaXB0Pg==)",
+    "[a](vbscript:msgbox)",
+    "![a](javascript:alert(1))",
+    '[a](https://x.example "onmouseover=alert(1)")',
+    "<a href='javascript:alert(1)'>a</a>",
+    "<details open ontoggle=alert(1)>",
+    "<iframe src='https://x.example'></iframe>",
+    "<style>body{background:url(https://x.example)}</style>",
+    "<form action='https://x.example'><input name=password></form>",
+    "[a]: javascript:alert(1)\n\n[a]",
+    '<https://x.example/"><script>alert(1)</script>>',
+)
+
+
+@pytest.mark.parametrize("source", HARMFUL)
+def test_nothing_that_acts_survives(source: str) -> None:
+    html = cards.render(source)
+
+    assert not re.search(
+        r"<(script|img|svg|iframe|style|form|input|details|object|embed|link|meta)\b", html, re.IGNORECASE
+    )
+    assert not re.search(r"<[^>]+\s(on\w+|style|srcset|src)\s*=", html, re.IGNORECASE)
+    assert not re.search(r'href="(?!https?:|mailto:)', html, re.IGNORECASE)
+
+
+def test_an_image_becomes_a_link_that_is_not_fetched() -> None:
+    html = cards.render("![the loss](https://x.example/loss.png)")
+
+    assert "<img" not in html
+    assert '<a href="https://x.example/loss.png"' in html
+    assert "[image: the loss]" in html
+
+
+def test_what_people_write_stays() -> None:
+    html = cards.render(
+        "# Title\n\n| a | b |\n|---|---|\n| 1 | **2** |\n\n```python\nx = 1\n```\n\n- one\n- two"
+    )
+
+    for tag in ("<h2>Title</h2>", "<table>", "<strong>2</strong>", "<pre>", "<li>one</li>"):
+        assert tag in html
+
+
+def test_links_say_that_we_do_not_vouch_for_them() -> None:
+    assert 'rel="nofollow ugc noopener"' in cards.render("[a](https://x.example)")
+
+
+def test_front_matter_becomes_short_facts() -> None:
+    card = cards.read_card(b"---\nlicense: mit\ntags: [a, b]\nnested: {x: {y: 1}}\n---\n# Body\n")
+
+    assert card.facts == {"license": ["mit"], "tags": ["a", "b"]}
+    assert card.body.strip() == "# Body"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "a: &x [1, 2]\nb: *x",
+        "a: !!python/object/apply:os.system [id]",
+        "a: [",
+        "{" * 2000,
+        "- " * 5000,
+        "a: 2024-99-99",
+    ],
+)
+def test_a_broken_or_hostile_front_matter_leaves_the_card_readable(head: str) -> None:
+    card = cards.read_card(f"---\n{head}\n---\n# Body\n".encode())
+
+    assert "Body" in card.body
+    assert card.complaint or card.facts == {}
+
+
+def test_a_card_that_is_too_large_is_not_rendered() -> None:
+    card = cards.read_card(b"x" * (cards.LARGEST_CARD + 1))
+
+    assert card.body == ""
+    assert "64 KiB" in card.complaint
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        "".join(f"[{i}]: https://x.example/{'y' * 50}\n" for i in range(900)),
+        ">" * 60_000,
+        "[" * 60_000,
+        "*a " * 20_000,
+        "`" * 60_000,
+        "| a " * 15_000 + "\n" + "|---" * 15_000,
+        "- " * 30_000,
+    ],
+)
+def test_a_card_cannot_take_our_time(bomb: str) -> None:
+    began = time.process_time()
+
+    html = cards.render(bomb)
+
+    assert time.process_time() - began < 2
+    assert len(html) < 4 * cards.LARGEST_CARD + 100
+
+
+def test_bytes_that_are_no_text_are_survived() -> None:
+    assert "\ufffd" in cards.read_card(b"\xff\xfe# Body").body

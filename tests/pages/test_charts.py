@@ -1,0 +1,63 @@
+"""Charts put every number where it belongs, and survive what statistics may lack."""
+
+from hub.pages import charts
+from tests.pages import content
+
+MODULES = content.statistics(1)["modules"]
+
+
+def test_the_spectrum_has_a_line_per_kind_that_falls_from_one() -> None:
+    chart = charts.spectrum(MODULES)
+
+    assert chart is not None
+    assert [line.name for line in chart.lines] == sorted(content.KINDS)
+    for line in chart.lines:
+        heights = [dot.y for dot in line.dots]
+        assert heights[0] == charts.TOP
+        assert heights == sorted(heights)
+
+
+def test_the_heat_chart_has_a_row_per_kind_and_a_cell_per_layer() -> None:
+    chart = charts.norms(MODULES)
+
+    assert chart is not None
+    assert [(row.name, len(row.cells)) for row in chart.rows] == [
+        (kind, content.LAYERS) for kind in sorted(content.KINDS)
+    ]
+    assert max(float(cell.opacity) for row in chart.rows for cell in row.cells) == 1
+
+
+def test_layers_that_an_adapter_leaves_alone_are_shown_as_such() -> None:
+    chart = charts.norms({"model.layers.0.q": {"norm": 1.0}, "model.layers.3.q": {"norm": 2.0}})
+
+    assert chart is not None
+    assert [cell.absent for cell in chart.rows[0].cells] == [False, True, True, False]
+
+
+def test_no_statistics_make_no_chart() -> None:
+    assert charts.spectrum({}) is None
+    assert charts.norms({}) is None
+    assert charts.spectrum({"a": {"rank": 0, "sigma": [], "norm": 0.0}}) is None
+
+
+def test_numbers_that_were_not_finite_and_became_null_are_survived() -> None:
+    modules = {
+        "model.layers.0.q": {"sigma": [None, 1.0], "norm": None},
+        "model.layers.1.q": {"sigma": [1.0, None], "norm": 1.0},
+    }
+
+    assert charts.norms(modules) is not None
+    charts.spectrum(modules)
+
+
+def test_modules_without_a_layer_number_share_layer_nought() -> None:
+    assert charts.layer_and_kind("transformer.h.11.attn.c_attn") == (11, "attn.c_attn")
+    assert charts.layer_and_kind("proj") == (0, "proj")
+
+
+def test_many_layers_stay_readable() -> None:
+    chart = charts.norms(content.statistics(2, layers=80)["modules"])
+
+    assert chart is not None
+    assert len(chart.x_ticks) <= charts.LABELS
+    assert chart.width >= 80 * chart.cell_width
