@@ -20,8 +20,6 @@ import django
 
 django.setup()
 
-from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.db import connections
 from django.test.runner import DiscoverRunner
@@ -33,6 +31,7 @@ from hub.accounts.models import User
 from hub.adapters.models import Release
 from tests.pages import content
 from tests.pages.browser import chromium
+from tests.pages.sessions import session_of
 
 WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280}
 SCHEMES = ("light", "dark")
@@ -180,15 +179,6 @@ def shoot_all(
                     print(f"{name} at {width}: wider than the window")
                 page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True)
                 context.close()
-
-
-def session_of(user: User) -> str:
-    session = SessionStore()
-    session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "allauth.account.auth_backends.AuthenticationBackend"
-    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
-    session.save()
-    return str(session.session_key)
 
 
 @contextmanager
