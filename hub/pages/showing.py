@@ -10,6 +10,7 @@ from hub.adapters import permissions
 from hub.adapters.models import Adapter, Release
 from hub.errors import HubError
 from hub.library.models import Library
+from hub.library.permissions import Visitor
 from hub.pages import reading, snippets
 from hub.pages.forms import ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
@@ -43,10 +44,15 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "may_download": release.quarantined_at is None
         or permissions.may_write(request.user, adapter)
         or may_maintain,
-        "sees_log": permissions.may_write(request.user, adapter) or may_maintain,
+        "sees_log": sees_log(request.user, adapter),
         "reason_form": ReasonForm(auto_id=False),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }
+
+
+def sees_log(visitor: Visitor, adapter: Adapter) -> bool:
+    """What workers wrote down is for those who can act on it."""
+    return permissions.may_write(visitor, adapter) or permissions.may_maintain(visitor, adapter)
 
 
 def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:

@@ -41,7 +41,7 @@ def test_no_statistics_make_no_chart() -> None:
 
 
 def test_numbers_that_were_not_finite_and_became_null_are_survived() -> None:
-    modules = {
+    modules: dict[str, dict[str, object]] = {
         "model.layers.0.q": {"sigma": [None, 1.0], "norm": None},
         "model.layers.1.q": {"sigma": [1.0, None], "norm": 1.0},
     }

@@ -125,9 +125,9 @@ def test_sample_rows_are_kept_apart_from_the_files(client: Client) -> None:
 
     release = Release.objects.get()
     assert release.samples is not None
-    assert release.samples_id not in release.commit.files.values_list("blob", flat=True)
+    assert release.samples.sha256 not in release.commit.files.values_list("blob", flat=True)
     page = client.get(f"/ada/poetry/releases/{release.oid}").content.decode()
-    assert release.samples_id not in page
+    assert release.samples.sha256 not in page
 
 
 def test_the_page_states_the_limits_that_hold(client: Client) -> None:

@@ -16,7 +16,7 @@ from hub.pages import reading
 from hub.pages.forms import ReasonForm, UploadForm
 from hub.pages.listing import library_called
 from hub.pages.pipeline import course_of
-from hub.pages.showing import adapter_page, release_page, upload_page
+from hub.pages.showing import adapter_page, release_page, sees_log, upload_page
 from hub.pages.visitors import signed_in
 
 
@@ -36,7 +36,7 @@ def release(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
 def course(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
     """The pipeline's steps alone, fetched again while they change."""
     found = _release(request, owner, name, oid)
-    context = {"course": course_of(found), "sees_log": permissions.may_write(request.user, found.adapter)}
+    context = {"course": course_of(found), "sees_log": sees_log(request.user, found.adapter)}
     return render(request, "adapters/course.html", context)
 
 
