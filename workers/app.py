@@ -9,7 +9,7 @@ import os
 import django
 from celery import Celery
 from django.conf import settings
-from kombu import Queue
+from kombu import Exchange, Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django.setup()
@@ -24,15 +24,16 @@ REDIS_OPTIONS = {
     "socket_timeout": 5,
     "max_retries": 0,
 }
+QUEUES = ("cpu", "gpu", "io")  # each with an exchange of its own, or a message would reach all of them
 MEMORY_OPTIONS = {"polling_interval": 0.05}
 
 app = Celery("workers", include=["workers.tasks"])
 app.conf.update(
-    broker_url=settings.REDIS_URL or "memory://",
+    broker_url=settings.REDIS_URL or "memory://localhost/",
     broker_transport_options=REDIS_OPTIONS if settings.REDIS_URL else MEMORY_OPTIONS,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    task_queues=[Queue("cpu"), Queue("gpu"), Queue("io")],
+    task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
     task_default_queue="cpu",
     task_create_missing_queues=False,
     task_acks_late=True,

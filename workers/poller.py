@@ -8,6 +8,7 @@ job waits in the table, where every worker can see it, and not in a message.
 import logging
 import os
 import queue
+import signal
 import threading
 import time
 from datetime import timedelta
@@ -69,6 +70,7 @@ class Rounds(threading.Thread):
     def __init__(self, worker: Any) -> None:
         super().__init__(name="poller", daemon=True)
         self._worker = worker
+        self._places = worker.pool.num_processes
         self._leave = threading.Event()
         self._deaths: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._rung: dict[str, tuple[int, float]] = {}
@@ -95,6 +97,10 @@ class Rounds(threading.Thread):
                 log.warning("the poller waits: %s", error)
                 connections.close_all()
                 self._leave.wait(1.0)
+            except Exception:  # a worker whose poller is gone looks alive and does nothing: better it ends
+                log.exception("the poller cannot go on, so this worker stops")
+                os.kill(os.getpid(), signal.SIGTERM)
+                break
         connections.close_all()
 
     def _round(self) -> None:
@@ -121,8 +127,9 @@ class Rounds(threading.Thread):
         self._rung = {task: ring for task, ring in self._rung.items() if ring[1] > forgotten}
         reserved = [request for request in list(state.reserved_requests) if request.args]
         told = {job_id for job_id, _ in self._rung.values()}
-        places = self._worker.pool.num_processes
-        return told | {request.args[0] for request in reserved}, places - len(reserved) - len(self._rung)
+        return told | {request.args[0] for request in reserved}, self._places - len(reserved) - len(
+            self._rung
+        )
 
     def _queues(self) -> list[str]:
         return list(self._worker.app.amqp.queues.consume_from)

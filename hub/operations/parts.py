@@ -16,7 +16,13 @@ from hub.operations.processes import Part
 PROBE_TIMEOUT = 2.0
 HIGHEST_PORT = 65_535
 # The serving process answers strangers and needs only the index store: it gets no key and no database.
-SECRETS = ("FLETCH_SECRET_KEY", "FLETCH_DATABASE_URL", "FLETCH_REDIS_URL", "FLETCH_EMAIL_PASSWORD")
+SECRETS = (
+    "FLETCH_SECRET_KEY",
+    "FLETCH_DATABASE_URL",
+    "FLETCH_REDIS_URL",
+    "FLETCH_EMAIL_PASSWORD",
+    "FLETCH_S3_SECRET_KEY",
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,12 @@ def parts_of(layout: Layout) -> list[Part]:
 
 def web_part(layout: Layout) -> Part:
     address = f"http://{layout.host}:{layout.web_port}"
-    options = ("--worker-class=gthread", f"--threads={layout.web_threads}", "--graceful-timeout=10")
+    threads = ("--worker-class=gthread", f"--threads={layout.web_threads}", "--graceful-timeout=10")
+    quiet = ("--log-level=warning", "--no-control-socket")
     return Part(
         name="web",
         command=(
-            *(sys.executable, "-m", "gunicorn", "hub.wsgi:application", *options),
+            *(sys.executable, "-m", "gunicorn", "hub.wsgi:application", *threads, *quiet),
             f"--bind={layout.host}:{layout.web_port}",
         ),
         ready=answers(f"{address}/healthz"),
@@ -54,7 +61,7 @@ def web_part(layout: Layout) -> Part:
 
 
 def worker_part(layout: Layout) -> Part:
-    command = (sys.executable, "-m", "celery", "-A", "workers.app", "worker", "--loglevel=INFO")
+    command = (sys.executable, "-m", "celery", "--quiet", "-A", "workers.app", "worker")
     return Part(
         name="worker",
         command=(
@@ -91,6 +98,8 @@ def answers(url: str) -> Callable[[int], bool]:
         try:
             with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT) as answer:  # noqa: S310 (our own http address)
                 return bool(answer.status == 200)  # noqa: PLR2004 (HTTP's own number)
+        except urllib.error.HTTPError as refusal:  # of our address, when only a public name is allowed
+            return refusal.code < 500  # noqa: PLR2004
         except (urllib.error.URLError, OSError):
             return False
 

@@ -44,7 +44,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options(
         store=given.store, library=given.library, device=_device(given.device), dtype=DTYPES[given.dtype]
     )
-    uvicorn.run(create_app(options), host=given.host, port=given.port, log_level="warning", lifespan="on", timeout_graceful_shutdown=10)
+    uvicorn.run(
+        create_app(options),
+        host=given.host,
+        port=given.port,
+        log_level="warning",
+        lifespan="on",
+        timeout_graceful_shutdown=10,
+    )
 
 
 def _device(name: str) -> torch.device:
