@@ -42,6 +42,7 @@ class RunningHub:
     serving: str
     environment: Mapping[str, str]
     log: Path
+    clients: contextlib.ExitStack
 
     def manage(self, *arguments: str) -> str:
         """A management command; its output."""
@@ -61,9 +62,10 @@ class RunningHub:
         self.manage("create_user", name, "--email", f"{name}@example.org")
         chosen = [word for scope in scopes for word in ("--scope", scope)]
         token = self.manage("create_token", name, *chosen).splitlines()[-1]
-        return httpx.Client(
+        client = httpx.Client(
             base_url=f"{self.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60
         )
+        return self.clients.enter_context(client)
 
     def ask(self, prompt: str | list[int], **fields: Any) -> dict[str, Any]:
         body = {"model": "tiny", "prompt": prompt, "temperature": 0, **fields}
@@ -99,11 +101,13 @@ def running_hub(folder: Path, services: Mapping[str, str]) -> Iterator[RunningHu
             stderr=output,
             start_new_session=True,
         )
-    hub = RunningHub(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{serving}", environment, log)
+    clients = contextlib.ExitStack()
+    hub = RunningHub(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{serving}", environment, log, clients)
     try:
         eventually(lambda: "Fletch is ready" in log.read_text() or up.poll() is not None, log=log, seconds=90)
         assert up.poll() is None, log.read_text()
-        yield hub
+        with clients:
+            yield hub
         up.send_signal(signal.SIGINT)
         assert up.wait(40) == 0, log.read_text()[-4000:]
     finally:
