@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,9 @@ KINDS: dict[str, tuple[Callable[[], Path], dict[str, Any]]] = {
             "alpha_pattern": {"^model.layers.0.mlp.up_proj": 5, "up_proj": 2},
         },
     ),
-    "an end that is no dotted end": (
-        tiny_llama,
-        {"targets": ["o_proj", "up_proj"], "rank_pattern": {"o_proj": 2}},
+    "an end that is no dotted end of layer 11": (
+        functools.partial(tiny_llama, layers=12),
+        {"targets": ["up_proj"], "rank_pattern": {"1.mlp.up_proj": 2}, "alpha_pattern": {"1.mlp.up_proj": 3}},
     ),
     "rank above the width": (tiny_llama, {"rank": 40}),
     "transposed layers": (tiny_gpt2, {}),

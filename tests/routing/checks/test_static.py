@@ -70,6 +70,13 @@ def nothing_of_a_lora(tensors: dict[str, torch.Tensor]) -> None:
     tensors["x"] = torch.zeros(1, 1)
 
 
+def rank_300(directory: Path) -> None:
+    set_config(r=300)(directory)
+    edit_tensors(lambda tensors: tensors.update({A: torch.zeros(300, 32), B: torch.zeros(32, 300)}))(
+        directory
+    )
+
+
 def stranger(name: str) -> Spoil:
     return edit_tensors(lambda tensors: tensors.update({name: torch.zeros(4, 4)}))
 
@@ -146,6 +153,7 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
     "alpha far above one rank": (set_config(alpha_pattern={"o_proj": 1000}), "tensors-fit-base", CONFIG, "o_proj"),
     "a rank that lies upwards": (set_config(r=8), "tensors-fit-base", TENSORS, "rank 4"),
     "a rank that lies downwards": (set_config(r=2), "tensors-fit-base", TENSORS, "rank 4"),
+    "tensors of rank 300": (rank_300, "tensors-fit-base", TENSORS, "rank 300"),
     "a pattern that lies": (set_config(rank_pattern={"q_proj": 2}), "tensors-fit-base", TENSORS, "q_proj"),
     "a declared target without tensors": (
         edit_tensors(lambda t: (t.pop(A), t.pop(B))), "targets", TENSORS, "layers.0.self_attn.q_proj"
