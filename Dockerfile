@@ -21,7 +21,7 @@ RUN FLETCH_DATA=/tmp/build FLETCH_STATIC_ROOT=/app/static python manage.py colle
 ENV FLETCH_STATIC_ROOT=/app/static FLETCH_DATA=/data
 USER fletch
 EXPOSE 8000
-CMD ["gunicorn", "hub.wsgi", "--config", "hub/gunicorn.py", "--bind", "0.0.0.0:8000"]
+CMD ["gunicorn", "hub.wsgi", "--worker-class", "gthread", "--workers", "2", "--threads", "16", "--graceful-timeout", "30", "--bind", "0.0.0.0:8000"]
 
 FROM base AS serving
 COPY requirements/serving.txt requirements/
