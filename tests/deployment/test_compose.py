@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import boto3
@@ -76,8 +77,14 @@ def objects() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     address = "http://{}:{}".format(*server.get_host_and_port())
-    keys = {"aws_access_key_id": "fletch", "aws_secret_access_key": VALUES["FLETCH_OBJECTS_SECRET"]}
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys).create_bucket(Bucket="fletch")
+    client = boto3.client(
+        "s3",
+        endpoint_url=address,
+        region_name="us-east-1",
+        aws_access_key_id="fletch",
+        aws_secret_access_key=VALUES["FLETCH_OBJECTS_SECRET"],
+    )
+    client.create_bucket(Bucket="fletch")
     yield address
     server.stop()
 
@@ -113,7 +120,7 @@ def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: s
                 started(here(compose.command(service, data)), compose.environment(service, data), log)
             )
         for name, log in logs.items():
-            wait_for(lambda name=name: is_healthy(services[name], data), log)
+            wait_for(partial(is_healthy, services[name], data), log)
 
         run_here(services["web"], data, "manage.py", "create_library", "tiny", str(tiny_llama()), "--wait")
 
