@@ -72,10 +72,11 @@ def compare(low_rank: LowRank, factors: Factors) -> dict[str, float]:
     """Ours against the full singular value decomposition of the product, both in float64."""
     dense = low_rank.scaling * low_rank.b.double() @ low_rank.a.double()
     sigma, right = torch.linalg.svd(dense, full_matrices=False)[1:]
-    cosine = (right[0] @ factors.a[0].double()).abs().clamp(max=1.0)
+    prototype = factors.a[0].double()
+    beside = torch.linalg.vector_norm(prototype - (right[0] @ prototype) * right[0])
     ours = factors.b.double() @ factors.a.double()
     return {
-        "prototype_degrees": math.degrees(math.acos(float(cosine))),
+        "prototype_degrees": math.degrees(math.asin(min(1.0, float(beside)))),
         "singular_values_relative": float(
             ((factors.sigma.double() - sigma[: factors.rank]) / sigma[: factors.rank]).abs().max()
         ),

@@ -133,6 +133,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--experts", type=int, nargs="+", default=[4, 16, 64, 256])
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=16, help="tokens to decode")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: for one thread only")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
         "--threads", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="all cores but one"
