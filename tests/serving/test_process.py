@@ -1,0 +1,77 @@
+"""The serving process as an operator starts it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.routing.libraries import TEXT
+from tests.routing.published import PublishedLibrary
+
+
+@pytest.fixture
+def address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def process(published: PublishedLibrary, address: str) -> Iterator[subprocess.Popen[bytes]]:
+    published.publish(1)
+    host, port = address.split(":")
+    command = [
+        sys.executable,
+        "-m",
+        "workers.serving",
+        "--store",
+        published.url,
+        "--host",
+        host,
+        "--port",
+        port,
+    ]
+    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_starts_answers_and_ends_when_told_to(process: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + 90
+    version = None
+    while version is None and time.monotonic() < deadline:
+        try:
+            libraries = httpx.get(f"http://{address}/readyz").json()["libraries"]
+        except httpx.TransportError:
+            libraries = []
+        version = libraries[0]["version"] if libraries else None
+        time.sleep(0.1)
+    body = {"model": "tales", "prompt": TEXT, "max_tokens": 200, "temperature": 0, "stream": True}
+
+    with httpx.stream("POST", f"http://{address}/v1/completions", json=body, timeout=60) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        process.send_signal(signal.SIGTERM)
+        rest = list(lines)
+
+    assert version == 1
+    assert "data: [DONE]" in rest, "an answer in flight is finished first"
+    assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+def test_it_imports_neither_the_hub_nor_its_frameworks() -> None:
+    script = (
+        "import sys, workers.serving.__main__\n"
+        "print(sorted({'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'} & sys.modules.keys()))"
+    )
+
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+
+    assert run.stdout.strip() == "[]"
