@@ -67,6 +67,7 @@ _LOADERS = {
         "python -c '\n"
         "from routing import load_checkpoint\n"
         'model = load_checkpoint("{folder}")\n'
+        'print(model.generate("Hello", max_tokens=40).text)\n'
         "'"
     ),
     "adapter": (

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.management import load_command_class
 from django.test import Client
 
 from tests.pages import content
@@ -100,3 +101,17 @@ def test_every_class_of_a_template_has_a_style_or_a_script() -> None:
     }
 
     assert used - known == set()
+
+
+def test_the_commands_that_pages_show_are_understood() -> None:
+    shown = {
+        line
+        for path in TEMPLATES.rglob("*.html")
+        for line in re.findall(r"python manage\.py ([\w ./-]+)", path.read_text())
+    }
+
+    for line in shown:
+        command, *arguments = line.split()
+        parser = load_command_class("hub.operations", command).create_parser("manage.py", command)
+        parser.parse_args(arguments)
+    assert len(shown) == 2
