@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, cast
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
 from django.core.files.uploadhandler import StopUpload, TemporaryFileUploadHandler
+from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest
 
 from hub import faults
@@ -69,11 +70,27 @@ class CountingUploadHandler(TemporaryFileUploadHandler):
 
 
 def refuse_if_stopped(request: HttpRequest) -> None:
-    """Raises what made the upload stop: TooLarge or StorageFull."""
+    """Raises what made the upload stop: TooLarge, StorageFull, or Invalid for one that ended early."""
     request.FILES  # noqa: B018  parsing happens at the first look
     refusal = getattr(request, REFUSAL, None)
     if refusal is not None:
         raise refusal
+    _check_whole(request)
+
+
+def _check_whole(request: HttpRequest) -> None:
+    """Django takes a body that ends early for a complete one, whose last file is short and whose next is
+    missing.
+    """
+    stream = getattr(request, "_stream", None)
+    if not isinstance(stream, LimitedStream):
+        return
+    came: int = vars(stream)["_pos"]  # nothing public says it
+    if came < stream.limit:
+        raise Invalid(
+            f"the upload ended after {came:,} of {stream.limit:,} bytes, so nothing of it was kept; "
+            "please send it again"
+        )
 
 
 def _check_size(size: int) -> None:

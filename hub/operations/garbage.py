@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from hub import faults
 from hub.adapters.models import CommitFile, Release
 from hub.blobs import content
 from hub.blobs import services as blobs
@@ -85,8 +86,10 @@ def _remove_blob(sha256: str, grace: timedelta) -> int | None:
     blob = Blob.objects.select_for_update().filter(pk=sha256).first()
     if blob is None or not unreferenced(grace).filter(pk=sha256).exists():
         return None
+    faults.reach("garbage.rechecked")
     blob.delete()
     blobs.storage().remove(sha256)  # before the commit: who waits for this row then finds no bytes either
+    faults.reach("garbage.unlinked")
     return blob.size
 
 
