@@ -19,6 +19,7 @@ from routing.digests import digest_of
 from routing.spec import BaseRef
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
 
+LARGE = (b'{"prompt": "' + b"x" * 4500 + b'", "completion": "c"}\n') * 1000
 TEXT = "The ferry leaves at nine. She counted 12 boats; nobody asked why. " * 20
 
 
@@ -196,7 +197,7 @@ def test_a_bad_row_is_named_by_its_line_and_the_others_are_kept(row: bytes, foun
     assert found in findings[0].found
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", b"{}\n" * 1001, b" " * (4 * 2**20 + 1)])
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"{}\n" * 1001, LARGE])
 def test_a_sample_file_of_no_use_is_one_finding(content: bytes) -> None:
     samples, findings = parse_samples(content)
 
