@@ -1,0 +1,123 @@
+"""A dozen uploads while worker processes are killed at random: each reaches its one end, once."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pytest_django.plugin import DjangoDbBlocker
+
+from hub.adapters.models import Release
+from hub.jobs.models import Job
+from tests.end_to_end.conftest import own_redis, own_server
+from tests.end_to_end.hub_process import free_port
+from tests.tiny import tiny_adapter, tiny_gpt2
+from tests.workers.live import LiveHub, kill_group, live_hub, wait_for
+from tests.workers.soundness import complaints
+from tests.workers.uploading import ready_library, upload
+from workers import places
+
+KILLING_SECONDS = 30.0
+MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql and redis", marks=pytest.mark.services)])
+def hub(
+    request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> Iterator[LiveHub]:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(django_db_blocker.unblock())
+        embedded = request.param == "sqlite"
+        url = None if embedded else request.getfixturevalue("postgresql")
+        redis = None if embedded else stack.enter_context(own_redis(tmp_path))
+        yield stack.enter_context(live_hub(tmp_path / "data", database_url=url, redis_url=redis))
+
+
+def a_dozen_uploads(folder: Path) -> dict[int, str]:
+    """{release id: the status that it must reach}."""
+    library = ready_library()
+    expected = {}
+    for number in range(9):
+        good = tiny_adapter(folder / f"good-{number}", rank=1 + number % 3, seed=number, layers=[number % 2])
+        expected[upload(library, good, name=f"good-{number}").pk] = "ready"
+    for number in range(3):
+        bad = tiny_adapter(folder / f"bad-{number}", tiny_gpt2(), seed=number)
+        expected[upload(library, bad, name=f"bad-{number}", owner="bob").pk] = "rejected"
+    return expected
+
+
+def all_settled() -> bool:
+    return not Job.objects.filter(state__in=["queued", "running"]).exists()
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    )
+    return [int(word) for word in listed.stdout.split()]
+
+
+def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tmp_path: Path) -> None:
+    expected = a_dozen_uploads(tmp_path)
+    dice = random.Random(7)
+    child_kills = 0
+    worker = hub.start_worker()
+    last_moment = time.monotonic() + KILLING_SECONDS
+    while time.monotonic() < last_moment and not all_settled():
+        hub.wait_until_alive(worker)
+        time.sleep(dice.uniform(0.2, 2.0))
+        children = children_of(worker.pid)
+        if children and child_kills < MOST_CHILD_KILLS and dice.random() < 0.3:
+            child_kills += 1
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(dice.choice(children), signal.SIGKILL)
+            continue
+        if dice.random() < 0.3:
+            os.kill(worker.pid, signal.SIGKILL)  # its children end with it
+        kill_group(worker)
+        worker = hub.start_worker()
+    kill_group(worker)
+
+    with hub.worker():
+        wait_for(all_settled, hub.log, seconds=90)
+
+    assert {release.pk: release.status for release in Release.objects.all()} == expected
+    assert complaints() == []
+    assert places.index_store().current("tiny") is not None
+
+
+@pytest.mark.services
+def test_losing_redis_with_everything_in_it_costs_only_delay(
+    tmp_path: Path, django_db_blocker: DjangoDbBlocker
+) -> None:
+    port = free_port()
+    command = [
+        "redis-server",
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--save",
+        "",
+        "--dir",
+        str(tmp_path),
+    ]
+    url = f"redis://127.0.0.1:{port}/0"
+    with django_db_blocker.unblock(), live_hub(tmp_path / "data", redis_url=url) as hub:
+        with own_server(command, port):
+            expected = a_dozen_uploads(tmp_path)
+            worker = hub.start_worker()
+            wait_for(lambda: Job.objects.filter(state="running").exists(), hub.log)
+        time.sleep(2.0)  # dead, with all that it held
+        assert worker.poll() is None
+        with own_server(command, port):
+            wait_for(all_settled, hub.log, seconds=90)
+            assert worker.poll() is None
+
+        assert {release.pk: release.status for release in Release.objects.all()} == expected
+        assert complaints() == []
