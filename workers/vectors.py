@@ -1,7 +1,11 @@
 """VECTORS: bring a validated release into canonical form, keep it in the index store, make it ready."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from hub.adapters import queries
 from hub.adapters import services as adapters
 from hub.adapters.models import Release
 from hub.faults import reach
@@ -9,12 +13,22 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.adapter import read_adapter
 from routing.checks.copies import run_copy_checks
-from routing.factors import expert_factors, fingerprint, statistics
+from routing.factors import Factors, expert_factors, fingerprint, statistics
 from routing.prototypes import routing_vectors
+from routing.store import StoredExpert
 from workers.folders import lay_out, work_folder
 from workers.known import fingerprint_bytes, known_experts
 from workers.places import base_spec, index_store
 from workers.validation import as_json, release_of, tree_of
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A release in canonical form, kept in the index store but no member of anything yet."""
+
+    factors: Mapping[str, Factors]
+    stored: StoredExpert
+    statistics: Mapping[str, Any]
 
 
 def compute(claim: Claim) -> None:
@@ -29,29 +43,46 @@ def compute(claim: Claim) -> None:
 
 
 def make_ready(claim: Claim, release: Release, folder: Path) -> None:
-    library = release.adapter.library
     jobs.report_progress(claim, 1, 4, "computing factors and prototypes")
-    adapter = read_adapter(folder, base_spec(library))
+    adapter = read_adapter(folder, base_spec(release.adapter.library))
     factors = expert_factors(adapter)
     reach("vectors.computed")
-    jobs.report_progress(claim, 2, 4, "looking for copies that came meanwhile")
-    copies = run_copy_checks(factors, known_experts(library), adapter=release.adapter.full_name)
+    jobs.report_progress(claim, 2, 4, "storing them")
+    stored = index_store().put_expert(routing_vectors(factors), factors)
+    reach("vectors.stored")
+    jobs.report_progress(claim, 3, 4, "looking for copies that came meanwhile")
+    expert = Expert(factors, stored, statistics(adapter, factors))
+    while not admit(claim, release, expert):
+        pass  # somebody else was admitted in this moment: compare with them too
+
+
+def admit(claim: Claim, release: Release, expert: Expert) -> bool:
+    """Settle the release against everybody who is ready now. False when that changed meanwhile."""
+    library = release.adapter.library
+    compared_with = queries.admitted(library.pk)
+    copies = run_copy_checks(expert.factors, known_experts(library), adapter=release.adapter.full_name)
     if any(finding.severity == "error" for finding in copies):
         adapters.record_report(claim, release.pk, [*release.findings, *as_json(copies)])
         jobs.log(claim, "rejected: the same expert was admitted while this one was being checked")
-        return
-    jobs.report_progress(claim, 3, 4, "storing them")
-    stored = index_store().put_expert(routing_vectors(factors), factors)
-    reach("vectors.stored")
+        return True
+    try:
+        record(claim, release, expert, compared_with=compared_with)
+    except adapters.Overtaken:
+        return False
+    reach("vectors.recorded")
+    jobs.log(claim, f"ready: {len(expert.factors)} modules")
+    return True
+
+
+def record(claim: Claim, release: Release, expert: Expert, *, compared_with: int) -> None:
     adapters.record_vectors(
         claim,
         release.pk,
-        vectors_digest=stored.vectors,
-        vectors_size=stored.vectors_size,
-        factors_digest=stored.factors,
-        factors_size=stored.factors_size,
-        statistics=statistics(adapter, factors),
-        fingerprint=fingerprint_bytes(fingerprint(factors)),
+        vectors_digest=expert.stored.vectors,
+        vectors_size=expert.stored.vectors_size,
+        factors_digest=expert.stored.factors,
+        factors_size=expert.stored.factors_size,
+        statistics=expert.statistics,
+        fingerprint=fingerprint_bytes(fingerprint(expert.factors)),
+        compared_with=compared_with,
     )
-    reach("vectors.recorded")
-    jobs.log(claim, f"ready: {len(factors)} modules")

@@ -38,3 +38,8 @@ def file(of: Release, path: str) -> CommitFile:
     if found is None:
         raise NotFound(f"{of.adapter.full_name} has no file {path} at {of.oid}")
     return found
+
+
+def admitted(library_id: int) -> int:
+    """How many releases of a library have become ready so far, the withdrawn ones included."""
+    return Release.objects.filter(adapter__library=library_id, status=Release.Status.READY).count()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from hub import faults
 from hub.accounts import names
 from hub.accounts.models import User
-from hub.adapters import gitnames, paths
+from hub.adapters import gitnames, paths, queries
 from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
@@ -26,6 +26,10 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import JobKind
 from hub.library.models import Library
+
+
+class Overtaken(Conflict):
+    """Another release of this library became ready while this one was being compared with the others."""
 
 
 def receive_upload(
@@ -170,15 +174,20 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     factors_size: int,
     statistics: Mapping[str, Any],
     fingerprint: bytes,
+    compared_with: int | None = None,
 ) -> bool:
     """Make a validated release ready to be an expert, and ask for an index version with it.
 
-    False when it was recorded before. Raises Fenced.
+    `compared_with` is how many ready releases of the library it was compared with for copies. False when it
+    was recorded before. Raises Fenced; Overtaken when there are more by now: compare again.
     """
     claims.hold(claim)
     release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
     if release.status != Release.Status.VALIDATED:
         return False
+    Library.objects.select_for_update().get(pk=release.adapter.library_id)  # one admission at a time
+    if compared_with is not None and queries.admitted(release.adapter.library_id) != compared_with:
+        raise Overtaken
     Release.objects.filter(pk=release_id).update(
         status=Release.Status.READY,
         vectors_digest=vectors_digest,

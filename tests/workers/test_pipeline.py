@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from routing.base import load_base
 from routing.spec import BaseRef
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
 from tests.workers.uploading import found_library, ready_library, upload, user, work_off, work_off_jobs
-from workers import places
+from workers import places, vectors
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -140,6 +141,32 @@ def test_a_copy_that_slipped_through_validation_is_found_before_it_becomes_an_ex
     work_off_jobs()
 
     assert (fresh(first).status, fresh(second).status) == ("ready", "rejected")
+
+
+def test_of_two_copies_admitted_in_the_same_moment_one_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first becomes ready after the second was compared with everybody, and before it is recorded."""
+    library = ready_library()
+    folder = tiny_adapter(tmp_path / "a")
+    first = upload(library, folder, name="original")
+    second = upload(library, folder, name="copy", owner="bob")
+    for job in Job.objects.filter(kind=JobKind.VALIDATE).order_by("pk"):
+        work_off(job)
+    elder, younger = Job.objects.filter(kind=JobKind.VECTORS).order_by("pk")
+    record = vectors.record
+
+    def overtaken(*args: Any, **options: Any) -> None:
+        monkeypatch.setattr(vectors, "record", record)
+        work_off(elder)
+        record(*args, **options)
+
+    monkeypatch.setattr(vectors, "record", overtaken)
+    work_off(younger)
+    work_off_jobs()
+
+    assert (fresh(first).status, fresh(second).status) == ("ready", "rejected")
+    assert errors(second) == ["copy"]
 
 
 def test_two_releases_of_one_adapter_may_be_alike(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from pytest_django.plugin import DjangoDbBlocker
 
 from hub.adapters.models import Release
-from hub.jobs.models import Job
+from hub.jobs.models import Job, JobEvent
 from tests.end_to_end.conftest import own_redis, own_server
 from tests.end_to_end.hub_process import free_port
 from tests.tiny import tiny_adapter, tiny_gpt2
@@ -88,6 +88,8 @@ def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tm
 
     assert {release.pk: release.status for release in Release.objects.all()} == expected
     assert complaints() == []
+    claims = JobEvent.objects.filter(what=JobEvent.What.CLAIMED).count()
+    assert claims > Job.objects.count(), "no kill hit any work"
     assert places.index_store().current("tiny") is not None
 
 
