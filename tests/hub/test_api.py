@@ -103,7 +103,12 @@ def test_paths_that_do_not_match_the_files_are_refused(api: Api) -> None:
     assert api.send(UPLOAD, {**single_files(), "paths": ["one"]}).status_code == 400
 
 
-def test_an_upload_over_the_cap_is_stopped_and_leaves_nothing(api: Api, settings: Settings) -> None:
+def test_an_upload_over_the_cap_is_stopped_and_leaves_nothing(
+    api: Api, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "hub.adapters.services.receive_upload", lambda **_: pytest.fail("came through the door")
+    )
     settings.LIMITS = making.limits(adapter_bytes=1000, samples_bytes=0)
     big = SimpleUploadedFile("adapter_model.safetensors", b"x" * 3_000_000)
 
