@@ -1,5 +1,6 @@
 """Keeping bytes: durable first, then a row, and the same bytes once."""
 
+import contextlib
 import secrets
 import shutil
 import time
@@ -101,7 +102,8 @@ def sweep_temporary(older_than: timedelta) -> list[Path]:
     limit = time.time() - older_than.total_seconds()
     removed = []
     for path in settings.TEMPORARY.iterdir():
-        if path.stat().st_mtime < limit:
-            _remove(path)
-            removed.append(path)
+        with contextlib.suppress(FileNotFoundError):  # an upload that is finishing moves its own files away
+            if path.stat().st_mtime < limit:
+                _remove(path)
+                removed.append(path)
     return removed
