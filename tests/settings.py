@@ -2,10 +2,14 @@
 
 # ruff: noqa: F403, F405
 
+import atexit
 import os
+import shutil
 import tempfile
 
-os.environ.setdefault("FLETCH_DATA", tempfile.mkdtemp(prefix="fletch-tests-"))
+if "FLETCH_DATA" not in os.environ:
+    os.environ["FLETCH_DATA"] = tempfile.mkdtemp(prefix="fletch-tests-")
+    atexit.register(shutil.rmtree, os.environ["FLETCH_DATA"], ignore_errors=True)
 os.environ.setdefault("FLETCH_FREE_BYTES", "0")
 
 from hub.settings import *

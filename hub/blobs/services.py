@@ -1,11 +1,10 @@
 """Keeping bytes: durable first, then a row, and the same bytes once."""
 
-import contextlib
 import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -99,11 +98,16 @@ def _remove(path: Path) -> None:
 
 def sweep_temporary(older_than: timedelta) -> list[Path]:
     """Remove what interrupted uploads left behind. Returns what was removed."""
-    limit = time.time() - older_than.total_seconds()
-    removed = []
-    for path in settings.TEMPORARY.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # an upload that is finishing moves its own files away
-            if path.stat().st_mtime < limit:
-                _remove(path)
-                removed.append(path)
+    removed = list(left_over(older_than))
+    for path in removed:
+        _remove(path)
     return removed
+
+
+def left_over(older_than: timedelta) -> Iterator[Path]:
+    """What has lain in the temporary folder for longer; uploads that end meanwhile take theirs away."""
+    limit = time.time() - older_than.total_seconds()
+    for path in settings.TEMPORARY.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < limit:
+                yield path

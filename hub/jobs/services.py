@@ -216,5 +216,9 @@ def _update(claim: Claim, **fields: object) -> None:
 
 
 def from_now(wait: timedelta) -> Combinable:
-    """A time on the database's clock."""
-    return ExpressionWrapper(Now() + wait, output_field=DateTimeField())
+    """A time on the database's clock.
+
+    SQLite compares times as text, and writes a sum with more digits than its clock: so no wait is no sum,
+    or the result would lie in the future until the next millisecond.
+    """
+    return ExpressionWrapper(Now() + wait, output_field=DateTimeField()) if wait else Now()

@@ -9,7 +9,6 @@ from datetime import timedelta
 from django.conf import settings
 from django.db.models import Count, Q
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from hub.adapters import gitnames
 from hub.adapters.models import Commit, Release, ReleaseEvent
@@ -161,10 +160,8 @@ def checkpoints_are_whole() -> Iterator[str]:
 
 def nothing_is_left_over() -> Iterator[str]:
     """No temporary file, and no unnamed blob, is older than the grace."""
-    before = (timezone.now() - settings.GARBAGE_GRACE).timestamp()
-    for path in settings.TEMPORARY.iterdir():
-        if path.stat().st_mtime < before:
-            yield f"temporary {path.name} is older than {settings.GARBAGE_GRACE}"
+    for path in blobs.left_over(settings.GARBAGE_GRACE):
+        yield f"temporary {path.name} is older than {settings.GARBAGE_GRACE}"
     count = garbage.unreferenced(settings.GARBAGE_GRACE).count()
     if count:
         yield f"{count} blobs are named by nothing; `manage.py collect_garbage` shows them"
