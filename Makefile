@@ -37,6 +37,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python tools/longest.py
+	$(BIN)/python tools/tree.py --check
 
 types: setup
 	$(BIN)/mypy
@@ -55,6 +56,9 @@ demo-content: setup ## train the demonstration's base and adapters again (about 
 	$(BIN)/python -m demo.train_base
 	$(BIN)/python -m demo.train_adapters
 
+tree: setup ## write docs/tree.md again
+	$(BIN)/python tools/tree.py
+
 screenshots: setup ## pictures of every page into build/screenshots
 	$(BIN)/python -m tests.pages.screenshots build/screenshots
 
@@ -63,4 +67,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test check lint types migrations bench demo-content screenshots lock
+.PHONY: help setup demo up test check lint types migrations bench demo-content tree screenshots lock
