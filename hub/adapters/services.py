@@ -44,8 +44,8 @@ def receive_upload(
 ) -> Release:
     """Keep an upload and ask for its validation. When this returns, the upload is never lost.
 
-    The same files again give the release that is there. Raises Invalid, Conflict, BadArchive, TooLarge,
-    StorageFull.
+    The same files again give the release that is there, unless they bring other sample rows: mended samples
+    are examined anew. Raises Invalid, Conflict, BadArchive, TooLarge, StorageFull.
     """
     names.check_adapter_name(name)
     _check_library(library)
@@ -77,7 +77,7 @@ def _record_upload(
     adapter = _adapter(owner, library, name, private=private)
     last = adapter.commits.select_related("release").order_by("-pk").first()
     tree_oid = gitnames.tree_oid({path: blob.git_oid for path, blob in tree.items()})
-    if last is not None and last.tree_oid == tree_oid:
+    if last is not None and last.tree_oid == tree_oid and samples in (None, last.release.samples):
         return last.release
     commit = _commit(adapter, last, tree_oid=tree_oid, message=message)
     CommitFile.objects.bulk_create(
@@ -101,6 +101,10 @@ def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adap
     if adapter.name != name:
         raise Conflict(
             f"you have an adapter {adapter.name!r} already, which is the same name to us as {name!r}"
+        )
+    if private and not adapter.private:
+        raise Conflict(
+            f"{adapter.full_name} is public, so a private release of it is not possible; choose another name"
         )
     if adapter.library_id != library.pk:
         raise Conflict(
