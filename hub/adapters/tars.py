@@ -87,15 +87,16 @@ def read_tar_gz(file: BinaryIO, size: int, *, into: Unpacked) -> None:
 
 
 def _read(blocks: Blocks, into: Unpacked) -> None:
-    long_name, count = "", 0
+    long_name, members, extensions = "", 0, 0
     while (block := blocks.take(BLOCK)) != EMPTY:
         header = _parse(block)
-        count += 1
-        check_count(count // 2 if header.kind in {PAX, GNU_LONG_NAME} else count)
         if header.kind in {PAX, PAX_GLOBAL, GNU_LONG_NAME}:
-            count -= 1
+            extensions += 1  # of the next member; a flood of them costs time and brings no byte of a file
+            check_count(extensions)
             long_name = _long_name(header, _extension(blocks, header)) or long_name
             continue
+        members, extensions = members + 1, 0
+        check_count(members)
         name, long_name = long_name or header.name, ""
         _check_member(name, header)
         content = blocks.stream(header.size)

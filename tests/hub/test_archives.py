@@ -309,6 +309,14 @@ def test_extended_headers_that_change_more_than_the_name_are_refused(
     assert refused(unpack, out.getvalue(), "a.tar") == ["archive-reads-one-way"]
 
 
+def test_a_flood_of_extended_headers_is_refused(unpack: Unpack) -> None:
+    info = tarfile.TarInfo("x")
+    info.type = tarfile.XGLTYPE
+    flood = info.tobuf(tarfile.USTAR_FORMAT) * 1000
+
+    assert refused(unpack, flood + as_tar(HONEST), "a.tar") == ["archive-has-few-members"]
+
+
 def confusions() -> dict[str, bytes]:
     one, two = as_zip({"a.json": b"first"}), as_zip({"a.json": b"second"})
     renamed = one.replace(b"a.json", b"b.json", 1)
