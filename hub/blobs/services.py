@@ -62,7 +62,11 @@ def _record(names: content.Names) -> Blob:
     blob, is_new = Blob.objects.get_or_create(
         sha256=names.sha256, defaults={"size": names.size, "git_oid": names.git_oid}
     )
-    if not is_new and not Blob.objects.filter(pk=blob.pk).update(stored_at=Now()):
+    if is_new:
+        return blob
+    blob.size, blob.git_oid = names.size, names.git_oid  # a collector that adopted the bytes knew no git_oid
+    known = Blob.objects.filter(pk=blob.pk)
+    if not known.update(size=names.size, git_oid=names.git_oid, stored_at=Now()):
         return Blob.objects.create(sha256=names.sha256, size=names.size, git_oid=names.git_oid)
     return blob
 

@@ -155,6 +155,15 @@ def test_bytes_without_a_row_are_garbage_once_they_are_old() -> None:
     assert not path.exists()
 
 
+def test_bytes_that_a_collector_adopted_are_an_ordinary_blob_when_they_are_brought_again() -> None:
+    blob = blobs.store(io.BytesIO(b"orphan"))
+    Blob.objects.update(git_oid="")  # as a collector leaves it that is killed between adopting and removing
+
+    again = blobs.store(io.BytesIO(b"orphan"))
+
+    assert again.git_oid == Blob.objects.get().git_oid == blob.git_oid
+
+
 def test_an_expired_checkpoint_goes_with_its_bytes(tmp_path: Path) -> None:
     place = making.library()
     making.ready(making.user(), place)
