@@ -1,4 +1,4 @@
-"""What a library has already: every release that ever became ready, also the withdrawn ones."""
+"""What a library has already: every public release that ever became ready, also the withdrawn ones."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -16,9 +16,12 @@ FINGERPRINT = np.dtype("<f4")
 
 
 def known_experts(library: Library) -> Iterator[KnownExpert]:
-    """Those of the library, oldest first; their factors are read when they are asked for."""
+    """Those of the library, oldest first; their factors are read when they are asked for.
+
+    Private ones take no share of any token, and a finding that names one would tell strangers that it exists.
+    """
     ready = (
-        Release.objects.filter(adapter__library=library, status=Release.Status.READY)
+        Release.objects.filter(adapter__library=library, adapter__private=False, status=Release.Status.READY)
         .select_related("adapter__owner", "commit")
         .defer("findings", "measurements", "statistics")
         .order_by("pk")

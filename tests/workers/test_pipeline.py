@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hub.adapters.models import Release
+from hub.adapters.models import Adapter, Release
 from hub.indexes import services as indexes
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
@@ -127,6 +127,19 @@ def test_a_copy_under_another_name_is_rejected_also_when_both_came_at_once(tmp_p
 
     assert (fresh(first).status, fresh(second).status) == ("ready", "rejected")
     assert errors(second) == ["copy"]
+
+
+def test_nobody_learns_of_a_private_adapter_by_uploading_something_like_it(tmp_path: Path) -> None:
+    library = ready_library()
+    folder = tiny_adapter(tmp_path / "a")
+    secret = upload(library, folder, name="secret")
+    Adapter.objects.update(private=True)
+    public = upload(library, folder, name="public", owner="bob")
+
+    work_off_jobs()
+
+    assert (fresh(secret).status, fresh(public).status) == ("ready", "ready")
+    assert "secret" not in json.dumps(fresh(public).findings)
 
 
 def test_a_copy_that_slipped_through_validation_is_found_before_it_becomes_an_expert(tmp_path: Path) -> None:
