@@ -99,7 +99,9 @@ def patience(claim: Claim) -> timedelta:
 def noted(claim: Claim, task_id: str) -> Iterator[None]:
     """Leave the claim where the pool's main process finds it, should this process be killed."""
     note = note_of(task_id)
-    note.write_text(json.dumps(asdict(claim)))
+    unfinished = note.with_name(note.name + ".new")
+    unfinished.write_text(json.dumps(asdict(claim)))
+    unfinished.replace(note)  # whoever is killed leaves a whole note or none
     try:
         yield
     finally:
