@@ -44,6 +44,8 @@ class HubErrorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\0" in request.path:  # nothing is called so, and PostgreSQL does not even look for it
+            return not_found(request, errors.NotFound())
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from django.urls import reverse
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from hub.accounts.models import ApiToken
 from hub.adapters.models import Adapter, Release
@@ -67,7 +67,13 @@ class LimitsOut(Schema):
         )
 
 
+OUR_FAULT = "The hub could not finish this; its operator can see why and try it again."
+Text = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]  # PostgreSQL keeps no NUL
+
+
 class JobOut(Schema):
+    """How far a job is. Why one failed is for the operator: the reason may name places on the machine."""
+
     id: int
     kind: str
     state: str
@@ -89,7 +95,7 @@ class JobOut(Schema):
             progress_done=job.progress_done,
             progress_total=job.progress_total,
             progress_note=job.progress_note,
-            error=job.error,
+            error=OUR_FAULT if job.error else "",
             created_at=job.created_at,
             finished_at=job.finished_at,
         )
@@ -279,13 +285,13 @@ class AdapterOut(Schema):
 class UploadForm(Schema):
     """What goes with the files of an upload."""
 
-    message: str = Field("", max_length=2000)
+    message: Text = ""
     private: bool = Field(default=False, description="seen by you only, and never routed to")
     paths: list[str] = Field(default_factory=list, description="one for each of `files`, in the same order")
 
 
 class Reason(Schema):
-    reason: str = Field("", max_length=2000)
+    reason: Text = ""
 
 
 class PromoteIn(Reason):

@@ -21,10 +21,10 @@ def libraries(request: HttpRequest) -> list[schemas.LibraryOut]:  # noqa: ARG001
     "/libraries/{slug}", response={200: schemas.LibraryDetail, 404: schemas.Problem}, operation_id="library"
 )
 def library(request: HttpRequest, slug: str) -> schemas.LibraryDetail:  # noqa: ARG001
-    """One library, with what was found in its base model."""
+    """One library, with what was found in its base model and the newest jobs about it."""
     found = queries.library(slug)
     return schemas.LibraryDetail(
         **schemas.LibraryOut.of(found).dict(),
         base_spec=found.base_spec,
-        jobs=[schemas.JobOut.of(job) for job in jobs.about(library_id=found.pk)[:50]],
+        jobs=[schemas.JobOut.of(job) for job in jobs.about(library_id=found.pk).order_by("-pk")[:50]],
     )

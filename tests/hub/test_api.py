@@ -15,6 +15,7 @@ from pytest_django import Settings
 from hub.accounts.models import User
 from hub.adapters.models import Adapter, Release
 from hub.blobs.models import Blob
+from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
@@ -64,6 +65,69 @@ def test_a_zip_and_the_same_files_are_the_same_release_stored_once(api: Api) -> 
     assert Release.objects.count() == 1
     assert Blob.objects.count() == len(making.PLAIN)
     assert Job.objects.filter(kind=JobKind.VALIDATE).count() == 1
+
+
+def test_the_same_files_with_mended_samples_are_examined_anew(api: Api) -> None:
+    def send(rows: bytes) -> str:
+        form = single_files(samples=SimpleUploadedFile("rows.jsonl", rows))
+        return str(api.send(UPLOAD, form).json()["oid"])
+
+    first, again, mended = send(b"{"), send(b"{"), send(b"{}")
+
+    assert first == again
+    assert mended != first
+    assert api.send(UPLOAD, single_files()).json()["oid"] == mended
+    assert Job.objects.filter(kind=JobKind.VALIDATE).count() == 2
+
+
+def test_a_private_release_of_a_public_adapter_is_refused_and_not_published(api: Api) -> None:
+    api.send(UPLOAD, single_files())
+
+    answer = api.send(UPLOAD, single_files(private="true", message="for me alone"))
+
+    assert answer.status_code == 409, answer.content
+    assert "public" in answer.json()["detail"]
+    assert Release.objects.count() == 1
+
+
+def test_why_a_job_failed_is_not_told_to_everybody(api: Api) -> None:
+    body = api.send(UPLOAD, single_files()).json()
+    jobs.fail(making.take(JobKind.VALIDATE), "OSError: [Errno 28] No space left: '/srv/data/blobs/ab'")
+
+    (job,) = api.get(f"/adapters/ada/poetry/releases/{body['oid']}").json()["jobs"]
+
+    assert job["state"] == "failed"
+    assert "operator" in job["error"]
+    assert "/srv" not in job["error"]
+
+
+def test_a_library_tells_of_its_newest_jobs(api: Api) -> None:
+    place = Library.objects.get()
+    for _ in range(60):
+        newest = jobs.enqueue(JobKind.INDEX, library_id=place.pk)
+        making.finish(JobKind.INDEX)
+
+    told = api.get("/libraries/tiny").json()["jobs"]
+
+    assert len(told) == 50
+    assert told[0]["id"] == newest.pk
+
+
+def test_a_text_with_a_nul_is_refused_as_every_database_would(api: Api, ada: User) -> None:
+    release = making.upload(ada, Library.objects.get())
+
+    withdrawn = api.post(f"/adapters/ada/poetry/releases/{release.oid}/yank", {"reason": "worse\0"})
+    sent = api.send(UPLOAD, single_files(message="first\0"))
+
+    assert (withdrawn.status_code, sent.status_code) == (400, 400)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/adapters/ada/po%00etry", "/ada/po%00etry", "/ada%00"])
+def test_nothing_has_a_nul_in_its_address(path: str, django_assert_num_queries: Any, client: Client) -> None:
+    with django_assert_num_queries(0):
+        answer = client.get(path)
+
+    assert answer.status_code == 404
 
 
 def test_sample_rows_are_kept_beside_the_tree_and_not_in_it(api: Api) -> None:

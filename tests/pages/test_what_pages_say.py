@@ -10,9 +10,10 @@ from hub.accounts import services as accounts
 from hub.accounts.models import ApiToken, User
 from hub.adapters import services as adapters
 from hub.adapters.models import Release
+from hub.indexes import checkpoints
 from hub.indexes import services as indexes
 from hub.jobs import services as jobs
-from hub.jobs.models import JobKind
+from hub.jobs.models import Job, JobKind, Queue
 from hub.library.models import Library
 from hub.pages.pipeline import course_of
 from tests.hub import making
@@ -248,6 +249,19 @@ def test_a_ready_checkpoint_says_its_digest_and_how_to_load_it(made: Content) ->
     assert made.checkpoint.archive_digest in page
     assert "from routing import load_checkpoint" in page
     assert f"/checkpoints/{made.checkpoint.pk}/download" in page
+
+
+def test_why_a_checkpoint_failed_is_told_to_the_maintainer_only(made: Content) -> None:
+    wish = checkpoints.request_checkpoint(
+        version=made.checkpoint.version, kind="adapter", requested_by=made.contributor, options={"rank": 3}
+    )
+    job = Job.objects.filter(kind=JobKind.COMPOSE).latest("pk")
+    claim = jobs.claim(queues=Queue.values, job_id=job.pk)
+    assert claim is not None
+    jobs.fail(claim, "OSError: '/srv/data/tmp/work-1' is gone")
+
+    assert "/srv/data" not in text(seen_by(made.contributor), f"/checkpoints/{wish.pk}")
+    assert "/srv/data" in text(seen_by(made.maintainer), f"/checkpoints/{wish.pk}")
 
 
 def test_a_checkpoint_download_works(made: Content) -> None:

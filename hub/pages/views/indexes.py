@@ -103,6 +103,7 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
         "checkpoint": found,
         "library": found.library,
         "job": _job(found),
+        "sees_error": may_maintain(request.user, found.library),
         "load": snippets.load_checkpoint(
             found.kind, url=url, folder=found.folder, base_source=found.library.base_source
         ),
