@@ -25,6 +25,8 @@ from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.operations import index_store
 
+LONGEST_WORK = timedelta(hours=3)  # a composition may use its folder for two
+
 
 @dataclass(frozen=True)
 class Garbage:
@@ -73,10 +75,11 @@ def collect(grace: timedelta) -> Iterator[Garbage]:
             yield Garbage(f"blob {sha256}", size)
     root = index_store.folder()
     for found in list(_unnamed_objects(grace)):
-        if root is not None:
-            index_store.object_path(root, found.sha256).unlink(missing_ok=True)
+        if root is None or _anybody_works():  # somebody who began meanwhile may count on this object
+            break
+        index_store.object_path(root, found.sha256).unlink(missing_ok=True)
         yield Garbage(f"index object {found.sha256}", found.size)
-    for path in blobs.sweep_temporary(max(grace, timedelta(hours=1))):
+    for path in blobs.sweep_temporary(max(grace, LONGEST_WORK)):
         yield Garbage(f"temporary {path.name}", 0)
 
 
@@ -111,14 +114,17 @@ def _unnamed_objects(grace: timedelta) -> Iterator[content.StoredObject]:
     some.
     """
     root = index_store.folder()
-    busy = Job.objects.filter(Q(state=Job.State.RUNNING) | Q(state=Job.State.QUEUED)).exists()
-    if root is None or busy or not root.exists():
+    if root is None or _anybody_works() or not root.exists():
         return
     named = index_store.reachable(root, _seeds())
     before = timezone.now() - grace
     for found in index_store.objects(root):
         if found.sha256 not in named and found.modified_at < before:
             yield found
+
+
+def _anybody_works() -> bool:
+    return Job.objects.filter(Q(state=Job.State.RUNNING) | Q(state=Job.State.QUEUED)).exists()
 
 
 def _seeds() -> Iterator[str]:

@@ -21,6 +21,7 @@ from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
+from hub.operations import garbage
 from hub.operations.following import follow
 from tests.hub import making
 
@@ -211,6 +212,28 @@ def test_index_objects_are_left_alone_while_anybody_works() -> None:
     run("collect_garbage", "--delete")
 
     assert lost.exists()
+
+
+def test_index_objects_stay_once_somebody_begins_to_work_during_a_collection() -> None:
+    objects = [index_object("old and unnamed", digit * 64, age=10**6) for digit in "45"]
+    collection = garbage.collect(timedelta())
+
+    next(collection)
+    jobs.enqueue(JobKind.INDEX, library_id=1)
+
+    assert list(collection) == []
+    assert sum(path.exists() for path in objects) == 1
+
+
+def test_the_folder_of_a_long_composition_is_no_garbage_without_any_grace() -> None:
+    folder = settings.TEMPORARY / "work-long"
+    folder.mkdir()
+    two_hours_ago = time.time() - 2 * 3600
+    os.utime(folder, (two_hours_ago, two_hours_ago))
+
+    run("collect_garbage", "--delete", "--grace-hours", "0")
+
+    assert folder.exists()
 
 
 @pytest.fixture
