@@ -221,8 +221,14 @@ def quarantine(*, release: Release, by: User | None, reason: str) -> None:
     )
 
 
+@transaction.atomic
 def restore(*, release: Release, by: User | None, reason: str = "") -> None:
-    """Take back a yank and a quarantine."""
+    """Take back a yank and a quarantine. Raises Conflict when it came into quarantine since `release` was
+    read: who may restore depends on that.
+    """
+    now = Release.objects.select_for_update().get(pk=release.pk)
+    if now.quarantined_at != release.quarantined_at:
+        raise Conflict("its quarantine changed at this moment; look at it again")
     fields = {"yanked_at": None, "quarantined_at": None}
     _change_standing(release, ReleaseEvent.What.RESTORED, by=by, reason=reason, fields=fields)
 

@@ -8,7 +8,9 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from hub.accounts.models import User
+from hub.adapters import services as adapters
 from hub.adapters.models import Release
+from hub.errors import Conflict
 from tests.hub import making
 from tests.hub.conftest import Api, api_of
 
@@ -124,6 +126,16 @@ def test_nobody_uploads_into_the_name_of_another(world: dict[str, User | None], 
 
     assert Release.objects.filter(adapter__owner=ada).count() == before
     assert Release.objects.filter(adapter__owner__username="eve").count() == 1
+
+
+def test_an_owner_who_restores_at_the_moment_of_a_quarantine_does_not_lift_it(ada: User) -> None:
+    release = making.ready(ada, making.library(), "poetry")
+    adapters.quarantine(release=Release.objects.get(), by=None, reason="it leaks")
+
+    with pytest.raises(Conflict):
+        adapters.restore(release=release, by=ada)
+
+    assert Release.objects.get().quarantined_at is not None
 
 
 def test_the_docs_page_loads_nothing_from_another_host() -> None:
