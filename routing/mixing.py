@@ -70,7 +70,7 @@ def add_dense(
     experts: ModulePack,
 ) -> None:
     """All rows at once, those of experts that were not chosen with a weight of zero."""
-    weights = torch.zeros(len(hidden), len(experts), device=output.device)
+    weights = selection.weights.new_zeros(len(hidden), len(experts))
     weights.scatter_(1, selection.experts, selection.weights)
     inside = (hidden @ experts.a.T) * weights.to(hidden.dtype)[:, experts.owners]
     output.addmm_(inside, experts.b)

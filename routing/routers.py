@@ -68,7 +68,10 @@ def uniform(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms
         experts = torch.arange(len(vectors.prototypes), device=hidden.device)
     rows = experts.expand(len(hidden), -1)
     return Selection(
-        rows, torch.full((1, 1), 1.0 / terms.electorate, device=hidden.device).expand(rows.shape)
+        rows,
+        torch.full((1, 1), 1.0 / terms.electorate, dtype=torch.float32, device=hidden.device).expand(
+            rows.shape
+        ),
     )
 
 
@@ -92,7 +95,9 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     scores = scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
     width = scores.shape[-1]
     kept, rows = (scores * _seniority(width, scores.device)).topk(min(terms.top_k, width), dim=-1)
-    weights = (kept.float() / terms.temperature).softmax(dim=-1).nan_to_num(nan=0.0)
+    # behind the best, so that the smallest temperature sharpens and never overflows
+    behind = (kept - kept[:, :1]) / terms.temperature
+    weights = behind.softmax(dim=-1).nan_to_num(nan=0.0).float()
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
 
 

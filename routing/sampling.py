@@ -43,7 +43,9 @@ def draw(logits: Float[Tensor, " vocabulary"], sampling: Sampling, generator: to
         raise NotFinite("the logits hold NaN or infinity")
     if sampling.temperature == 0.0:
         return int(logits.argmax())
-    probabilities = (logits.cpu().double() / sampling.temperature).softmax(dim=-1)
+    scores = logits.cpu().double()
+    # behind the best, so that the smallest temperature overflows nothing
+    probabilities = ((scores - scores.max()) / sampling.temperature).softmax(dim=-1)
     return int(torch.multinomial(_nucleus(probabilities, sampling.top_p), 1, generator=generator))
 
 

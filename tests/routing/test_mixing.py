@@ -88,3 +88,20 @@ def test_half_precision_weights_are_mixed_in_half_precision() -> None:
         output = torch.zeros(20, D_OUT, dtype=torch.bfloat16)
         way(output, hidden, selection, half)
         torch.testing.assert_close(output.double(), expected, atol=0.3, rtol=0.05)
+
+
+def test_the_dense_way_is_the_same_while_another_base_is_loaded() -> None:
+    """Loading a base sets torch's default dtype for the whole process."""
+    experts = module_pack([2, 3], seed=0)
+    selection = Selection(torch.tensor([[0, 1]]), torch.tensor([[0.25, 0.75]]))
+    hidden = torch.randn(1, D_IN)
+    quiet, busy = torch.zeros(1, D_OUT), torch.zeros(1, D_OUT)
+
+    mixing.add_dense(quiet, hidden, selection, experts)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        mixing.add_dense(busy, hidden, selection, experts)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert torch.equal(quiet, busy)

@@ -96,3 +96,22 @@ def test_uniform_gives_each_allowed_expert_its_part_of_the_whole_index() -> None
 
     assert chosen.experts.tolist() == [[0, 2]] * 4
     assert chosen.weights.tolist() == [[0.25, 0.25]] * 4
+
+
+@given(temperature=st.sampled_from([5e-324, 1e-300, 1e-40, 1e-6]))
+def test_a_temperature_however_small_gives_the_best_expert_the_whole_weight(temperature: float) -> None:
+    chosen = best(torch.tensor([[10.0, 30.0, 20.0]]), terms(2, temperature=temperature))
+
+    assert chosen.experts.tolist() == [[1, 2]]
+    assert chosen.weights.tolist() == [[1.0, 0.0]]
+
+
+def test_uniform_weights_are_float32_while_another_base_is_loaded() -> None:
+    """Loading a base sets torch's default dtype for the whole process."""
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        chosen = uniform(torch.randn(2, 8), unit_vectors(3), terms(1, electorate=3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+    assert chosen.weights.dtype == torch.float32
