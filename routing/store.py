@@ -167,19 +167,23 @@ class IndexStore:
 
     def set_library(self, library: str, ref: LibraryRef) -> None:
         """Say which base a library grows on."""
-        self.objects.write_document(f"{_library_folder(library)}/library.json", canonical_json(asdict(ref)))
+        self.objects.write_document(_library_document(library), canonical_json(asdict(ref)))
 
     def library_ref(self, library: str) -> LibraryRef | None:
-        """Which base a library grows on, if it is known here."""
-        content = self.objects.read_document(f"{_library_folder(library)}/library.json")
+        """Which base a library grows on, if it is known here; BadManifest if its document is broken."""
+        content = self.objects.read_document(_library_document(library))
         if content is None:
             return None
-        document = json.loads(content)
-        return LibraryRef(BaseRef(**document["source"]), document["base"])
+        try:
+            document = json.loads(content)
+            return LibraryRef(BaseRef(**document["source"]), document["base"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadManifest(f"{_library_document(library)}: {error!r}") from error
 
     def libraries(self) -> list[str]:
         """The names of all libraries in the store, sorted."""
-        return [name for name in self.objects.children("libraries") if self.library_ref(name) is not None]
+        names = [name for name in self.objects.children("libraries") if LIBRARY_NAME.fullmatch(name)]
+        return [name for name in names if self.objects.read_document(_library_document(name)) is not None]
 
     # ------------------------------------------------------------------ what is needed
 
@@ -215,6 +219,10 @@ def _library_folder(library: str) -> str:
     if not LIBRARY_NAME.fullmatch(library):
         raise BadName(f"library {library!r}: expected up to 96 letters, digits, '-', '_' and single dots")
     return f"libraries/{library}"
+
+
+def _library_document(library: str) -> str:
+    return f"{_library_folder(library)}/library.json"
 
 
 def _version_document(library: str, number: int) -> str:

@@ -17,7 +17,7 @@ import torch
 from moto.server import ThreadedMotoServer
 
 from routing.digests import digest_of
-from routing.errors import BadName, CorruptObject, MissingObject, UnknownVersion, VersionConflict
+from routing.errors import BadManifest, BadName, CorruptObject, MissingObject, UnknownVersion, VersionConflict
 from routing.factors import Factors
 from routing.index import ExpertEntry, IndexManifest, manifest_digest, manifest_of
 from routing.objects import FolderStore
@@ -311,3 +311,20 @@ def test_the_same_experts_make_the_same_bytes_in_another_process(tmp_path: Path)
         trees.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
 
     assert trees[0] == trees[1]
+
+
+def test_what_is_no_library_hides_none(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.set_library("cats", LibraryRef(BaseRef("org/base", "main"), "0" * 64))
+    (tmp_path / "libraries" / ".DS_Store").write_bytes(b"")
+
+    assert store.libraries() == ["cats"]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"source": 1, "base": ""}'])
+def test_a_broken_library_document_is_named(tmp_path: Path, content: bytes) -> None:
+    store = open_store(str(tmp_path))
+    store.objects.write_document("libraries/cats/library.json", content)
+
+    with pytest.raises(BadManifest, match=r"libraries/cats/library\.json"):
+        store.library_ref("cats")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import shutil
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from routing.base import inspect_base
 from routing.composed import ComposedModel, compose
 from routing.errors import RoutingError
+from routing.routed import RoutedModel
 from routing.spec import BaseRef
 from routing.store import LibraryRef, open_store
 from tests.routing.libraries import TEXT, SmallLibrary
@@ -224,3 +229,81 @@ def test_libraries_of_one_base_share_its_weights_and_one_alone_can_be_served(
     with live_server(published.url, library="verses") as live:
         live.wait_for_version("verses", 1)
         assert say(live).status_code == 404
+
+
+def test_a_base_that_no_library_grows_on_any_more_is_let_go(
+    published: PublishedLibrary, tmp_path: Path
+) -> None:
+    published.publish(1)
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        model = live.server.libraries["tales"].model
+        assert model is not None
+        first = weakref.ref(model)
+        del model
+        moved = _another_base(published, tmp_path / "moved")
+
+        published.store.set_library("tales", moved)
+        live.wait_until(lambda: say(live, "tales/base").status_code == 200 and _collected(first))
+
+        assert live.get("/readyz").json()["libraries"][0]["problem"] is not None
+
+
+def test_a_base_that_lies_elsewhere_now_interrupts_nobody(
+    published: PublishedLibrary, tmp_path: Path
+) -> None:
+    published.publish(1)
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        before = live.server.libraries["tales"].live
+        shutil.copytree(published.base.source, tmp_path / "moved")
+        published.store.set_library(
+            "tales", LibraryRef(BaseRef(str(tmp_path / "moved")), published.spec.digest)
+        )
+        library = live.server.libraries["tales"]
+        live.wait_until(lambda: library._ref is not None and library._ref.source.source.endswith("moved"))
+
+        assert library.live is before
+
+
+def test_a_store_that_is_gone_takes_nothing_away(published: PublishedLibrary) -> None:
+    published.publish(1)
+    root = Path(published.url)
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        root.rename(root.with_name("unmounted"))
+        live.wait_until(lambda: live.get("/readyz").json()["status"] == "degraded")
+        during = say(live)
+        root.with_name("unmounted").rename(root)
+        live.wait_until(lambda: live.get("/readyz").json()["status"] == "ready")
+
+    assert during.status_code == 200, during.text
+
+
+@pytest.mark.parametrize("document", ["library.json", "current.json"])
+def test_one_librarys_broken_document_holds_up_no_other(published: PublishedLibrary, document: str) -> None:
+    published.publish(1)
+    published.store.set_library("aardvark", LibraryRef(published.base, published.spec.digest))
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        published.store.objects.write_document(f"libraries/aardvark/{document}", b"{")
+        live.wait_until(lambda: live.get("/readyz").json()["status"] == "degraded")
+
+        published.publish(2, MEMBERS[0])
+
+        live.wait_for_version("tales", 2)
+        assert "BadManifest" in live.get("/readyz").json()["libraries"][0]["problem"]
+
+
+def _another_base(published: PublishedLibrary, folder: Path) -> LibraryRef:
+    """A base of the same shapes whose configuration differs, so that no version fits it."""
+    shutil.copytree(published.base.source, folder)
+    config = folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    spec = inspect_base(BaseRef(str(folder)), name="another")
+    return LibraryRef(BaseRef(str(folder)), published.store.put_base(spec))
+
+
+def _collected(model: weakref.ref[RoutedModel]) -> bool:
+    gc.collect()
+    return model() is None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from routing.errors import UnknownVersion
+from routing.errors import BadManifest, RoutingError, UnknownVersion
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
 from workers.serving.metrics import Metrics
@@ -20,11 +20,15 @@ from workers.serving.versions import Version, assemble, load_model
 log = logging.getLogger(__name__)
 
 
+class NoLibraries(RoutingError):
+    """A store that held libraries and is empty now: a folder that is not mounted looks like that."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why something is not served, and what it is; tried again at `retry_at`, or when it changes."""
 
-    target: LibraryRef | Current
+    target: LibraryRef | Current | None  # None: the documents that should name one
     reason: str
     retry_at: float
 
@@ -52,8 +56,11 @@ class Library:
 
     def follow(self, bases: dict[str, RoutedModel]) -> None:
         """Bring what is served in line with the store; if that fails nothing changes but `problem`."""
-        ref = self._store.library_ref(self.name)
-        current = self._store.current(self.name)
+        try:
+            ref, current = self._store.library_ref(self.name), self._store.current(self.name)
+        except BadManifest as error:
+            self._refuse(None, error)
+            return
         if ref is None:
             return
         if ref != self._ref and self._may_try(ref):
@@ -90,18 +97,24 @@ class Library:
             action()
             self.problem = None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, what is served stays
-            reason = f"{type(error).__name__}: {error}"
-            if self.problem is None or self.problem.reason != reason:
-                log.error("library %s: cannot serve %s: %s", self.name, target, reason)  # noqa: TRY400
-                self._metrics.refused.labels(self.name).inc()
-            self.problem = Problem(target, reason, time.monotonic() + self._options.retry_seconds)
+            self._refuse(target, error)
+
+    def _refuse(self, target: LibraryRef | Current | None, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        if self.problem is None or self.problem.reason != reason:
+            log.error("library %s: cannot serve %s: %s", self.name, target or "its documents", reason)
+            self._metrics.refused.labels(self.name).inc()
+        self.problem = Problem(target, reason, time.monotonic() + self._options.retry_seconds)
+        self._metrics.degraded.labels(self.name).set(1)
 
     def _take_base(self, ref: LibraryRef, bases: dict[str, RoutedModel]) -> None:
-        if ref.base not in bases:
-            bases[ref.base] = load_model(self._store, ref, self._options)
-        self.live = None
-        self._pinned.clear()
-        self.model, self._ref = bases[ref.base], ref
+        model = bases.get(ref.base) or load_model(self._store, ref, self._options)
+        bases[ref.base] = model
+        with self._assembling:
+            if model is not self.model:
+                self.live = None
+                self._pinned.clear()
+            self.model, self._ref = model, ref
         log.info("library %s: base %s is loaded", self.name, self.model.base.spec.name)
 
     def _swap(self, current: Current) -> None:
@@ -166,6 +179,8 @@ class Libraries:
         """Look at the store once and follow it."""
         names = self._names()
         known = self._served
+        if known and not names:
+            raise NoLibraries("it lists no library any more; what was served stays")
         self._served = {
             name: known.get(name) or Library(name, self._store, self._options, self._metrics)
             for name in names
@@ -174,6 +189,8 @@ class Libraries:
             if self._stop.is_set():
                 return
             library.follow(self._bases)
+        in_use = {id(library.model) for library in self._served.values()}
+        self._bases = {digest: model for digest, model in self._bases.items() if id(model) in in_use}
         self.looked = True
 
     def _names(self) -> list[str]:
