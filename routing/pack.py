@@ -145,6 +145,15 @@ class Route:
     router: Router
     seats: Mapping[str, Seat]
 
+    @property
+    def entries(self) -> int:
+        """How many experts are selected for one token in all modules together, as the router itself says."""
+        return sum(self._width(seat) for seat in self.seats.values())
+
+    def _width(self, seat: Seat) -> int:
+        nothing = torch.zeros_like(seat.module.vectors.prototypes[:1])
+        return self.router(nothing, seat.module.vectors, seat.terms).experts.shape[1]
+
 
 def route(pack: Pack, routing: Routing) -> Route:
     """Work out once per request who may speak where; UnknownExpert for a name that is not in the pack."""

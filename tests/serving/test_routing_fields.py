@@ -8,7 +8,9 @@ import pytest
 
 from routing.composed import ComposedModel
 from tests.routing.libraries import TEXT
-from tests.serving.live import LiveServer
+from tests.routing.published import PublishedLibrary
+from tests.serving.live import LiveServer, live_server
+from workers.serving.options import Limits
 
 
 def ask(live: LiveServer, routing: dict[str, object] | None = None, *, model: str = "tales") -> Any:
@@ -98,3 +100,22 @@ def test_the_plain_base_says_that_no_expert_spoke(live: LiveServer) -> None:
 
 def test_without_being_asked_no_trace_is_sent(live: LiveServer) -> None:
     assert "trace" not in ask(live)["fletch"]
+
+
+@pytest.mark.parametrize("routing", [{"router": "uniform"}, {"top_k": 5}])
+def test_a_trace_is_limited_by_what_the_router_selects(
+    published: PublishedLibrary, routing: dict[str, object]
+) -> None:
+    """`top_k` says nothing about `uniform`, which selects every expert."""
+    published.publish(1)
+    limits = Limits(trace_entries=1_500)
+    with live_server(published.url, limits=limits) as live:
+        live.wait_for_version("tales", 1)
+        body = {"model": "tales", "prompt": TEXT, "max_tokens": 10}
+        narrow = live.post("/v1/completions", **body, routing={"trace": True, "top_k": 1})
+
+        wide = live.post("/v1/completions", **body, routing={"trace": True, **routing})
+
+    assert narrow.status_code == 200, narrow.text
+    assert wide.status_code == 400
+    assert wide.json()["error"]["param"] == "routing.trace"

@@ -17,7 +17,7 @@ COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
 def completion_generations(body: CompletionBody, target: Target, limits: Limits) -> list[Generation]:
     """A generation for each prompt and choice."""
-    prompts = _prompts(body, target)
+    prompts = _prompts(body, target, limits)
     wanted = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
         _require_fit(prompt, wanted, target, limits, "prompt")
@@ -55,8 +55,7 @@ def _generations(
     stop: tuple[str, ...],
 ) -> list[Generation]:
     choices = body.n or 1
-    if len(prompts) * choices > limits.choices:
-        raise invalid("n", f"found {len(prompts) * choices} answers, expected at most {limits.choices}")
+    _require_few(len(prompts) * choices, limits)
     if len(stop) > limits.stop_strings or "" in stop:
         raise invalid("stop", f"expected at most {limits.stop_strings} strings, none of them empty")
     sampling = Sampling(
@@ -86,12 +85,13 @@ def _generations(
     ]
 
 
-def _prompts(body: CompletionBody, target: Target) -> list[tuple[int, ...]]:
+def _prompts(body: CompletionBody, target: Target, limits: Limits) -> list[tuple[int, ...]]:
     """The prompts of a body, which may be a text, texts, tokens or lists of tokens."""
     given = body.prompt
     several = given if isinstance(given, list) and not (given and isinstance(given[0], int)) else [given]
     if not several:
         raise invalid("prompt", "expected at least one")
+    _require_few(len(several) * (body.n or 1), limits)  # before any of them costs the tokenizer's time
     return [_tokens(one, target) or _beginning(target, "prompt") for one in several]
 
 
@@ -120,6 +120,11 @@ def _stops(body: AnyBody) -> tuple[str, ...]:
     return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
 
 
+def _require_few(answers: int, limits: Limits) -> None:
+    if answers > limits.choices:
+        raise invalid("n", f"found {answers} answers, expected at most {limits.choices}")
+
+
 def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits: Limits, param: str) -> None:
     context = min(target.model.base.spec.context, limits.prompt_tokens)
     if max_tokens > limits.max_tokens:
@@ -135,8 +140,7 @@ def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits:
 def _require_small_trace(target: Target, answers: int, positions: int, limits: Limits) -> None:
     if answers > 1:
         raise invalid("routing.trace", "is given for one answer at a time; leave out `n` and further prompts")
-    seats = {} if target.route is None else target.route.seats
-    entries = positions * sum(min(seat.terms.top_k, len(seat.module)) for seat in seats.values())
+    entries = 0 if target.route is None else positions * target.route.entries
     if entries > limits.trace_entries:
         raise invalid(
             "routing.trace", f"would have {entries} entries, expected at most {limits.trace_entries}"
