@@ -57,13 +57,16 @@ class Engine:
         """Take the generations of one request into care, all or none; EngineFull if too many wait already."""
         tickets = [Ticket(generation, listener) for generation, listener in generations]
         with self._work:
-            places = self._may_run + self._may_wait - len(self._running) - len(self._waiting)
-            if len(tickets) > places:
-                raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
+            self._require_places(len(tickets))
             self._waiting += tickets
             self._admit()
             self._work.notify()
         return tickets
+
+    def require_room(self) -> None:
+        """EngineFull if not even one more generation would be taken: ask before preparing any."""
+        with self._lock:
+            self._require_places(1)
 
     def cancel(self, ticket: Ticket) -> None:
         """Forget a generation, wherever it is; its listener hears no more than a step that is under way."""
@@ -104,6 +107,10 @@ class Engine:
             self._admit()
         ticket.listener(step)
         return True
+
+    def _require_places(self, wanted: int) -> None:
+        if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
+            raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._may_run:

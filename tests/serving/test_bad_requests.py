@@ -118,3 +118,41 @@ def test_paths_and_methods_that_do_not_exist_are_refused_in_the_same_shape(live:
 def test_after_all_that_it_still_answers(live: LiveServer) -> None:
     assert live.post("/v1/completions", **COMPLETION).status_code == 200
     assert live.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": [True] * 300_000},
+        {"prompt": [[0, True]] * 100_000},
+        {"stop": [1] * 300_000},
+        {"routing": {"experts": [1] * 300_000}},
+        {f"field{place}": 1 for place in range(50_000)},
+    ],
+    ids=["prompt", "prompts", "stop", "experts", "fields"],
+)
+def test_very_many_mistakes_are_answered_with_few_words(live: LiveServer, change: dict[str, Any]) -> None:
+    answer = live.post("/v1/completions", **COMPLETION | change)
+
+    assert answer.status_code == 400
+    assert len(answer.content) < 5_000
+
+
+def test_more_prompts_than_allowed_cost_the_tokenizer_nothing(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = live.server.libraries["tales"].model
+    assert model is not None
+    monkeypatch.setattr(type(model.base.tokenizer), "__call__", lambda *_args, **_kwargs: 1 / 0)
+
+    answer = live.post("/v1/completions", **COMPLETION | {"prompt": ["a"] * 17})
+
+    assert_refused(answer, 400, "invalid_value", "n")
+
+
+def test_a_smallest_temperature_is_one(live: LiveServer) -> None:
+    greedy = live.post("/v1/completions", **COMPLETION | {"temperature": 0}).json()
+
+    coldest = live.post("/v1/completions", **COMPLETION | {"temperature": 5e-324}).json()
+
+    assert coldest["choices"] == greedy["choices"]

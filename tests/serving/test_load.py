@@ -72,7 +72,7 @@ def test_answers_that_take_turns_are_the_answers_given_alone(narrow: LiveServer)
 
 
 def test_one_answer_that_fails_leaves_the_others_alone(
-    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch
+    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = narrow.server.libraries["tales"].model
     assert model is not None
@@ -84,6 +84,9 @@ def test_one_answer_that_fails_leaves_the_others_alone(
     assert whole.status_code == 500
     assert whole.json()["error"]["type"] == "server_error"
     assert '"generation_failed"' in streamed.text
+    assert [record.exc_info is not None for record in caplog.records if "broke off" in record.message] == [
+        True
+    ]
     assert narrow.post("/v1/completions", **LONG).status_code == 200
 
 
@@ -98,3 +101,13 @@ def test_metrics_count_requests_and_tokens(narrow: LiveServer) -> None:
     )
     assert 'fletch_requests_total{endpoint="/v1/completions",status="200"} 1.0' in counts
     assert 'fletch_version{library="tales"} 1.0' in counts
+
+
+def test_what_nobody_could_run_is_not_even_prepared(published: PublishedLibrary) -> None:
+    published.publish(1)
+    with live_server(published.url, limits=Limits(running=0, waiting=0)) as live:
+        live.wait_for_version("tales", 1)
+
+        refused = live.post("/v1/completions", **LONG | {"prompt": "word " * 1000})
+
+    assert refused.status_code == 429

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, closing
@@ -19,6 +20,7 @@ from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
 
+log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -96,7 +98,8 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
         async with aclosing(_chunks(job, steps)) as chunks:
             async for chunk in chunks:
                 yield _event(chunk)
-    except Exception as error:  # noqa: BLE001 - the status is sent already: all that is left is to say it here
+    except Exception as error:
+        log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code="generation_failed")
         yield _event(failure.body())
         return

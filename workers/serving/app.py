@@ -65,12 +65,14 @@ class Server:
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
+        self.runner.engine.require_room()
         target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
         generations = await run_in_threadpool(completion_generations, body, target, self.options.limits)
         return await self._answer(request, body, target, generations, shape=CompletionShape())
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request, ChatBody)
+        self.runner.engine.require_room()
         target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
         generations = await run_in_threadpool(chat_generations, body, target, self.options.limits)
         return await self._answer(request, body, target, generations, shape=ChatShape())

@@ -7,6 +7,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Strict = ConfigDict(extra="forbid", frozen=True, strict=True)
+# A list is left at its first mistake: a body has room for a million of them.
+Strings = Annotated[list[str], Field(fail_fast=True)]
+Tokens = Annotated[list[int], Field(fail_fast=True)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
@@ -18,8 +21,8 @@ class RoutingBody(BaseModel):
     router: str | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[Number, Field(gt=0)] | None = None
-    experts: Annotated[list[str], Field(min_length=1)] | None = None
-    force: Annotated[list[str], Field(min_length=1)] | None = None
+    experts: Annotated[Strings, Field(min_length=1)] | None = None
+    force: Annotated[Strings, Field(min_length=1)] | None = None
     version: Annotated[int, Field(ge=1)] | None = None
     trace: bool = False
 
@@ -41,7 +44,7 @@ class AnyBody(BaseModel):
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
-    stop: str | list[str] | None = None
+    stop: str | Strings | None = None
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -56,7 +59,7 @@ class AnyBody(BaseModel):
 class CompletionBody(AnyBody):
     """POST /v1/completions."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Strings | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
@@ -77,7 +80,7 @@ class Message(BaseModel):
     model_config = Strict
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     name: str | None = None
 
     @property
@@ -99,7 +102,7 @@ class ResponseFormat(BaseModel):
 class ChatBody(AnyBody):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
+SAID_PROBLEMS = 20  # of a body; whoever sent more reads no more
+
 
 class ApiError(Exception):
     """A request that is answered with an error: its HTTP status, a sentence, and what to blame."""
@@ -55,8 +57,8 @@ def not_found(model: str, message: str) -> ApiError:
 
 
 def from_validation(error: ValidationError) -> ApiError:
-    """Everything that is wrong with a body in one message; `param` is the first field."""
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    """What is wrong with a body in one message; `param` is the first field."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)[:SAID_PROBLEMS]
     fields = [_field(problem["loc"]) for problem in problems]
     message = "; ".join(
         f"{field}: {problem['msg']}" if field else problem["msg"]
