@@ -39,6 +39,7 @@ UNHEARD_AFTER = timedelta(seconds=3)  # with Redis: how long a ring may take to 
 FORGET_RING_AFTER = 30.0
 ALIVE_EVERY = 5.0
 SWEEP_EVERY = 3600.0
+LEAVE_WITHIN = 6.0
 LEFTOVER_AFTER = timedelta(days=1)
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Poller(bootsteps.StartStopStep):
             self._rounds.stop()
 
     def terminate(self, worker: Any) -> None:
+        leave_soon()
         self.stop(worker)
 
 
@@ -90,6 +92,9 @@ class Rounds(threading.Thread):
 
     def run(self) -> None:
         while not self._leave.wait(self._interval):
+            if is_terminating():
+                leave_soon()
+                break
             try:
                 with no_fork_meanwhile():
                     self._round()
@@ -181,3 +186,19 @@ def said_of(loss: WorkerLostError | TimeLimitExceeded) -> str:
     if isinstance(loss, TimeLimitExceeded):
         return "it did not stop at its time limit, so its process was ended"
     return f"the process that did it died: {loss}"
+
+
+def is_terminating() -> bool:
+    """Whether Celery has begun to end its children instead of waiting for them."""
+    return bool(state.should_terminate)
+
+
+def leave_soon() -> None:
+    """End this process in a few seconds, whatever it still waits for.
+
+    A pool that ends its children can wait for ever for a lock that one of them held. By now every running job
+    was given back, or will be taken over when its lease expires.
+    """
+    leaving = threading.Timer(LEAVE_WITHIN, os._exit, args=(0,))
+    leaving.daemon = True
+    leaving.start()
