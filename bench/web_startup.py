@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 PROBE = """
-import resource, sys, time
+import io, resource, sys, time
 began = time.perf_counter()
 from hub.wsgi import application
-environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/healthz", "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "80", "wsgi.input": None}
+environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/healthz", "SERVER_NAME": "127.0.0.1", "SERVER_PORT": "80", "wsgi.input": io.BytesIO()}
 said = []
 list(application(environ, lambda status, headers: said.append(status)))
 assert said == ["200 OK"], said
