@@ -25,6 +25,7 @@ from routing.index import IndexManifest, manifest_of
 from routing.objects import FolderStore
 from routing.packing import chosen_entries, load_pack
 from routing.routed import RoutedModel
+from routing.shortlist import calibrate
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore
 
@@ -112,7 +113,10 @@ def load_checkpoint(
     spec = store.read_base(manifest.base)
     base = load_base(BaseRef(str(folder / "base")), spec=spec, device=device, dtype=dtype)
     pack = load_pack(store, manifest, spec, device=base.device, dtype=dtype)
-    return ComposedModel(RoutedModel(base), pack, manifest.policy)
+    routed = RoutedModel(base)
+    digest = manifest.calibration
+    calibration = None if digest is None else calibrate(routed, pack, store.read_neutral(digest))
+    return ComposedModel(routed, pack, manifest.policy, calibration)
 
 
 def prepare(directory: Path) -> None:

@@ -13,10 +13,12 @@ from routing.base import Base
 from routing.factors import Factors
 from routing.generation import Finish, Generation, Request
 from routing.index import RoutingPolicy
+from routing.neutral import neutral_tokens
 from routing.pack import Pack, Route, Routing, route
 from routing.packing import pack_experts
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
+from routing.shortlist import Calibration, calibrate, narrowed
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
 
@@ -41,6 +43,7 @@ class ComposedModel:
     routed: RoutedModel
     pack: Pack
     policy: RoutingPolicy
+    calibration: Calibration | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -50,13 +53,15 @@ class ComposedModel:
     def routing(self, *, router: str | None = None, experts: Sequence[str] | None = None) -> Routing:
         """The library's own routing with another router, or among these experts only."""
         chosen = None if experts is None else tuple(experts)
-        return Routing(router or self.policy.router, self.policy.top_k, self.policy.temperature, chosen)
+        policy = self.policy
+        narrow = policy.shortlist if chosen is None and router is None else 0
+        return Routing(router or policy.router, policy.top_k, policy.temperature, chosen, narrow)
 
     def logits(
         self, text: str | Sequence[int], routing: Routing | None = None
     ) -> Float[Tensor, "tokens vocabulary"]:
         """The logits at every token of `text`, in float32; see `base_logits` for the base alone."""
-        return self._logits(text, route(self.pack, routing or self.routing()))
+        return self._logits(text, self._way(text, routing))
 
     def base_logits(self, text: str | Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
         """The logits of the base without any expert."""
@@ -72,7 +77,7 @@ class ComposedModel:
         stop: Sequence[str] = (),
     ) -> Answer:
         """Continue `text`, with the record of who spoke."""
-        way = route(self.pack, routing or self.routing())
+        way = self._way(text, routing)
         request = Request(
             self.tokens(text), max_tokens, route=way, sampling=sampling, stop=tuple(stop), trace=True
         )
@@ -84,6 +89,12 @@ class ComposedModel:
             return tuple(text)
         return tuple(self.routed.base.tokenizer(text)["input_ids"])
 
+    def _way(self, text: str | Sequence[int], routing: Routing | None) -> Route:
+        wanted = routing or self.routing()
+        if not wanted.shortlist or self.calibration is None or not self.experts:
+            return route(self.pack, wanted)
+        return narrowed(self.routed, self.pack, self.calibration, wanted, torch.tensor(self.tokens(text)))
+
     def _logits(self, text: str | Sequence[int], way: Route | None) -> Tensor:
         ids = torch.tensor([self.tokens(text)], device=self.routed.base.device)
         return self.routed.logits(ids, route=way)[0]
@@ -94,7 +105,11 @@ def compose(
 ) -> ComposedModel:
     """Compose experts in memory, by any names, with a base; its modules are wrapped once however often."""
     pack = pack_experts(experts, base.spec, device=base.device, dtype=base.dtype)
-    return ComposedModel(RoutedModel(base), pack, policy or RoutingPolicy())
+    wanted = policy or RoutingPolicy()
+    neutral = neutral_tokens(base) if wanted.shortlist else None
+    routed = RoutedModel(base)
+    calibration = None if neutral is None else calibrate(routed, pack, neutral)
+    return ComposedModel(routed, pack, wanted, calibration)
 
 
 def answer(model: RoutedModel, request: Request) -> Answer:

@@ -39,6 +39,7 @@ class RoutingPolicy:
     router: str = "arrow"
     top_k: int = 3
     temperature: float = 1.0
+    shortlist: int = 0  # how many experts a whole prompt is narrowed to first; 0: all
 
 
 @dataclass(frozen=True)

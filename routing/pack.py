@@ -111,12 +111,16 @@ class Pack:
 
 @dataclass(frozen=True)
 class Routing:
-    """How one request wants to be routed: a router by name, and the only experts it may use (None: all)."""
+    """How one request wants to be routed: a router by name, and the only experts it may use (None: all).
+
+    With `shortlist`, the whole prompt first narrows those to so many (see routing.shortlist); 0: not at all.
+    """
 
     router: str
     top_k: int
     temperature: float = 1.0
     experts: tuple[str, ...] | None = None
+    shortlist: int = 0
 
     def __post_init__(self) -> None:
         if self.router not in ROUTERS:
@@ -125,6 +129,8 @@ class Routing:
             raise BadRouting("top_k", str(self.top_k), "at least 1")
         if not 0.0 < self.temperature < float("inf"):
             raise BadRouting("temperature", str(self.temperature), "a number above 0")
+        if self.shortlist < 0:
+            raise BadRouting("shortlist", str(self.shortlist), "0 or more")
         if self.router == "single" and (self.experts is None or len(self.experts) != 1):
             raise BadRouting("experts", str(self.experts), "exactly one expert for the router 'single'")
 

@@ -42,10 +42,11 @@ class StoredExpert:
 
 @dataclass(frozen=True)
 class LibraryRef:
-    """What a library grows on: where the base is loaded from, and the object that pins it."""
+    """What a library grows on: where the base is loaded from, the object that pins it, its neutral text."""
 
     source: BaseRef
     base: str
+    calibration: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,14 @@ class IndexStore:
         """The canonical factors of an expert by module name."""
         tensors = load(self.objects.read(entry.factors))
         return {name: _factors(tensors[f"{name}.a"], tensors[f"{name}.b"]) for name in _stems(tensors, ".a")}
+
+    def put_neutral(self, tokens: torch.Tensor) -> str:
+        """Keep the neutral text that scores are calibrated on, as int32 tokens [sequences, length]."""
+        return self.objects.put(save({"tokens": tokens.to(torch.int32).contiguous()}))
+
+    def read_neutral(self, digest: str) -> torch.Tensor:
+        """The neutral text of this digest."""
+        return load(self.objects.read(digest))["tokens"]
 
     # ------------------------------------------------------------------ manifests and versions
 
@@ -176,7 +185,7 @@ class IndexStore:
             return None
         try:
             document = json.loads(content)
-            return LibraryRef(BaseRef(**document["source"]), document["base"])
+            return LibraryRef(BaseRef(**document["source"]), document["base"], document.get("calibration"))
         except (ValueError, TypeError, KeyError) as error:
             raise BadManifest(f"{_library_document(library)}: {error!r}") from error
 

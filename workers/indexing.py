@@ -31,7 +31,10 @@ def publish(claim: Claim) -> None:
 def manifest(version: IndexVersion) -> IndexManifest:
     """The version as the store keeps it: a function of the database's rows and nothing else."""
     entries = [entry(release) for release in queries.experts(version)]
-    return manifest_of(version.base_digest, entries, policy=RoutingPolicy(**version.policy))
+    known = index_store().library_ref(version.library.slug)
+    calibration = None if known is None else known.calibration
+    policy = RoutingPolicy(**version.policy)
+    return manifest_of(version.base_digest, entries, policy=policy, calibration=calibration)
 
 
 def entry(release: Release) -> ExpertEntry:

@@ -10,7 +10,7 @@ from django.db.models.functions import Lower, Now
 
 def default_policy() -> dict[str, object]:
     """Arrow as its paper and peft use it: the three closest experts, softmax at temperature one."""
-    return {"router": "arrow", "top_k": 3, "temperature": 1.0}
+    return {"router": "arrow", "top_k": 3, "temperature": 1.0, "shortlist": 0}
 
 
 class Library(models.Model):

@@ -97,6 +97,9 @@ def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
         or not _is_positive(temperature)
     ):
         complaints.append(f"temperature is {temperature!r}; expected a number above 0")
+    shortlist = policy.get("shortlist")
+    if not isinstance(shortlist, int) or isinstance(shortlist, bool) or shortlist < 0:
+        complaints.append(f"shortlist is {shortlist!r}; expected 0 for all experts, or how many to narrow to")
     if complaints:
         raise Invalid("; ".join(complaints))
     return policy

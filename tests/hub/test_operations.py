@@ -45,7 +45,7 @@ def test_a_library_is_founded_on_a_folder_by_its_full_path(
 
     library = Library.objects.get()
     assert library.base_source == str(tmp_path / "base")
-    assert library.policy == {"router": "arrow", "top_k": 2, "temperature": 1.0}
+    assert library.policy == {"router": "arrow", "top_k": 2, "temperature": 1.0, "shortlist": 0}
     assert "already" in again
     assert Job.objects.get().kind == JobKind.INSPECT_BASE
 

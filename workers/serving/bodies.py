@@ -23,6 +23,7 @@ class RoutingBody(BaseModel):
     temperature: Annotated[Number, Field(gt=0)] | None = None
     experts: Annotated[Strings, Field(min_length=1)] | None = None
     force: Annotated[Strings, Field(min_length=1)] | None = None
+    shortlist: Annotated[int, Field(ge=0)] | None = None
     version: Annotated[int, Field(ge=1)] | None = None
     trace: bool = False
 

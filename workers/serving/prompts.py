@@ -65,13 +65,14 @@ def _generations(
     )
     if body.routing.trace:
         _require_small_trace(target, len(prompts) * choices, len(prompts[0]) + max_tokens, limits)
+    ways = [target.way(prompt) for prompt in prompts]
     return [
         Generation(
             target.model,
             Request(
                 prompt,
                 max_tokens,
-                route=target.route,
+                route=way,
                 sampling=sampling,
                 stop=stop,
                 logprobs=logprobs,
@@ -80,7 +81,7 @@ def _generations(
                 choice=choice,
             ),
         )
-        for prompt in prompts
+        for prompt, way in zip(prompts, ways, strict=True)
         for choice in range(choices)
     ]
 

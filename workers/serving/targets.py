@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
 from routing.pack import Route, Routing, route
 from routing.routed import RoutedModel
+from routing.shortlist import narrowed
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
@@ -22,6 +26,16 @@ class Target:
     model: RoutedModel
     version: Version | None
     route: Route | None
+    routing: Routing | None = None
+
+    def way(self, prompt: Sequence[int]) -> Route | None:
+        """The route of this prompt: narrowed by it where the routing says so."""
+        version, wanted = self.version, self.routing
+        if version is None or wanted is None or version.calibration is None:
+            return self.route
+        if not wanted.shortlist or not version.pack.experts:
+            return self.route
+        return narrowed(self.model, version.pack, version.calibration, wanted, torch.tensor(prompt))
 
 
 def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
@@ -38,7 +52,8 @@ def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
             raise invalid("routing", "the plain base is not routed; ask for the library instead")
         return Target(library.name, library.model, None, None)
     version = _version(library, model, address, routing)
-    return Target(library.name, version.model, version, _route(version, address, routing))
+    wanted = _routing_of(version, address, routing)
+    return Target(library.name, version.model, version, _route(version, wanted, address, routing), wanted)
 
 
 def _version(
@@ -66,16 +81,23 @@ def _pinned(library: Library, model: str, number: int, param: str) -> Version:
         raise ApiError(503, message, code="version_unavailable", param=param, retry_after=5) from error
 
 
-def _route(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Route:
+def _routing_of(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Routing:
     try:
-        return route(version.pack, _routing(version, address, body))
+        return _routing(version, address, body)
+    except BadRouting as error:
+        raise invalid(f"routing.{error.field}", str(error)) from error
+
+
+def _route(
+    version: Version, wanted: Routing, address: names.Routed | names.Single, body: RoutingBody
+) -> Route:
+    try:
+        return route(version.pack, wanted)
     except UnknownExpert as error:
         if isinstance(address, names.Single):
             raise not_found(f"{address.library}/{address.expert}", str(error)) from error
         param = "routing.force" if body.force else "routing.experts"
         raise invalid(param, str(error), code="unknown_expert") from error
-    except BadRouting as error:
-        raise invalid(f"routing.{error.field}", str(error)) from error
 
 
 def _routing(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Routing:
@@ -92,7 +114,18 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
             raise invalid("routing.force", "leaves nothing to choose; leave out `router` and `experts`")
         return Routing("uniform", top_k, temperature, tuple(body.force))
     experts = None if body.experts is None else tuple(body.experts)
-    return Routing(body.router or policy.router, top_k, temperature, experts)
+    narrow = policy.shortlist if experts is None and body.router is None else 0
+    if body.shortlist is not None:
+        narrow = _possible(body.shortlist, version, experts)
+    return Routing(body.router or policy.router, top_k, temperature, experts, narrow)
+
+
+def _possible(shortlist: int, version: Version, experts: tuple[str, ...] | None) -> int:
+    if shortlist and experts is not None:
+        raise invalid("routing.shortlist", "and `experts` both say who may speak; leave one out")
+    if shortlist and version.calibration is None:
+        raise invalid("routing.shortlist", f"version {version.number} was published without neutral text")
+    return shortlist
 
 
 def _not_ready(model: str, library: Library) -> ApiError:

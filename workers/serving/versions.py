@@ -13,6 +13,7 @@ from routing.index import IndexManifest, RoutingPolicy
 from routing.pack import Pack, Routing, route
 from routing.packing import load_pack
 from routing.routed import RoutedModel
+from routing.shortlist import Calibration, calibrate
 from routing.store import IndexStore, LibraryRef
 from workers.serving.options import Options
 
@@ -35,6 +36,7 @@ class Version:
     pack: Pack
     policy: RoutingPolicy
     model: RoutedModel
+    calibration: Calibration | None = None
 
 
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
@@ -57,7 +59,9 @@ def assemble(
     base = model.base
     _require_memory(manifest, base.device, base.dtype)
     pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=previous)
-    version = Version(library, number, manifest_digest, pack, manifest.policy, model)
+    digest = manifest.calibration
+    calibration = None if digest is None else calibrate(model, pack, store.read_neutral(digest))
+    version = Version(library, number, manifest_digest, pack, manifest.policy, model, calibration)
     prove(version)
     return version
 

@@ -30,6 +30,9 @@ class Command(HubCommand):
         parser.add_argument("--top-k", type=int, help="experts per token and module (default: 3)")
         parser.add_argument("--temperature", type=float, help="of the mixing weights (default: 1.0)")
         parser.add_argument(
+            "--shortlist", type=int, help="experts that a whole prompt is narrowed to first (default: 0, all)"
+        )
+        parser.add_argument(
             "--hold", action="store_true", help="publish versions, but let a person promote them"
         )
         parser.add_argument("--wait", action="store_true", help="follow the inspection until it is done")
@@ -55,6 +58,7 @@ class Command(HubCommand):
             "router": options["router"],
             "top_k": options["top_k"],
             "temperature": options["temperature"],
+            "shortlist": options["shortlist"],
         }
         return services.create_library(
             slug=options["slug"],

@@ -1,0 +1,158 @@
+"""The short list of a prompt, against scores computed by hand from the base's own inputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from routing.base import Base
+from routing.checkpoint import Source, load_checkpoint, write_routed
+from routing.composed import ComposedModel, compose
+from routing.errors import BadRouting
+from routing.factors import Factors
+from routing.index import RoutingPolicy, manifest_of
+from routing.neutral import neutral_tokens
+from routing.pack import Routing
+from routing.shortlist import calibrate, prompt_scores
+from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
+from tests.routing.published import PublishedLibrary
+
+NARROW = RoutingPolicy(top_k=2, shortlist=1)
+
+
+@pytest.fixture(scope="module", params=[llama_library, gpt2_library], ids=["llama", "gpt2"])
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
+    return request.param(tmp_path_factory.mktemp("adapters"))
+
+
+@pytest.fixture(scope="module")
+def model(library: SmallLibrary) -> ComposedModel:
+    return compose(library.base(), library.experts(), NARROW)
+
+
+def inputs_of(base: Base, ids: Tensor) -> dict[str, Tensor]:
+    """What each target module of the plain base is given, [tokens, d_in]."""
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> object:
+        return lambda _module, given: seen.__setitem__(name, given[0].flatten(0, -2))
+
+    hooks = [
+        base.model.get_submodule(target.name).register_forward_pre_hook(keep(target.name))
+        for target in base.spec.target_modules
+    ]
+    with torch.no_grad():
+        base.model(input_ids=ids)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_neutral_text_is_the_same_whenever_it_is_drawn(library: SmallLibrary) -> None:
+    first, again = (neutral_tokens(library.base(), sequences=4, length=12) for _ in range(2))
+
+    assert first.shape == (4, 12)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, neutral_tokens(library.base(), sequences=4, length=12, seed=1))
+
+
+def test_calibration_is_the_mean_and_deviation_of_each_score_on_neutral_text(
+    library: SmallLibrary, model: ComposedModel
+) -> None:
+    base = library.base()
+    neutral = neutral_tokens(base, sequences=11, length=16)
+
+    found = calibrate(model.routed, model.pack, neutral)
+
+    for name, hidden in inputs_of(base, neutral.long()).items():
+        scores = (hidden.double() @ model.pack.modules[name].vectors.prototypes.double().T).abs()
+        torch.testing.assert_close(found[name].mean.double(), scores.mean(0), atol=1e-5, rtol=1e-4)
+        deviation = scores.std(0, correction=0)
+        torch.testing.assert_close(found[name].deviation.double(), deviation, atol=1e-5, rtol=1e-3)
+
+
+def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
+    library: SmallLibrary, model: ComposedModel
+) -> None:
+    base = library.base()
+    ids = torch.tensor(model.tokens(TEXT))
+    assert model.calibration is not None
+
+    found = prompt_scores(model.routed, model.pack, model.calibration, ids)
+
+    by_hand: dict[str, list[float]] = {name: [] for name in model.experts}
+    for name, hidden in inputs_of(base, ids.unsqueeze(0)).items():
+        module, moments = model.pack.modules[name], model.calibration[name]
+        scores = (hidden @ module.vectors.prototypes.T).abs()
+        for row, member in enumerate(module.members):
+            standard = (scores[:, row] - moments.mean[row]) / moments.deviation[row]
+            by_hand[model.experts[member]].append(float(standard.mean()))
+    expected = torch.tensor([sum(values) / len(values) for values in by_hand.values()])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_a_short_list_of_one_answers_as_that_expert_alone(model: ComposedModel) -> None:
+    assert model.calibration is not None
+    ids = torch.tensor(model.tokens(TEXT))
+    best = model.experts[int(prompt_scores(model.routed, model.pack, model.calibration, ids).argmax())]
+
+    narrowed = model.logits(TEXT)
+
+    torch.testing.assert_close(narrowed, model.logits(TEXT, model.routing(router="single", experts=[best])))
+    assert set(model.generate(TEXT, max_tokens=3).shares) == {best}
+
+
+def test_a_list_as_long_as_the_library_narrows_nothing(model: ComposedModel) -> None:
+    everyone = Routing("arrow", 2, shortlist=len(model.experts))
+
+    torch.testing.assert_close(model.logits(TEXT, everyone), model.logits(TEXT, Routing("arrow", 2)))
+
+
+def test_who_is_named_in_the_request_is_not_narrowed(model: ComposedModel) -> None:
+    two = model.experts[:2]
+
+    named = model.logits(TEXT, model.routing(experts=two))
+
+    torch.testing.assert_close(named, model.logits(TEXT, Routing("arrow", 2, experts=two)))
+
+
+def test_the_scale_of_an_expert_does_not_move_it_on_the_list(library: SmallLibrary) -> None:
+    experts = library.experts()
+    name = next(iter(experts))
+    louder = {key: Factors(f.a, 50 * f.b, 50 * f.sigma) for key, f in experts[name].items()}
+
+    before = compose(library.base(), experts, NARROW)
+    after = compose(library.base(), {**experts, name: louder}, NARROW)
+
+    assert before.calibration is not None
+    assert after.calibration is not None
+    ids = torch.tensor(before.tokens(TEXT))
+    torch.testing.assert_close(
+        prompt_scores(before.routed, before.pack, before.calibration, ids),
+        prompt_scores(after.routed, after.pack, after.calibration, ids),
+    )
+
+
+def test_a_routed_checkpoint_brings_its_neutral_text(library: SmallLibrary, tmp_path: Path) -> None:
+    published = PublishedLibrary(tmp_path / "store", library)
+    neutral = neutral_tokens(library.base())
+    digest = published.store.put_neutral(neutral)
+    manifest = manifest_of(
+        published.spec.digest, list(published.entries.values()), policy=NARROW, calibration=digest
+    )
+    source = Source(published.store, manifest, published.spec, published.base)
+
+    write_routed(tmp_path / "home", source)
+    reloaded = load_checkpoint(tmp_path / "home")
+
+    here = compose(library.base(), library.experts(), NARROW)
+    torch.testing.assert_close(reloaded.logits(TEXT), here.logits(TEXT), atol=1e-5, rtol=1e-5)
+
+
+def test_a_negative_list_is_refused() -> None:
+    with pytest.raises(BadRouting, match="shortlist"):
+        replace(Routing("arrow", 2), shortlist=-1)
