@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import httpx
 import pytest
 
+from routing.generation import Generation
+from routing.streaming import TextToken
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
@@ -34,8 +37,15 @@ def test_requests_beyond_the_queue_are_told_when_to_come_back(narrow: LiveServer
     assert narrow.post("/v1/completions", **LONG | {"n": 3, "max_tokens": 2}).status_code == 200
 
 
-def test_a_client_that_leaves_frees_its_place(narrow: LiveServer) -> None:
+def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = narrow.server.runner.engine
+    quick = Generation.advance
+
+    def unhurried(generation: Generation) -> list[TextToken]:
+        time.sleep(0.02)  # a tiny model would be done before its client can leave
+        return quick(generation)
+
+    monkeypatch.setattr(Generation, "advance", unhurried)
     with httpx.stream("POST", f"{narrow.url}/v1/completions", json=LONG | {"stream": True}) as answer:
         next(answer.iter_lines())
         assert engine.running == 1

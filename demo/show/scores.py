@@ -1,0 +1,70 @@
+"""The table at the end: every task answered by the base, by the best single expert, by all of them composed, and by its own expert."""
+
+import statistics
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from demo.show.serving_api import Serving
+from demo.tasks import Task, exact_match
+
+ROWS = 8
+
+Scores = dict[str, dict[str, float]]
+
+
+def score(tasks: Sequence[Task], serving: Serving, *, console: Console, rows: int = ROWS) -> Scores:
+    """Share of exact answers, by model and task: `base`, `composed`, and each expert alone under its adapter's name."""
+    models = {"base": f"{serving.library}/base", "composed": serving.library}
+    models |= {task.adapter: f"{serving.library}/{task.adapter}" for task in tasks}
+    columns = (
+        TextColumn("{task.description:<32}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeRemainingColumn(),
+    )
+    scores: Scores = {}
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("asking", total=len(models) * len(tasks))
+        for name, model in models.items():
+            scores[name] = {}
+            for task in tasks:
+                progress.update(bar, description=f"{name}: {task.name}"[:32])
+                scores[name][task.name] = _score(task, serving, model, rows)
+                progress.advance(bar)
+    return scores
+
+
+def _score(task: Task, serving: Serving, model: str, rows: int) -> float:
+    right = [
+        exact_match(serving.ask(row.prompt, model=model).text, row.completion)
+        for row in task.test_rows[:rows]
+    ]
+    return sum(right) / len(right)
+
+
+def best_single(scores: Scores) -> str:
+    """The one expert that is best on average over all tasks."""
+    singles = [name for name in scores if "/" in name]
+    return max(singles, key=lambda name: statistics.mean(scores[name].values()))
+
+
+def score_table(tasks: Sequence[Task], scores: Scores) -> Table:
+    """Tasks by base, best single expert, composed model and oracle (the task's own expert)."""
+    single = best_single(scores)
+    table = Table(title="Exact answers on questions that no training row contains", title_justify="left")
+    table.add_column("task")
+    for heading in ("base", f"best single\n({single})", "composed", "oracle"):
+        table.add_column(heading, justify="right")
+    rows = [
+        [scores[name][task.name] for name in ("base", single, "composed", task.adapter)] for task in tasks
+    ]
+    for task, values in zip(tasks, rows, strict=True):
+        table.add_row(task.name, *(f"{value:.0%}" for value in values))
+    table.add_section()
+    table.add_row(
+        "[b]average[/b]", *(f"[b]{statistics.mean(column):.0%}[/b]" for column in zip(*rows, strict=True))
+    )
+    return table
