@@ -42,7 +42,7 @@ def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: p
     quick = Generation.advance
 
     def unhurried(generation: Generation) -> list[TextToken]:
-        time.sleep(0.02)  # a tiny model would be done before its client can leave
+        time.sleep(0.3)  # a tiny model would be done before its client can leave
         return quick(generation)
 
     monkeypatch.setattr(Generation, "advance", unhurried)
