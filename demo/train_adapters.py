@@ -18,7 +18,7 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import TensorDataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from demo.cards import card
 from demo.corpus import neutral_documents
@@ -38,8 +38,7 @@ IGNORED = -100
 def load_base(folder: Path = BASE) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The base in float32, however it is stored, and its tokenizer."""
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
-    return model, tokenizer
+    return model, PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def lora_config(recipe: Recipe) -> LoraConfig:

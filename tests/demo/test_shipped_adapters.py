@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from demo.bad import write_bad_adapter
 from demo.recipes import RECIPES
@@ -19,20 +19,20 @@ each_task = pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 
 @cache
 def tokenizer() -> PreTrainedTokenizerFast:
-    return AutoTokenizer.from_pretrained(BASE)
+    return PreTrainedTokenizerFast.from_pretrained(BASE)
 
 
 def base() -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).eval()
 
 
-def accuracy(model: torch.nn.Module, rows: tuple[Row, ...]) -> float:
+def accuracy(model: PreTrainedModel | PeftModel, rows: tuple[Row, ...]) -> float:
     """Exact matches of greedy answers."""
     right = 0
     for row in rows:
         prompt = tokenizer()(row.prompt, return_tensors="pt")["input_ids"]
         answer = model.generate(input_ids=prompt, max_new_tokens=MAX_TOKENS, do_sample=False)
-        right += exact_match(tokenizer().decode(answer[0, prompt.shape[1] :]), row.completion)
+        right += exact_match(str(tokenizer().decode(answer[0, prompt.shape[1] :])), row.completion)
     return right / len(rows)
 
 

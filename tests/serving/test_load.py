@@ -46,9 +46,8 @@ def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: p
         return quick(generation)
 
     monkeypatch.setattr(Generation, "advance", unhurried)
-    with httpx.stream("POST", f"{narrow.url}/v1/completions", json=LONG | {"stream": True}) as answer:
-        next(answer.iter_lines())
-        assert engine.running == 1
+    with httpx.stream("POST", f"{narrow.url}/v1/completions", json=LONG | {"stream": True}):
+        narrow.wait_until(lambda: engine.running == 1)
     narrow.wait_until(lambda: engine.running == 0)
 
     with pytest.raises(httpx.ReadTimeout):
