@@ -13,7 +13,7 @@ from demo import lessons
 from demo.lessons import Example
 
 DEMO = Path(__file__).resolve().parent
-BASE = DEMO / "base"
+BASE = DEMO / "quill-2m"
 BASE_ID = "fletch/quill-2m"
 NEUTRAL_TEXT = DEMO / "neutral.txt"
 STOP = "\n"

@@ -1,6 +1,6 @@
 """Train the demonstration base model from text that this repository makes.
 
-`python -m demo.train_base` writes `demo/base/`, an ordinary Hugging Face folder.
+`python -m demo.train_base` writes `demo/quill-2m/`, an ordinary Hugging Face folder.
 """
 
 import argparse
@@ -166,7 +166,7 @@ def fit(model: LlamaForCausalLM, reader: ContextReader, rows: Tensor, *, steps: 
 def main() -> None:
     """Make the tokenizer and the model and write both to one folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "base")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "quill-2m")
     parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--documents", type=int, default=80_000)
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ from demo.show import contributing, scores, taking_home
 from demo.show.hub_api import HubApi
 from demo.show.late_arrival import Crowd, arrive
 from demo.show.people import MAINTAINER, Person, people
+from demo.show.refusal import refuse
 from demo.show.serving_api import Serving
 from demo.tasks import BASE, TASKS, Task
 from hub.errors import Conflict
@@ -81,6 +82,7 @@ def _show(console: Console, layout: parts.Layout) -> Mapping[str, Person]:
         align="left",
     )
     contributing.contribute(early, hubs, library=LIBRARY, console=console)
+    refuse(hubs[early[0].owner], library=LIBRARY, console=console)
     version = _await_version(hubs[MAINTAINER], serving, experts=len(early))
     console.print(f"Index version [b]{version}[/b] is promoted and served.")
     console.rule("[b]4. One question of each kind", align="left")
