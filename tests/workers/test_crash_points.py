@@ -1,21 +1,18 @@
 """SIGKILL at every named point of the pipeline: the work is taken up again and everything happens once."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
-from django.db import connections
 from django.test import override_settings
 
 from hub.adapters.models import Release, ReleaseEvent
-from hub.jobs import services as jobs
-from hub.jobs.models import Job, Queue
+from hub.jobs.models import Job
 from hub.library.models import Library
 from tests.tiny import tiny_adapter, tiny_gpt2
 from tests.workers.live import LiveHub, wait_for
+from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
-from tests.workers.uploading import found_library, ready_library, upload, work_off, work_off_jobs
+from tests.workers.uploading import found_library, ready_library, upload, work_off_jobs
 from workers import places
 
 INSPECTION = ("inspect.stored", "inspect.recorded")
@@ -44,25 +41,6 @@ PIPELINE = (
 REJECTION = ("validate.files_done", "validate.verdict_ready", "validate.recorded")
 
 
-def killed_at(point: str, job: Job) -> bool:
-    """Do the job in a forked process that is armed; says whether it died there."""
-    connections.close_all()
-    pid = os.fork()
-    if pid == 0:
-        with override_settings(CRASH=f"{point}:kill"):
-            work_off(job)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return status == -signal.SIGKILL
-
-
-def work_until_killed_at(point: str) -> None:
-    while (job := jobs.due(Queue.values).first()) is not None:
-        if killed_at(point, job):
-            return
-    raise AssertionError(f"no job reached {point}")
-
-
 def work_off_everything() -> None:
     """Also what waits for the dead worker's lease to expire."""
 
@@ -85,7 +63,7 @@ def test_a_good_upload_becomes_ready_once_wherever_a_worker_dies(
     library = ready_library()
     release = upload(library, tiny_adapter(tmp_path / "a", layers=[0], rank=2), name="a")
 
-    work_until_killed_at(point)
+    work_until_killed_at(point, either_hub)
     work_off_everything()
 
     assert endings(release) == ["ready"]
@@ -101,7 +79,7 @@ def test_a_bad_upload_is_rejected_once_wherever_a_worker_dies(
     library = ready_library()
     release = upload(library, tiny_adapter(tmp_path / "a", tiny_gpt2()), name="a")
 
-    work_until_killed_at(point)
+    work_until_killed_at(point, either_hub)
     work_off_everything()
 
     assert endings(release) == ["rejected"]
@@ -113,7 +91,7 @@ def test_a_bad_upload_is_rejected_once_wherever_a_worker_dies(
 def test_a_library_is_founded_wherever_a_worker_dies(either_hub: LiveHub, point: str) -> None:
     library = found_library()
 
-    work_until_killed_at(point)
+    work_until_killed_at(point, either_hub)
     work_off_everything()
 
     assert Library.objects.get(pk=library.pk).status == "ready"
