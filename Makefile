@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n 3 --dist worksteal
 POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 
 help: ## this list
@@ -24,9 +25,9 @@ up: setup ## web, worker and serving without demonstration content; Ctrl-C stops
 	$(BIN)/python manage.py up $(ARGS)
 
 test: check ## everything that proves it works
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
-	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(BIN)/pytest -m "not slow and not browser" tests/hub tests/pages; \
+	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) -m "not slow and not browser" tests/hub tests/pages; \
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
 

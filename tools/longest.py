@@ -6,7 +6,6 @@ from pathlib import Path
 
 ROOMS = ("hub", "workers", "routing", "demo", "bench", "tests", "tools")
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
-TEST_FILE_LIMIT = 500  # tables of hostile inputs are long, and read better in one place
 
 
 def sources() -> Iterator[Path]:
@@ -16,10 +15,6 @@ def sources() -> Iterator[Path]:
 
 def file_lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
-
-
-def limit_of(name: str) -> int:
-    return TEST_FILE_LIMIT if name.startswith("tests/") else FILE_LIMIT
 
 
 def functions(path: Path) -> Iterator[tuple[int, str]]:
@@ -34,7 +29,7 @@ def main() -> None:
     longest = sorted((row for path in sources() for row in functions(path)), reverse=True)
     for title, rows in (("longest files", files), ("longest functions", longest)):
         print(f"{title}: " + ", ".join(f"{name} ({lines})" for lines, name in rows[:3]))
-    too_long = [f"{name}: {n} lines" for n, name in files if n > limit_of(name)]
+    too_long = [f"{name}: {n} lines" for n, name in files if n > FILE_LIMIT]
     too_long += [f"{name}: {n} lines" for n, name in longest if n > FUNCTION_LIMIT]
     if too_long:
         raise SystemExit("split these:\n  " + "\n  ".join(too_long))

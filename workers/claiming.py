@@ -42,21 +42,26 @@ class CannotBeDone(Exception):
 
 def attempt(job_id: int, *, task_id: str, duties: Mapping[JobKind, Duty]) -> None:
     """Do the job if it is due; do nothing if somebody else has it, had it, or there is no such job."""
-    claim = jobs.claim(queues=ALL_QUEUES, job_id=job_id)
+    try:
+        claim = jobs.claim(queues=ALL_QUEUES, job_id=job_id)
+    except (OperationalError, InterfaceError) as error:
+        log.warning("job %s: the database failed, the poller will ask again: %s", job_id, error)
+        return
     if claim is None:
         return
     began = time.monotonic()
-    with noted(claim, task_id), Heartbeat(claim):
-        ending = _work(claim, duties[claim.kind])
+    with noted(claim, task_id), Heartbeat(claim) as heartbeat:
+        ending = _work(claim, duties[claim.kind], heartbeat)
     log.info("%s %s %s in %.1f s", claim.kind.value, _subject(claim), ending, time.monotonic() - began)
 
 
-def _work(claim: Claim, duty: Duty) -> str:
+def _work(claim: Claim, duty: Duty, heartbeat: Heartbeat) -> str:
     """Returns how it ended, in words. Where the database itself fails, the lease is left to expire."""
     began = time.monotonic()
     try:
-        duty.body(claim)
-        jobs.finish(claim)
+        with heartbeat.stops_the_work():
+            duty.body(claim)
+            jobs.finish(claim)
     except Fenced:
         return "lost to another worker"
     except (OperationalError, InterfaceError) as error:

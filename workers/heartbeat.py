@@ -4,6 +4,8 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """While entered, the claim stays ours; when it cannot be kept, the working thread gets Fenced at once.
+    """While entered, the claim stays ours; when it cannot be kept, `stops_the_work` gets Fenced at once.
 
     Only the main thread of a process can be interrupted; elsewhere the loss shows when something is recorded.
     """
@@ -39,16 +41,31 @@ class Heartbeat:
         if self._worker is threading.main_thread():
             # Installed for good: by default a signal that comes a moment late would end the process.
             signal.signal(STOP_SIGNAL, _stop_the_work)
-            Heartbeat._in_hand = self
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        Heartbeat._in_hand = None
         self._over.set()
         self._thread.join()
+
+    @contextmanager
+    def stops_the_work(self) -> Iterator[None]:
+        """The only place where a lost lease interrupts. The interruption may come in the middle of a database
+        call, which then raises what it likes and leaves a connection that nobody can use.
+        """
+        try:
+            Heartbeat._in_hand = self
+            yield
+        except Exception as error:
+            if not self.lost:
+                raise
+            raise Fenced from error
+        finally:
+            Heartbeat._in_hand = None
+            if self.lost:
+                _forget_connections()
 
     def _beat(self) -> None:
         try:
@@ -75,6 +92,14 @@ class Heartbeat:
         self.lost = True
         if self._worker is threading.main_thread() and self._worker.ident is not None:
             signal.pthread_kill(self._worker.ident, STOP_SIGNAL)
+
+
+def _forget_connections() -> None:
+    """Close this thread's connections for good: not even their notes of an open transaction are kept."""
+    for alias in connections:
+        with suppress(DatabaseError, InterfaceError):
+            connections[alias].close()
+        del connections[alias]
 
 
 def _stop_the_work(_number: int, _frame: FrameType | None) -> None:

@@ -1,5 +1,7 @@
 """The hub's tests: a database that several connections can share, and visitors of each kind."""
 
+import io
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,9 @@ from pytest_django import Settings
 
 from hub.accounts import services as accounts
 from hub.accounts.models import User
+from hub.adapters import archives
 from tests.hub import making
+from tests.hub.packing import Unpack
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +31,18 @@ def room(settings: Settings, tmp_path: Path) -> None:
             "OPTIONS": {"location": tmp_path / "blobs", "temporary": tmp_path / "tmp"},
         },
     }
+
+
+@pytest.fixture
+def unpack(tmp_path: Path) -> Unpack:
+    """Unpacks into a folder of its own: {path: content}."""
+
+    def run(packed: bytes, name: str) -> dict[str, bytes]:
+        place = Path(tempfile.mkdtemp(dir=tmp_path))
+        files = archives.unpack(io.BytesIO(packed), name, into=place)
+        return {file.path: file.source.read_bytes() for file in files}
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sqlite3
+from contextlib import closing
 
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobEvent, JobKind
@@ -23,6 +25,23 @@ def unsettled() -> int:
 def state_of(job: Job) -> str:
     job.refresh_from_db()
     return job.state
+
+
+def freeze_between_writes(hub: LiveHub, group: int) -> None:
+    """Stop every process of the group at a moment when none holds SQLite's lock, which they would keep."""
+    with closing(sqlite3.connect(hub.folder / "hub.sqlite3", timeout=0, isolation_level=None)) as database:
+
+        def frozen() -> bool:
+            os.killpg(group, signal.SIGSTOP)
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                database.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                os.killpg(group, signal.SIGCONT)
+                return False
+            return True
+
+        wait_for(frozen, hub.log)
 
 
 def test_poison_fails_after_the_cap_while_the_others_finish(hub: LiveHub) -> None:
@@ -81,7 +100,7 @@ def test_a_worker_that_slept_past_its_lease_stops_its_work_and_records_nothing(h
     (job,) = ask(poison.SLOW, kind=JobKind.INDEX)
     sleeper = hub.start_worker(app=APP)
     wait_for(lambda: state_of(job) == "running", hub.log)
-    os.killpg(sleeper.pid, signal.SIGSTOP)
+    freeze_between_writes(hub, sleeper.pid)
     with hub.worker(app=APP):
         wait_for(lambda: state_of(job) == "done", hub.log)
         os.killpg(sleeper.pid, signal.SIGCONT)
