@@ -33,7 +33,7 @@ class Finding:
     field: str
     found: str
     expected: str
-    fix: str = ""
+    fix: str
 
     def __post_init__(self) -> None:
         for name in ("file", "field", "found", "expected", "fix"):

@@ -14,6 +14,8 @@ from routing.tensor_header import TensorEntry, TensorHeader
 
 TENSOR_FILE = "adapter_model.safetensors"
 CHECK = "tensors-fit-base"
+SAVE_AGAIN = "Save the whole adapter again with PEFT's save_pretrained."
+OTHER_BASE = "Upload it to a library of the base it was trained on, or train it on this one."
 # How PEFT names the two factors of a LoRA on a module when it saves them.
 FACTOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<half>[AB])\.weight")
 
@@ -53,12 +55,19 @@ def layout_findings(header: TensorHeader, settings: LoraSettings | None, spec: B
     yield from _strange_tensors(header, spec)
     halves = _halves(header)
     if not halves:
-        yield _error("", "no LoRA tensors", "lora_A and lora_B for at least one module of the base")
+        yield _error(
+            "", "no LoRA tensors", "lora_A and lora_B for at least one module of the base", SAVE_AGAIN
+        )
     for name, found in halves.items():
         if name not in spec:
             continue
         if missing := sorted({"A", "B"} - set(found)):
-            yield _error(f"{name}.lora_{missing[0]}", "no such tensor", "both halves of every adapted module")
+            yield _error(
+                f"{name}.lora_{missing[0]}",
+                "no such tensor",
+                "both halves of every adapted module",
+                SAVE_AGAIN,
+            )
             continue
         yield from _shape_findings(spec.module(name), found["A"], found["B"])
         if settings is not None:
@@ -83,7 +92,7 @@ def _halves(header: TensorHeader) -> dict[str, dict[str, TensorEntry]]:
     return halves
 
 
-def _error(field: str, found: str, expected: str, fix: str = "") -> Finding:
+def _error(field: str, found: str, expected: str, fix: str) -> Finding:
     return Finding(CHECK, "error", TENSOR_FILE, field, found, expected, fix)
 
 
@@ -102,7 +111,7 @@ def _strange_tensors(header: TensorHeader, spec: BaseSpec) -> Iterator[Finding]:
             )
         elif match["module"] not in spec:
             expected = f"a module of {spec.name}, such as {spec.target_modules[0].name}"
-            yield _error(name, f"the module {match['module']}", expected, "Was it trained on another base?")
+            yield _error(name, f"the module {match['module']}", expected, OTHER_BASE)
 
 
 def reason_for_stranger(name: str) -> str:
@@ -121,9 +130,16 @@ def reason_for_stranger(name: str) -> str:
 def _shape_findings(module: TargetModule, a: TensorEntry, b: TensorEntry) -> Iterator[Finding]:
     rank, narrow = a.shape[0], min(module.d_in, module.d_out)
     if a.shape[1] != module.d_in:
-        yield _error(a.name, f"shape {list(a.shape)}", f"[rank, {module.d_in}], the base's width there")
+        yield _error(
+            a.name, f"shape {list(a.shape)}", f"[rank, {module.d_in}], the base's width there", OTHER_BASE
+        )
     if b.shape != (module.d_out, rank):
-        yield _error(b.name, f"shape {list(b.shape)}", f"[{module.d_out}, {rank}]")
+        yield _error(
+            b.name,
+            f"shape {list(b.shape)}",
+            f"[{module.d_out}, {rank}], the base's width and A's rank",
+            OTHER_BASE,
+        )
     if rank > MAX_RANK:
         yield _error(
             a.name, f"rank {rank}", f"at most {MAX_RANK}", "Reduce it by a singular value decomposition."

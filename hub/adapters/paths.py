@@ -13,11 +13,26 @@ from hub.errors import FindingJson
 PRINTABLE = re.compile(r"[\x20-\x7e]+\Z")
 DRIVE = re.compile(r"[A-Za-z]:")
 LITTER = re.compile(r"(?:.*/)?(?:__MACOSX(?:/.*)?|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini)\Z")
+PACK_AGAIN = (
+    "Pack the adapter's folder again with an ordinary program, for example `tar czf adapter.tar.gz folder/`, "
+    "or upload the files themselves."
+)
+FIXES = {
+    "archive-has-few-members": "Pack the adapter's folder only, without checkpoints of the training.",
+    "archive-holds-files-only": "Pack plain files only; `tar --dereference` replaces links.",
+    "archive-is-no-bomb": "Pack the adapter's folder only, or upload its files one by one.",
+    "archive-is-not-nested": "Upload adapter_config.json, adapter_model.safetensors and README.md only.",
+    "archive-is-plain": PACK_AGAIN,
+    "archive-is-what-its-name-says": PACK_AGAIN,
+    "archive-reads-one-way": PACK_AGAIN,
+    "path-is-safe": "Rename the file, or run the packing program inside the adapter's folder.",
+    "path-is-unique": "Rename or remove one of the two.",
+    "upload-has-few-files": "Upload the adapter's folder only, without checkpoints of the training.",
+    "upload-has-files": "Choose the folder that peft's save_pretrained wrote.",
+}
 
 
-def finding(
-    check: str, file: str, *, found: str, expected: str, fix: str = "", field: str = ""
-) -> FindingJson:
+def finding(check: str, file: str, *, found: str, expected: str, field: str = "") -> FindingJson:
     """One thing that is wrong with the files as such."""
     return {
         "check": check,
@@ -26,7 +41,7 @@ def finding(
         "field": field,
         "found": found,
         "expected": expected,
-        "fix": fix,
+        "fix": FIXES[check],
     }
 
 
@@ -44,7 +59,6 @@ def check_paths(paths: Sequence[str]) -> list[FindingJson]:
                 "",
                 found=f"{len(paths)} files",
                 expected=f"at most {settings.LIMITS.members}",
-                fix="upload the adapter's folder only, without checkpoints of the training",
             )
         )
     return findings or _check_twins(paths)

@@ -210,5 +210,4 @@ def _damaged(name: str, found: str) -> BadArchive:
         file=name,
         found=found,
         expected="a complete tar archive of plain files",
-        fix="pack it again, for example with `tar czf adapter.tar.gz folder/`",
     )

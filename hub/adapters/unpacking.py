@@ -27,12 +27,11 @@ MAGICS = {
 }
 TAR_MAGIC, TAR_MAGIC_AT = b"ustar", 257
 PACKED = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-LEAVE_OUT = "upload adapter_config.json, adapter_model.safetensors and README.md only"
 
 
-def refuse(check: str, *, file: str = "", found: str, expected: str, fix: str = "") -> BadArchive:
+def refuse(check: str, *, file: str = "", found: str, expected: str) -> BadArchive:
     """The error for one thing that is wrong with an archive."""
-    finding = paths.finding(check, file, found=found, expected=expected, fix=fix)
+    finding = paths.finding(check, file, found=found, expected=expected)
     return BadArchive(f"The archive cannot be accepted: {file + ': ' if file else ''}{found}.", [finding])
 
 
@@ -109,7 +108,6 @@ def check_count(count: int) -> None:
             "archive-has-few-members",
             found=f"{count} members or more",
             expected=f"at most {settings.LIMITS.members}",
-            fix="pack the adapter's folder only, without checkpoints of the training",
         )
 
 
@@ -125,5 +123,4 @@ def _check_not_packed(name: str, head: bytes) -> None:
             file=name,
             found=f"{name} is {kind}",
             expected="plain files",
-            fix=LEAVE_OUT,
         )

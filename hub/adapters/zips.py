@@ -157,7 +157,6 @@ def _check_extra(raw: bytes, extra: bytes) -> None:
                 file=_shown(raw),
                 found="zip64 fields",
                 expected="a plain zip; no file here is that large",
-                fix="pack it again with an ordinary zip program, or upload a .tar.gz or the files themselves",
             )
         position += 4 + length
 
@@ -283,5 +282,4 @@ def _confusing(name: str, found: str) -> BadArchive:
         file=name,
         found=found,
         expected="members and directory that agree, with nothing before, between or after them",
-        fix="pack it again with an ordinary zip program, or upload a .tar.gz or the files themselves",
     )

@@ -17,6 +17,7 @@ KNOWN = frozenset(
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
 PROGRAMS = frozenset({".py", ".pyc", ".sh", ".so", ".dll", ".exe", ".ipynb"})
 MAX_LISTED = 50
+UNNEEDED = "Leave it out unless other readers of the adapter need it."
 CONVERT = (
     'Convert it where you trained it: python -c "import torch; from safetensors.torch import save_file; '
     "save_file({k: v.contiguous() for k, v in torch.load('adapter_model.bin', weights_only=True).items()}, "
@@ -49,10 +50,12 @@ def other_files_are_ignored(directory: Path, spec: BaseSpec) -> Iterator[Finding
     for path in strangers[:MAX_LISTED]:
         name = path.relative_to(directory).as_posix()
         expected = "only what belongs to the adapter"
-        yield Finding("files", "warning", name, "", _what(path), expected, "Remove it unless others need it.")
+        yield Finding("files", "warning", name, "", _what(path), expected, UNNEEDED)
     if len(strangers) > MAX_LISTED:
         found = f"{len(strangers) - MAX_LISTED} more files that are ignored"
-        yield Finding("files", "warning", ".", "", found, f"{CONFIG_FILE}, {TENSOR_FILE} and a README.md")
+        yield Finding(
+            "files", "warning", ".", "", found, f"{CONFIG_FILE}, {TENSOR_FILE} and a README.md", UNNEEDED
+        )
 
 
 def tokenizer_is_the_bases(directory: Path, spec: BaseSpec) -> Iterator[Finding]:

@@ -36,4 +36,7 @@ def run_static_checks(directory: Path, spec: BaseSpec) -> list[Finding]:
     if len(ordered) <= MAX_FINDINGS:
         return ordered
     rest = f"{len(ordered) - MAX_FINDINGS} more findings"
-    return [*ordered[:MAX_FINDINGS], Finding("files", ordered[0].severity, ".", "", rest, "fewer at once")]
+    return [
+        *ordered[:MAX_FINDINGS],
+        Finding("files", ordered[0].severity, ".", "", rest, "fewer at once", "Correct these first."),
+    ]

@@ -49,7 +49,9 @@ def refused(unpack: Unpack, packed: bytes, name: str) -> list[str]:
     """The checks that refused it; nothing lies outside of the given folder and no file has a name of theirs."""
     with pytest.raises(BadArchive) as caught:
         unpack(packed, name)
-    assert all(finding["found"] and finding["expected"] for finding in caught.value.findings)
+    assert all(
+        finding["found"] and finding["expected"] and finding["fix"] for finding in caught.value.findings
+    )
     return [finding["check"] for finding in caught.value.findings]
 
 
