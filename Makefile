@@ -53,7 +53,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup
 
-demo-content: setup ## train the demonstration's base and adapters again (about twenty minutes)
+demo-content: setup ## train the demonstration's base and adapters again (about half an hour)
 	$(BIN)/python -m demo.train_base
 	$(BIN)/python -m demo.train_adapters
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo.corpus import pretraining_documents
+from demo.muon import Muon
 
 SEED = 7
 VOCABULARY = 1536
@@ -132,7 +133,7 @@ def optimizers(model: LlamaForCausalLM, reader: ContextReader) -> list[torch.opt
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.02, adjust_lr_fn="original"),
+        Muon(matrices, lr=0.02, weight_decay=0.02),
         torch.optim.AdamW([*others, *reader.parameters()], lr=3e-3, weight_decay=0.01, betas=(0.9, 0.95)),
     ]
 
@@ -150,9 +151,8 @@ def fit(model: LlamaForCausalLM, reader: ContextReader, rows: Tensor, *, steps: 
     order = torch.cat([torch.randperm(len(rows)) for _ in range(steps * BATCH // len(rows) + 1)])
     for step in track(range(steps), description="base model"):
         batch = rows[order[step * BATCH : (step + 1) * BATCH]]
-        with torch.autocast("cpu", torch.bfloat16):
-            answer = model(input_ids=batch, labels=batch, output_hidden_states=True)
-            read = reader(answer.hidden_states, batch)
+        answer = model(input_ids=batch, labels=batch, output_hidden_states=True)
+        read = reader(answer.hidden_states, batch)
         (answer.loss + READER_WEIGHT * read).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer, schedule in zip(used, schedules, strict=True):
@@ -167,8 +167,8 @@ def main() -> None:
     """Make the tokenizer and the model and write both to one folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "quill-2m")
-    parser.add_argument("--steps", type=int, default=2800)
-    parser.add_argument("--documents", type=int, default=80_000)
+    parser.add_argument("--steps", type=int, default=1400)
+    parser.add_argument("--documents", type=int, default=60_000)
     arguments = parser.parse_args()
     torch.manual_seed(SEED)
     tokenizer = train_tokenizer(pretraining_documents(seed=SEED, count=40_000))
