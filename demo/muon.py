@@ -33,7 +33,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # noqa: ARG002 (part of every optimizer)
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002 (part of every optimizer)
         """Update every matrix that has a gradient."""
         for group in self.param_groups:
             for matrix in group["params"]:
