@@ -22,8 +22,8 @@ from bench.models import SHAPES, as_base, llama, random_pack
 from bench.peft_arrow import peft_arrow
 from bench.report import save, show
 from routing.layers import routed_by
-from routing.pack import Route, Routing, route
 from routing.routed import RoutedModel
+from routing.routes import Route, Routing, route
 
 TOP_K = 2
 RANK = 8

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 from routing.base import DOWNLOADED, load_base, local_folder
+from routing.calibration import calibrated_pack
 from routing.composed import ComposedModel
 from routing.errors import BadCheckpoint
 from routing.index import IndexManifest, manifest_of
 from routing.objects import FolderStore
 from routing.packing import chosen_entries, load_pack
 from routing.routed import RoutedModel
-from routing.shortlist import calibrate
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore
 
@@ -114,9 +114,10 @@ def load_checkpoint(
     base = load_base(BaseRef(str(folder / "base")), spec=spec, device=device, dtype=dtype)
     pack = load_pack(store, manifest, spec, device=base.device, dtype=dtype)
     routed = RoutedModel(base)
-    digest = manifest.calibration
-    calibration = None if digest is None else calibrate(routed, pack, store.read_neutral(digest))
-    return ComposedModel(routed, pack, manifest.policy, calibration)
+    if manifest.calibration is not None:
+        neutral = store.read_neutral(manifest.calibration)
+        pack = calibrated_pack(routed, pack, neutral, neutral=manifest.calibration)
+    return ComposedModel(routed, pack, manifest.policy)
 
 
 def prepare(directory: Path) -> None:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.base import Base
+from routing.calibration import calibrated_pack
+from routing.digests import digest_of
 from routing.factors import Factors
 from routing.generation import Finish, Generation, Request
 from routing.index import RoutingPolicy
 from routing.neutral import neutral_tokens
-from routing.pack import Pack, Route, Routing, route
+from routing.pack import Pack
 from routing.packing import pack_experts
 from routing.routed import RoutedModel
+from routing.routes import Route, Routing, default_routing, needs_moments, route
 from routing.sampling import Sampling
-from routing.shortlist import Calibration, calibrate, narrowed
+from routing.shortlist import narrowed
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
 
@@ -43,7 +46,6 @@ class ComposedModel:
     routed: RoutedModel
     pack: Pack
     policy: RoutingPolicy
-    calibration: Calibration | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -52,10 +54,12 @@ class ComposedModel:
 
     def routing(self, *, router: str | None = None, experts: Sequence[str] | None = None) -> Routing:
         """The library's own routing with another router, or among these experts only."""
+        usual = default_routing(self.policy)
         chosen = None if experts is None else tuple(experts)
-        policy = self.policy
-        narrow = policy.shortlist if chosen is None and router is None else 0
-        return Routing(router or policy.router, policy.top_k, policy.temperature, chosen, narrow)
+        narrow = usual.shortlist if router is None and experts is None else 0
+        if router is None:
+            return replace(usual, experts=chosen, shortlist=narrow)
+        return replace(usual, router=router, experts=chosen, shortlist=narrow, abstain=None)
 
     def logits(
         self, text: str | Sequence[int], routing: Routing | None = None
@@ -91,9 +95,9 @@ class ComposedModel:
 
     def _way(self, text: str | Sequence[int], routing: Routing | None) -> Route:
         wanted = routing or self.routing()
-        if not wanted.shortlist or self.calibration is None or not self.experts:
+        if not wanted.shortlist or not self.experts:
             return route(self.pack, wanted)
-        return narrowed(self.routed, self.pack, self.calibration, wanted, torch.tensor(self.tokens(text)))
+        return narrowed(self.routed, self.pack, wanted, torch.tensor(self.tokens(text)))
 
     def _logits(self, text: str | Sequence[int], way: Route | None) -> Tensor:
         ids = torch.tensor([self.tokens(text)], device=self.routed.base.device)
@@ -101,15 +105,25 @@ class ComposedModel:
 
 
 def compose(
-    base: Base, experts: Mapping[str, Mapping[str, Factors]], policy: RoutingPolicy | None = None
+    base: Base,
+    experts: Mapping[str, Mapping[str, Factors]],
+    policy: RoutingPolicy | None = None,
+    *,
+    gates: Mapping[str, Mapping[str, Tensor]] | None = None,
+    neutral: Int[Tensor, "sequences length"] | None = None,
 ) -> ComposedModel:
-    """Compose experts in memory, by any names, with a base; its modules are wrapped once however often."""
-    pack = pack_experts(experts, base.spec, device=base.device, dtype=base.dtype)
-    wanted = policy or RoutingPolicy()
-    neutral = neutral_tokens(base) if wanted.shortlist else None
-    routed = RoutedModel(base)
-    calibration = None if neutral is None else calibrate(routed, pack, neutral)
-    return ComposedModel(routed, pack, wanted, calibration)
+    """Compose experts in memory, by any names, with a base; its modules are wrapped once however often.
+
+    `gates` are vectors [d_in] by expert and module (see `routing.gates`). Scores are calibrated on `neutral`;
+    where the policy needs that and none is given, it is drawn from the base.
+    """
+    pack = pack_experts(experts, base.spec, gates=gates or {}, device=base.device, dtype=base.dtype)
+    wanted, routed = policy or RoutingPolicy(), RoutedModel(base)
+    if neutral is None and needs_moments(default_routing(wanted)):
+        neutral = neutral_tokens(base)
+    if neutral is not None:
+        pack = calibrated_pack(routed, pack, neutral, neutral=digest_of(neutral.numpy().tobytes()))
+    return ComposedModel(routed, pack, wanted)
 
 
 def answer(model: RoutedModel, request: Request) -> Answer:

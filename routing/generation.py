@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.layers import Witness
-from routing.pack import Route
 from routing.routed import RoutedModel
+from routing.routes import Route
 from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
 from routing.traces import Shares, Trace, both

@@ -40,6 +40,8 @@ class RoutingPolicy:
     top_k: int = 3
     temperature: float = 1.0
     shortlist: int = 0  # how many experts a whole prompt is narrowed to first; 0: all
+    calibrated: bool = False  # whether scores are measured in deviations from their mean on neutral text
+    abstain: float | None = None  # below this score of its best expert a token keeps the plain base
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from routing.mixing import add_mixture
-from routing.pack import Route, Seat
 from routing.routers import Selection
+from routing.routes import Route, Seat
 
 Witness = Callable[[Seat, str, Selection], None]
 
@@ -66,7 +66,7 @@ class RoutedLinear(nn.Module):
         if passage is None or seat is None:
             return output
         hidden = x.reshape(-1, x.shape[-1])
-        selection = passage.route.router(hidden, seat.module.vectors, seat.terms)
+        selection = passage.route.router(hidden, seat.module, seat.terms)
         if passage.witness is not None:
             passage.witness(seat, self.name, selection)
         add_mixture(output.view(-1, output.shape[-1]), hidden, selection, seat.module)

@@ -1,4 +1,4 @@
-"""Packs: one index version as tensors, and how a request wants to be routed through it.
+"""Packs: one index version as tensors, all that routing and mixing need.
 
 At each target module the factors of all experts lie under each other (compressed rows): expert i owns the
 rows `bounds[i]:bounds[i + 1]` of `a` and `b`. Ranks may differ, nothing is padded, and an expert that does
@@ -8,24 +8,47 @@ not touch a module has no row there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from routing.errors import BadRouting, UnknownExpert
-from routing.routers import ROUTERS, Router, RoutingVectors, Terms
+from routing.errors import UnknownExpert
+
+
+class Moments(NamedTuple):
+    """Mean and deviation of scores on neutral text: of one expert (scalars) or of all of a module's."""
+
+    mean: Float[Tensor, "*experts"]
+    deviation: Float[Tensor, "*experts"]
 
 
 @dataclass(frozen=True)
 class Update:
-    """One expert's update at one module as it lies in a pack, scaling folded in: dW = b.T @ a."""
+    """One expert's update at one module as it lies in a pack, scaling folded in: dW = b.T @ a.
+
+    `gate` is standardised; `moments` are by kind of score, and empty until the pack is calibrated.
+    """
 
     prototype: Float[Tensor, " d_in"]
     a: Float[Tensor, "rank d_in"]
     b: Float[Tensor, "rank d_out"]
+    gate: Float[Tensor, " d_in"] | None = None
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RoutingVectors:
+    """What experts are recognised by at one module, in float32: row i belongs to the i-th expert present.
+
+    `gates` are standardised, as they are compared; the row of an expert without a gate is NaN.
+    """
+
+    prototypes: Float[Tensor, "experts d_in"]
+    gates: Float[Tensor, "experts d_in"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +60,7 @@ class ModulePack:
     a: Float[Tensor, "rows d_in"]
     b: Float[Tensor, "rows d_out"]
     bounds: tuple[int, ...]
+    moments: Mapping[str, Moments] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -51,6 +75,16 @@ class ModulePack:
     def member_ids(self) -> Int[Tensor, " members"]:
         """`members` as a tensor on the pack's device."""
         return torch.tensor(self.members, device=self.a.device)
+
+    @cached_property
+    def sigma(self) -> Float[Tensor, " rows"]:
+        """The singular value that each row of `b` carries as its length."""
+        return torch.linalg.vector_norm(self.b.float(), dim=1)
+
+    @cached_property
+    def gated(self) -> Bool[Tensor, " members"]:
+        """Which of the members have a gate here."""
+        return self.vectors.gates[:, 0].isfinite()
 
     @cached_property
     def rows_by_member(self) -> Mapping[int, int]:
@@ -80,7 +114,14 @@ class ModulePack:
     def update(self, row: int) -> Update:
         """The update of the member at this row of the routing vectors, as views."""
         rows = slice(self.bounds[row], self.bounds[row + 1])
-        return Update(self.vectors.prototypes[row], self.a[rows], self.b[rows])
+        gate = self.vectors.gates[row]
+        return Update(
+            self.vectors.prototypes[row],
+            self.a[rows],
+            self.b[rows],
+            gate if bool(gate[0].isfinite()) else None,
+            {kind: Moments(found.mean[row], found.deviation[row]) for kind, found in self.moments.items()},
+        )
 
 
 @dataclass(frozen=True)
@@ -88,11 +129,13 @@ class Pack:
     """One index version, ready to be routed through: its experts in order and their tensors per module.
 
     `keys` say which bytes each expert was made from, so that a later pack can take over what has not changed.
+    `neutral` is the digest of the text that the moments were taken on; None before that.
     """
 
     experts: tuple[str, ...]
     modules: Mapping[str, ModulePack]
     keys: tuple[str, ...] = ()
+    neutral: str | None = None
 
     @cached_property
     def places(self) -> Mapping[str, int]:
@@ -105,72 +148,8 @@ class Pack:
         return sum(
             tensor.nbytes
             for module in self.modules.values()
-            for tensor in (module.a, module.b, module.vectors.prototypes)
+            for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
         )
-
-
-@dataclass(frozen=True)
-class Routing:
-    """How one request wants to be routed: a router by name, and the only experts it may use (None: all).
-
-    With `shortlist`, the whole prompt first narrows those to so many (see routing.shortlist); 0: not at all.
-    """
-
-    router: str
-    top_k: int
-    temperature: float = 1.0
-    experts: tuple[str, ...] | None = None
-    shortlist: int = 0
-
-    def __post_init__(self) -> None:
-        if self.router not in ROUTERS:
-            raise BadRouting("router", self.router, f"one of {', '.join(sorted(ROUTERS))}")
-        if self.top_k < 1:
-            raise BadRouting("top_k", str(self.top_k), "at least 1")
-        if not 0.0 < self.temperature < float("inf"):
-            raise BadRouting("temperature", str(self.temperature), "a number above 0")
-        if self.shortlist < 0:
-            raise BadRouting("shortlist", str(self.shortlist), "0 or more")
-        if self.router == "single" and (self.experts is None or len(self.experts) != 1):
-            raise BadRouting("experts", str(self.experts), "exactly one expert for the router 'single'")
-
-
-@dataclass(frozen=True)
-class Seat:
-    """One module's experts together with one request's terms there."""
-
-    module: ModulePack
-    terms: Terms
-
-
-@dataclass(frozen=True)
-class Route:
-    """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base."""
-
-    pack: Pack
-    router: Router
-    seats: Mapping[str, Seat]
-
-    @property
-    def entries(self) -> int:
-        """How many experts are selected for one token in all modules together, as the router itself says."""
-        return sum(self._width(seat) for seat in self.seats.values())
-
-    def _width(self, seat: Seat) -> int:
-        nothing = torch.zeros_like(seat.module.vectors.prototypes[:1])
-        return self.router(nothing, seat.module.vectors, seat.terms).experts.shape[1]
-
-
-def route(pack: Pack, routing: Routing) -> Route:
-    """Work out once per request who may speak where; UnknownExpert for a name that is not in the pack."""
-    allowed = None if routing.experts is None else places_of(pack, routing.experts)
-    electorate = len(pack.experts) if allowed is None else len(allowed)
-    seats = {}
-    for name, module in pack.modules.items():
-        rows = None if allowed is None else _rows_of(module, allowed)
-        if rows is None or len(rows):
-            seats[name] = Seat(module, Terms(routing.top_k, routing.temperature, electorate, rows))
-    return Route(pack, ROUTERS[routing.router], seats)
 
 
 def places_of(pack: Pack, experts: Sequence[str]) -> frozenset[int]:
@@ -179,11 +158,6 @@ def places_of(pack: Pack, experts: Sequence[str]) -> frozenset[int]:
     if unknown:
         raise UnknownExpert(f"not in this index version: {', '.join(unknown)}")
     return frozenset(pack.places[name] for name in experts)
-
-
-def _rows_of(module: ModulePack, places: frozenset[int]) -> Int[Tensor, " rows"]:
-    rows = [row for row, member in enumerate(module.members) if member in places]
-    return torch.tensor(rows, dtype=torch.int64, device=module.a.device)
 
 
 def pack_updates(updates: Sequence[Mapping[str, Update]]) -> dict[str, ModulePack]:
@@ -198,10 +172,28 @@ def _pack_module(name: str, updates: Sequence[Mapping[str, Update]]) -> ModulePa
     bounds = [0]
     for update in present:
         bounds.append(bounds[-1] + len(update.a))
+    nothing = torch.full_like(present[0].prototype, torch.nan)
+    gates = [nothing if update.gate is None else update.gate for update in present]
+    kinds = sorted({kind for update in present for kind in update.moments})
     return ModulePack(
         members=members,
-        vectors=RoutingVectors(torch.stack([update.prototype for update in present])),
+        vectors=RoutingVectors(torch.stack([update.prototype for update in present]), torch.stack(gates)),
         a=torch.cat([update.a for update in present]),
         b=torch.cat([update.b for update in present]),
         bounds=tuple(bounds),
+        moments={kind: _stacked(kind, present) for kind in kinds},
     )
+
+
+def standardised(vectors: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+    """Each vector with mean zero and variance one over its entries; zero where all entries are equal."""
+    centred = vectors - vectors.mean(-1, keepdim=True)
+    deviation = centred.square().mean(-1, keepdim=True).sqrt()
+    return torch.where(deviation > 0, centred / deviation, torch.zeros_like(centred))
+
+
+def _stacked(kind: str, updates: Sequence[Update]) -> Moments:
+    """The moments of all updates; NaN for those that were never measured."""
+    unknown = torch.full_like(updates[0].prototype[0], torch.nan)
+    each = [update.moments.get(kind, Moments(unknown, unknown)) for update in updates]
+    return Moments(torch.stack([one.mean for one in each]), torch.stack([one.deviation for one in each]))

@@ -9,7 +9,7 @@ import torch
 from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.factors import Factors
 from routing.index import ExpertEntry, IndexManifest
-from routing.pack import Pack, Update, pack_updates
+from routing.pack import Pack, Update, pack_updates, standardised
 from routing.prototypes import RoutingVector, routing_vectors
 from routing.spec import BaseSpec
 from routing.store import IndexStore
@@ -26,13 +26,21 @@ def pack_experts(
     experts: Mapping[str, Mapping[str, Factors]],
     spec: BaseSpec,
     *,
+    gates: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Pack:
     """A pack of experts in memory, ordered by name; RoutingError if one does not fit the base."""
-    names = sorted(experts)
+    names, learnt = sorted(experts), gates or {}
     updates = [
-        _updates(name, routing_vectors(experts[name]), experts[name], spec, device=device, dtype=dtype)
+        _updates(
+            name,
+            routing_vectors(experts[name], learnt.get(name)),
+            experts[name],
+            spec,
+            device=device,
+            dtype=dtype,
+        )
         for name in names
     ]
     return Pack(tuple(names), pack_updates(updates))
@@ -64,7 +72,9 @@ def load_pack(
         )
         progress(done + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
-    return Pack(names, pack_updates(updates), tuple(_key(entry) for entry in manifest.experts))
+    keys = tuple(_key(entry) for entry in manifest.experts)
+    neutral = None if previous is None else previous.neutral
+    return Pack(names, pack_updates(updates), keys, neutral)
 
 
 def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:
@@ -100,11 +110,15 @@ def _updates(
     updates = {}
     for name, module in factors.items():
         _require_fit(expert, name, module, spec)
-        prototype = vectors[name].prototype
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in (prototype, module.a, module.b)):
-            raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors or prototype")
+        prototype, gate = vectors[name].prototype, vectors[name].gate
+        tensors = [prototype, module.a, module.b] + ([] if gate is None else [gate])
+        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+            raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors, prototype or gate")
         updates[name] = Update(
-            prototype.to(device, torch.float32), module.a.to(device, dtype), module.b.T.to(device, dtype)
+            prototype.to(device, torch.float32),
+            module.a.to(device, dtype),
+            module.b.T.to(device, dtype),
+            None if gate is None else standardised(gate.float()).to(device),
         )
     return updates
 

@@ -13,10 +13,13 @@ from routing.factors import Factors
 
 @dataclass(frozen=True)
 class RoutingVector:
-    """How one module recognises an expert: its prototype (a unit vector) and the update's singular values."""
+    """How one module recognises an expert: its prototype (a unit vector), the update's singular values, and
+    the gate that was trained for it, if one was.
+    """
 
     prototype: Float[Tensor, "d_in"]
     sigma: Float[Tensor, "rank"]
+    gate: Float[Tensor, "d_in"] | None = None
 
 
 def arrow_prototype(factors: Factors) -> Float[Tensor, "d_in"]:
@@ -27,6 +30,12 @@ def arrow_prototype(factors: Factors) -> Float[Tensor, "d_in"]:
     return factors.a[0]
 
 
-def routing_vectors(factors: Mapping[str, Factors]) -> dict[str, RoutingVector]:
+def routing_vectors(
+    factors: Mapping[str, Factors], gates: Mapping[str, Tensor] | None = None
+) -> dict[str, RoutingVector]:
     """The routing vectors of an expert, one for each module that it changes."""
-    return {name: RoutingVector(arrow_prototype(module), module.sigma) for name, module in factors.items()}
+    learnt = gates or {}
+    return {
+        name: RoutingVector(arrow_prototype(module), module.sigma, learnt.get(name))
+        for name, module in factors.items()
+    }

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.base import Base
 from routing.layers import RoutedLinear, Witness, routed_by
-from routing.pack import Route
+from routing.routes import Route
 
 
 class RoutedModel:

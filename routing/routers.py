@@ -1,7 +1,7 @@
 """Routers: from the hidden states of some tokens to the experts that each is sent to, at one target module.
 
-A router is a function of the hidden states, the routing vectors of the experts that are present at the
-module, and the terms of the request. `ROUTERS` is the list of all of them.
+A router is a function of the hidden states, the experts that are present at the module, and the terms of the
+request. `ROUTERS` is the list of all of them.
 """
 
 from __future__ import annotations
@@ -15,15 +15,13 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from routing.pack import ModulePack
+from routing.scores import SCORES, calibrated, evidence
+
 # float32 has 24 significant bits, float64 53: so small a step parts equal scores and reorders no others.
 TIE_STEP = 2.0**-40
-
-
-@dataclass(frozen=True)
-class RoutingVectors:
-    """What routers may look at, at one module, in float32: row i belongs to the i-th expert present there."""
-
-    prototypes: Float[Tensor, "experts d_in"]
+SHORT = 8  # LAG found its answers flat beyond about 5
+ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
 
 
 @dataclass(frozen=True)
@@ -31,13 +29,17 @@ class Terms:
     """How a request wants its tokens routed at one module.
 
     `allowed` are rows of the routing vectors (None: all of them); `electorate` is how many experts the
-    request allows in the whole index, whether or not they are present at this module.
+    request allows in the whole index, whether or not they are present at this module. `calibrated` asks for
+    scores in deviations from their mean on neutral text; a token whose best score is below `abstain` keeps
+    the plain base.
     """
 
     top_k: int
     temperature: float
     electorate: int
     allowed: Int[Tensor, " allowed"] | None = None
+    calibrated: bool = False
+    abstain: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,33 @@ class Selection:
     weights: Float[Tensor, "tokens k"]
 
 
-Router = Callable[[Tensor, RoutingVectors, Terms], Selection]
+Router = Callable[[Tensor, ModulePack, Terms], Selection]
 
 
-def arrow(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms: Terms) -> Selection:
-    """Arrow (arXiv 2405.11157): |v.x| of the raw input with each prototype, the best k mixed by softmax."""
-    scores = (hidden.float() @ vectors.prototypes.T).abs_()
-    return best(scores, terms)
+def by_score(kind: str) -> Router:
+    """The router that mixes the experts with the k best scores of this kind, as they are or calibrated."""
+
+    def router(hidden: Tensor, module: ModulePack, terms: Terms) -> Selection:
+        score = calibrated(kind, hidden, module) if terms.calibrated else SCORES[kind](hidden, module)
+        return best(score, terms)
+
+    return router
 
 
-def uniform(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms: Terms) -> Selection:
+def by_evidence(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:
+    """Experts with gates and experts without in one contest: the k best calibrated scores of either kind."""
+    return best(evidence(hidden, module), terms)
+
+
+def two_stage(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:
+    """LAG (arXiv 2507.05346), calibrated: each token's Arrow list of `SHORT`, ranked anew by subspace."""
+    first = _allowed_only(calibrated("arrow", hidden, module), terms)
+    listed = first.topk(min(SHORT, len(module)), dim=-1).indices
+    scores = torch.full_like(first, -torch.inf).scatter_(1, listed, 0.0)
+    return best(scores + calibrated("subspace", hidden, module), terms)
+
+
+def uniform(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:
     """Every allowed expert with an equal weight: the exact mean of their updates.
 
     An expert that does not touch this module contributes an update of zero to that mean, so the weights here
@@ -65,7 +84,7 @@ def uniform(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms
     """
     experts = terms.allowed
     if experts is None:
-        experts = torch.arange(len(vectors.prototypes), device=hidden.device)
+        experts = torch.arange(len(module), device=hidden.device)
     rows = experts.expand(len(hidden), -1)
     return Selection(
         rows,
@@ -77,7 +96,12 @@ def uniform(hidden: Float[Tensor, "tokens d_in"], vectors: RoutingVectors, terms
 
 ROUTERS: Mapping[str, Router] = MappingProxyType(
     {
-        "arrow": arrow,
+        "arrow": by_score("arrow"),
+        "phatgoose": by_score("gate"),
+        "spectral": by_score("subspace"),
+        "delta-norm": by_score("delta-norm"),
+        "evidence": by_evidence,
+        "two-stage": two_stage,
         "uniform": uniform,
         "single": uniform,  # of one expert, which has the whole weight
     }
@@ -88,7 +112,8 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     """The k best allowed scores of each token, mixed by softmax over those k alone.
 
     Scores that are not finite never win. Of equal scores (if not negative) the earlier expert wins. A token
-    without any finite score gets weights of zero, and so keeps the plain base.
+    without any finite score, or whose best one is below `terms.abstain`, gets weights of zero, and so keeps
+    the plain base.
     """
     if terms.allowed is not None:
         scores = scores[:, terms.allowed]
@@ -98,7 +123,15 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     # behind the best, so that the smallest temperature sharpens and never overflows
     behind = (kept - kept[:, :1]) / terms.temperature
     weights = behind.softmax(dim=-1).nan_to_num(nan=0.0).float()
+    if terms.abstain is not None:
+        weights = weights * (kept[:, :1] >= terms.abstain)
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
+
+
+def _allowed_only(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Float[Tensor, "tokens experts"]:
+    if terms.allowed is None:
+        return scores
+    return torch.full_like(scores, -torch.inf).index_copy_(1, terms.allowed, scores[:, terms.allowed])
 
 
 @lru_cache(maxsize=1024)

@@ -79,6 +79,7 @@ class IndexStore:
         """Keep an expert; equal experts are kept once, whoever uploads them."""
         small = {f"{name}.prototype": vector.prototype for name, vector in vectors.items()}
         small |= {f"{name}.sigma": vector.sigma for name, vector in vectors.items()}
+        small |= {f"{name}.gate": vector.gate for name, vector in vectors.items() if vector.gate is not None}
         large = {f"{name}.a": module.a for name, module in factors.items()}
         large |= {f"{name}.b": module.b for name, module in factors.items()}
         contents = [_tensor_bytes(small), _tensor_bytes(large)]
@@ -89,7 +90,9 @@ class IndexStore:
         """The routing vectors of an expert by module name."""
         tensors = load(self.objects.read(entry.vectors))
         return {
-            name: RoutingVector(tensors[f"{name}.prototype"], tensors[f"{name}.sigma"])
+            name: RoutingVector(
+                tensors[f"{name}.prototype"], tensors[f"{name}.sigma"], tensors.get(f"{name}.gate")
+            )
             for name in _stems(tensors, ".prototype")
         }
 

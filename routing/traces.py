@@ -10,8 +10,9 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from routing.layers import Witness
-from routing.pack import Pack, Seat
+from routing.pack import Pack
 from routing.routers import Selection
+from routing.routes import Seat
 
 
 class Shares:

@@ -7,10 +7,12 @@ from django.db import models
 from django.db.models import CheckConstraint, F, Q
 from django.db.models.functions import Lower, Now
 
+from hub.library.policy import Policy
+
 
 def default_policy() -> dict[str, object]:
-    """Arrow as its paper and peft use it: the three closest experts, softmax at temperature one."""
-    return {"router": "arrow", "top_k": 3, "temperature": 1.0, "shortlist": 0}
+    """What a policy is when nothing is decided."""
+    return Policy().model_dump()
 
 
 class Library(models.Model):

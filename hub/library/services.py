@@ -1,6 +1,5 @@
 """Founding a library and saying how it is served."""
 
-import math
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -14,10 +13,8 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
-from hub.library.models import Library, default_policy
-
-ROUTERS = ("arrow", "uniform", "single")
-MOST_EXPERTS_PER_TOKEN = 64
+from hub.library.models import Library
+from hub.library.policy import check_policy
 
 
 @transaction.atomic
@@ -43,7 +40,7 @@ def create_library(  # noqa: PLR0913  what a library is
                 description=description,
                 base_source=base_source,
                 base_revision=base_revision,
-                policy=check_policy({**default_policy(), **(policy or {})}),
+                policy=check_policy(policy or {}),
                 auto_promote=auto_promote,
                 maintainer=maintainer,
             )
@@ -78,35 +75,6 @@ def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
     locked.save(update_fields=["policy"])
     jobs.enqueue(JobKind.INDEX, library_id=locked.pk)
     return locked
-
-
-def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
-    """The policy itself when it makes sense. Raises Invalid with every complaint."""
-    complaints = [
-        f"{key!r} is not a part of a routing policy" for key in sorted(set(policy) - set(default_policy()))
-    ]
-    if policy.get("router") not in ROUTERS:
-        complaints.append(f"router is {policy.get('router')!r}; expected one of {', '.join(ROUTERS)}")
-    top_k = policy.get("top_k")
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or not 1 <= top_k <= MOST_EXPERTS_PER_TOKEN:
-        complaints.append(f"top_k is {top_k!r}; expected a whole number from 1 to {MOST_EXPERTS_PER_TOKEN}")
-    temperature = policy.get("temperature")
-    if (
-        not isinstance(temperature, int | float)
-        or isinstance(temperature, bool)
-        or not _is_positive(temperature)
-    ):
-        complaints.append(f"temperature is {temperature!r}; expected a number above 0")
-    shortlist = policy.get("shortlist")
-    if not isinstance(shortlist, int) or isinstance(shortlist, bool) or shortlist < 0:
-        complaints.append(f"shortlist is {shortlist!r}; expected 0 for all experts, or how many to narrow to")
-    if complaints:
-        raise Invalid("; ".join(complaints))
-    return policy
-
-
-def _is_positive(number: float) -> bool:
-    return math.isfinite(number) and number > 0
 
 
 @receiver(job_failed)

@@ -21,6 +21,7 @@ from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
+from hub.library.policy import Policy
 from hub.operations import garbage
 from hub.operations.following import follow
 from tests.hub import making
@@ -45,7 +46,7 @@ def test_a_library_is_founded_on_a_folder_by_its_full_path(
 
     library = Library.objects.get()
     assert library.base_source == str(tmp_path / "base")
-    assert library.policy == {"router": "arrow", "top_k": 2, "temperature": 1.0, "shortlist": 0}
+    assert library.policy == {**Policy().model_dump(), "top_k": 2}
     assert "already" in again
     assert Job.objects.get().kind == JobKind.INSPECT_BASE
 

@@ -11,7 +11,7 @@ from routing.factors import Factors
 from routing.generation import Request
 from routing.index import RoutingPolicy
 from routing.layers import routed_by
-from routing.pack import Routing, route
+from routing.routes import Routing, route
 from routing.sampling import Sampling
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 

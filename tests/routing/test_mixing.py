@@ -19,7 +19,9 @@ def module_pack(ranks: list[int], *, seed: int = 0) -> ModulePack:
     generator = torch.Generator().manual_seed(seed)
     updates = [
         Update(
-            *(torch.randn(*shape, generator=generator) for shape in ((D_IN,), (rank, D_IN), (rank, D_OUT)))
+            torch.randn(D_IN, generator=generator),
+            torch.randn(rank, D_IN, generator=generator),
+            torch.randn(rank, D_OUT, generator=generator),
         )
         for rank in ranks
     ]

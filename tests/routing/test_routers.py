@@ -6,12 +6,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.routers import RoutingVectors, Terms, arrow, best, uniform
+from routing.pack import ModulePack, Update, pack_updates
+from routing.routers import ROUTERS, Terms, best, uniform
+
+arrow = ROUTERS["arrow"]
 
 
-def unit_vectors(experts: int, width: int = 8, seed: int = 0) -> RoutingVectors:
+def unit_vectors(experts: int, width: int = 8, seed: int = 0) -> ModulePack:
     rows = torch.randn(experts, width, generator=torch.Generator().manual_seed(seed))
-    return RoutingVectors(torch.nn.functional.normalize(rows, dim=-1))
+    return of_prototypes(torch.nn.functional.normalize(rows, dim=-1))
+
+
+def of_prototypes(rows: torch.Tensor) -> ModulePack:
+    return pack_updates([{"layer": Update(row, row[None], torch.ones(1, 3))} for row in rows])["layer"]
 
 
 def terms(
@@ -27,7 +34,7 @@ def test_arrow_mixes_the_k_largest_absolute_products_by_softmax(experts: int, to
 
     chosen = arrow(hidden, vectors, terms(top_k, temperature=0.5))
 
-    scores = (hidden.double() @ vectors.prototypes.double().T).abs()
+    scores = (hidden.double() @ vectors.vectors.prototypes.double().T).abs()
     expected, rows = scores.topk(min(top_k, experts))
     torch.testing.assert_close(chosen.weights.double(), (expected / 0.5).softmax(-1), atol=1e-5, rtol=1e-5)
     assert torch.equal(chosen.experts, rows)
@@ -55,10 +62,10 @@ def test_a_score_that_is_not_finite_never_wins() -> None:
 def test_one_broken_prototype_leaves_all_others_as_they_were() -> None:
     vectors = unit_vectors(6)
     hidden = torch.randn(50, 8)
-    broken = vectors.prototypes.clone()
+    broken = vectors.vectors.prototypes.clone()
     broken[3] = float("nan")
 
-    chosen = arrow(hidden, RoutingVectors(broken), terms(2))
+    chosen = arrow(hidden, of_prototypes(broken), terms(2))
 
     without = arrow(hidden, vectors, terms(2, allowed=[0, 1, 2, 4, 5]))
     assert torch.equal(chosen.experts, without.experts)

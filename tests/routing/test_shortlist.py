@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from routing.base import Base
+from routing.calibration import measure
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.errors import BadRouting
 from routing.factors import Factors
 from routing.index import RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
-from routing.pack import Routing
-from routing.shortlist import calibrate, prompt_scores
+from routing.routes import Routing
+from routing.shortlist import prompt_scores
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary
 
@@ -66,13 +67,13 @@ def test_calibration_is_the_mean_and_deviation_of_each_score_on_neutral_text(
     base = library.base()
     neutral = neutral_tokens(base, sequences=11, length=16)
 
-    found = calibrate(model.routed, model.pack, neutral)
+    found = measure(model.routed, model.pack, neutral)
 
     for name, hidden in inputs_of(base, neutral.long()).items():
         scores = (hidden.double() @ model.pack.modules[name].vectors.prototypes.double().T).abs()
-        torch.testing.assert_close(found[name].mean.double(), scores.mean(0), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found[name]["arrow"].mean.double(), scores.mean(0), atol=1e-5, rtol=1e-4)
         deviation = scores.std(0, correction=0)
-        torch.testing.assert_close(found[name].deviation.double(), deviation, atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(found[name]["arrow"].deviation.double(), deviation, atol=1e-5, rtol=1e-3)
 
 
 def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
@@ -80,13 +81,13 @@ def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
 ) -> None:
     base = library.base()
     ids = torch.tensor(model.tokens(TEXT))
-    assert model.calibration is not None
 
-    found = prompt_scores(model.routed, model.pack, model.calibration, ids)
+    found = prompt_scores(model.routed, model.pack, ids)
 
     by_hand: dict[str, list[float]] = {name: [] for name in model.experts}
     for name, hidden in inputs_of(base, ids.unsqueeze(0)).items():
-        module, moments = model.pack.modules[name], model.calibration[name]
+        module = model.pack.modules[name]
+        moments = module.moments["arrow"]
         scores = (hidden @ module.vectors.prototypes.T).abs()
         for row, member in enumerate(module.members):
             standard = (scores[:, row] - moments.mean[row]) / moments.deviation[row]
@@ -96,9 +97,8 @@ def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
 
 
 def test_a_short_list_of_one_answers_as_that_expert_alone(model: ComposedModel) -> None:
-    assert model.calibration is not None
     ids = torch.tensor(model.tokens(TEXT))
-    best = model.experts[int(prompt_scores(model.routed, model.pack, model.calibration, ids).argmax())]
+    best = model.experts[int(prompt_scores(model.routed, model.pack, ids).argmax())]
 
     narrowed = model.logits(TEXT)
 
@@ -128,12 +128,10 @@ def test_the_scale_of_an_expert_does_not_move_it_on_the_list(library: SmallLibra
     before = compose(library.base(), experts, NARROW)
     after = compose(library.base(), {**experts, name: louder}, NARROW)
 
-    assert before.calibration is not None
-    assert after.calibration is not None
     ids = torch.tensor(before.tokens(TEXT))
     torch.testing.assert_close(
-        prompt_scores(before.routed, before.pack, before.calibration, ids),
-        prompt_scores(after.routed, after.pack, after.calibration, ids),
+        prompt_scores(before.routed, before.pack, ids),
+        prompt_scores(after.routed, after.pack, ids),
     )
 
 

@@ -24,6 +24,8 @@ class RoutingBody(BaseModel):
     experts: Annotated[Strings, Field(min_length=1)] | None = None
     force: Annotated[Strings, Field(min_length=1)] | None = None
     shortlist: Annotated[int, Field(ge=0)] | None = None
+    calibrated: bool | None = None
+    abstain: Number | None = None
     version: Annotated[int, Field(ge=1)] | None = None
     trace: bool = False
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
-from routing.pack import Route, Routing, route
 from routing.routed import RoutedModel
+from routing.routes import Route, Routing, default_routing, needs_moments, route
 from routing.shortlist import narrowed
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
@@ -31,11 +31,9 @@ class Target:
     def way(self, prompt: Sequence[int]) -> Route | None:
         """The route of this prompt: narrowed by it where the routing says so."""
         version, wanted = self.version, self.routing
-        if version is None or wanted is None or version.calibration is None:
+        if version is None or wanted is None or not wanted.shortlist or not version.pack.experts:
             return self.route
-        if not wanted.shortlist or not version.pack.experts:
-            return self.route
-        return narrowed(self.model, version.pack, version.calibration, wanted, torch.tensor(prompt))
+        return narrowed(self.model, version.pack, wanted, torch.tensor(prompt))
 
 
 def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
@@ -101,31 +99,41 @@ def _route(
 
 
 def _routing(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Routing:
-    policy = version.policy
-    top_k, temperature = body.top_k or policy.top_k, body.temperature or policy.temperature
     if isinstance(address, names.Single):
         if body.experts or body.force or body.router:
             raise invalid(
                 "routing", "the model's name says which expert answers; ask for the library instead"
             )
-        return Routing("single", top_k, temperature, (address.expert,))
+        return Routing("single", top_k=1, experts=(address.expert,))
     if body.force:
         if body.experts or body.router not in (None, "uniform", "single"):
             raise invalid("routing.force", "leaves nothing to choose; leave out `router` and `experts`")
-        return Routing("uniform", top_k, temperature, tuple(body.force))
-    experts = None if body.experts is None else tuple(body.experts)
-    narrow = policy.shortlist if experts is None and body.router is None else 0
-    if body.shortlist is not None:
-        narrow = _possible(body.shortlist, version, experts)
-    return Routing(body.router or policy.router, top_k, temperature, experts, narrow)
-
-
-def _possible(shortlist: int, version: Version, experts: tuple[str, ...] | None) -> int:
-    if shortlist and experts is not None:
+        return Routing("uniform", top_k=1, experts=tuple(body.force))
+    if body.shortlist and body.experts is not None:
         raise invalid("routing.shortlist", "and `experts` both say who may speak; leave one out")
-    if shortlist and version.calibration is None:
-        raise invalid("routing.shortlist", f"version {version.number} was published without neutral text")
-    return shortlist
+    return _asked(_usual(version, body), version, body)
+
+
+def _usual(version: Version, body: RoutingBody) -> Routing:
+    """The library's policy; what belongs to its router is left behind with it."""
+    usual = default_routing(version.policy)
+    if body.router not in (None, usual.router):
+        usual = replace(usual, router=body.router, calibrated=False, abstain=None)
+    if body.router is not None or body.experts is not None or version.pack.neutral is None:
+        usual = replace(usual, shortlist=0)
+    return usual
+
+
+def _asked(usual: Routing, version: Version, body: RoutingBody) -> Routing:
+    """The policy with what the request says in its place."""
+    said = body.model_dump(
+        include={"top_k", "temperature", "shortlist", "calibrated", "abstain"}, exclude_none=True
+    )
+    asked = replace(usual, **said, experts=None if body.experts is None else tuple(body.experts))
+    if needs_moments(asked) and version.pack.neutral is None:
+        field = next((name for name in ("shortlist", "calibrated") if name in said), "router")
+        raise invalid(f"routing.{field}", f"version {version.number} was published without neutral text")
+    return asked
 
 
 def _not_ready(model: str, library: Library) -> ApiError:

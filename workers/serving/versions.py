@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from routing.base import load_base
+from routing.calibration import calibrated_pack
 from routing.errors import NotFinite, RoutingError
 from routing.index import IndexManifest, RoutingPolicy
-from routing.pack import Pack, Routing, route
+from routing.pack import Pack
 from routing.packing import load_pack
 from routing.routed import RoutedModel
-from routing.shortlist import Calibration, calibrate
+from routing.routes import Routing, default_routing, route
 from routing.store import IndexStore, LibraryRef
 from workers.serving.options import Options
 
@@ -36,7 +37,6 @@ class Version:
     pack: Pack
     policy: RoutingPolicy
     model: RoutedModel
-    calibration: Calibration | None = None
 
 
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
@@ -59,23 +59,24 @@ def assemble(
     base = model.base
     _require_memory(manifest, base.device, base.dtype)
     pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=previous)
-    digest = manifest.calibration
-    calibration = None if digest is None else calibrate(model, pack, store.read_neutral(digest))
-    version = Version(library, number, manifest_digest, pack, manifest.policy, model, calibration)
+    if manifest.calibration is not None:
+        neutral = store.read_neutral(manifest.calibration)
+        pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
+    version = Version(library, number, manifest_digest, pack, manifest.policy, model)
     prove(version)
     return version
 
 
 def prove(version: Version) -> None:
     """A forward pass with the policy's router and with every expert must be finite; NotFinite if not."""
-    policy = version.policy
     vocabulary = version.model.base.spec.vocabulary
     ids = torch.arange(CANARY_TOKENS, device=version.model.base.device).remainder(vocabulary).unsqueeze(0)
-    for router in (policy.router, "uniform"):
-        way = route(version.pack, Routing(router, policy.top_k, policy.temperature))
+    usual = replace(default_routing(version.policy), shortlist=0)
+    for wanted in (usual, Routing("uniform", top_k=1)):
+        way = route(version.pack, wanted)
         if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
             raise NotFinite(
-                f"version {version.number}: the canary's logits are not finite with router {router}"
+                f"version {version.number}: the canary's logits are not finite with router {wanted.router}"
             )
 
 

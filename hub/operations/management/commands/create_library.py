@@ -8,6 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from hub.jobs import queries as jobs
 from hub.library import services
 from hub.library.models import Library
+from hub.library.policy import ROUTERS, Policy
 from hub.operations.command import HubCommand, user_called
 from hub.operations.following import follow
 
@@ -26,11 +27,20 @@ class Command(HubCommand):
         parser.add_argument("--name", default="", help="the name that people read")
         parser.add_argument("--description", default="")
         parser.add_argument("--maintainer", help="who decides what it serves (a user name)")
-        parser.add_argument("--router", choices=services.ROUTERS, help="default: arrow")
+        parser.add_argument("--router", choices=ROUTERS, help="default: arrow")
         parser.add_argument("--top-k", type=int, help="experts per token and module (default: 3)")
         parser.add_argument("--temperature", type=float, help="of the mixing weights (default: 1.0)")
         parser.add_argument(
             "--shortlist", type=int, help="experts that a whole prompt is narrowed to first (default: 0, all)"
+        )
+        parser.add_argument(
+            "--calibrated",
+            action="store_true",
+            default=None,
+            help="measure scores in deviations from their mean on neutral text",
+        )
+        parser.add_argument(
+            "--abstain", type=float, help="a token whose best score is lower keeps the plain base"
         )
         parser.add_argument(
             "--hold", action="store_true", help="publish versions, but let a person promote them"
@@ -54,12 +64,7 @@ class Command(HubCommand):
             )
 
     def _found(self, options: dict[str, Any], source: str) -> Library:
-        parts = {
-            "router": options["router"],
-            "top_k": options["top_k"],
-            "temperature": options["temperature"],
-            "shortlist": options["shortlist"],
-        }
+        parts = {part: options[part] for part in Policy.model_fields}
         return services.create_library(
             slug=options["slug"],
             base_source=source,

@@ -1,0 +1,53 @@
+"""How a library routes unless a request says otherwise: the fields of a policy, each with what it may be.
+
+The same fields, with the same defaults, as `RoutingPolicy` in `routing`, which the hub does not import.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hub.errors import Invalid
+
+MOST_EXPERTS_PER_TOKEN = 64
+# "single" needs an expert's name, so only a request can ask for it.
+RouterName = Literal["arrow", "phatgoose", "spectral", "delta-norm", "evidence", "two-stage", "uniform"]
+ROUTERS: tuple[str, ...] = get_args(RouterName)
+EXPECTED = {
+    "router": f"one of {', '.join(ROUTERS)}",
+    "top_k": f"a whole number from 1 to {MOST_EXPERTS_PER_TOKEN}",
+    "temperature": "a number above 0",
+    "shortlist": "0 for all experts, or how many to narrow to",
+    "calibrated": "true or false",
+    "abstain": "a number, or nothing",
+}
+Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+
+
+class Policy(BaseModel):
+    """Arrow as its paper and peft use it, unless somebody decides otherwise."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    router: RouterName = "arrow"
+    top_k: Annotated[int, Field(ge=1, le=MOST_EXPERTS_PER_TOKEN)] = 3
+    temperature: Annotated[Number, Field(gt=0)] = 1.0
+    shortlist: Annotated[int, Field(ge=0)] = 0
+    calibrated: bool = False
+    abstain: Number | None = None
+
+
+def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
+    """The whole policy when it makes sense. Raises Invalid with every complaint."""
+    try:
+        return Policy(**policy).model_dump()
+    except ValidationError as error:
+        raise Invalid(
+            "; ".join(_complaint(str(one["loc"][0]), one["input"]) for one in error.errors())
+        ) from error
+
+
+def _complaint(field: str, found: object) -> str:
+    if field not in EXPECTED:
+        return f"{field!r} is not a part of a routing policy"
+    return f"{field} is {found!r}; expected {EXPECTED[field]}"

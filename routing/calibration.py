@@ -1,0 +1,130 @@
+"""Calibration: each expert's scores measured on neutral text, so that those of strangers can be compared.
+
+An expert's mean and deviation depend on the base, the text and itself alone: what one index version has
+measured the next takes over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from routing.pack import ModulePack, Moments, Pack, pack_updates
+from routing.routed import RoutedModel
+from routing.routers import Selection, Terms
+from routing.routes import Route, Routing, Seat, route
+from routing.scores import SCORES
+
+ROWS_AT_ONCE = 8  # of neutral text: bounds the scores that are held at a time
+SMALLEST_DEVIATION = 1e-6
+Look = Callable[[str, Float[Tensor, "tokens d_in"], ModulePack], None]
+
+
+class Survey:
+    """A way through a pack that adds nothing: the pass is the plain base's, and every input is seen."""
+
+    def __init__(self, pack: Pack, look: Look) -> None:
+        seats = route(pack, Routing("arrow", top_k=1)).seats
+        self.route = Route(pack, self._keep, seats)
+        self._look = look
+        self._inputs: Tensor | None = None
+
+    def witness(self, seat: Seat, module: str, _selection: Selection) -> None:
+        """Show what the router was just given, under the name of the module where it was given."""
+        if self._inputs is not None:
+            self._look(module, self._inputs, seat.module)
+
+    def _keep(self, hidden: Float[Tensor, "tokens d_in"], _module: ModulePack, _terms: Terms) -> Selection:
+        self._inputs = hidden
+        nobody = torch.zeros(len(hidden), 0, device=hidden.device)
+        return Selection(nobody.long(), nobody)
+
+
+def survey(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], look: Look) -> None:
+    """Pass a text through the plain base and let `look` see what each module with experts is given."""
+    for rows in tokens.split(ROWS_AT_ONCE):
+        passage = Survey(pack, look)
+        ids = rows.to(device=model.base.device, dtype=torch.int64)
+        model.last_logits(ids, route=passage.route, witness=passage.witness)
+
+
+def calibrated_pack(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], *, neutral: str
+) -> Pack:
+    """The pack with every expert's moments of every kind of score on this text, whose digest is `neutral`.
+
+    Experts that have moments of this text keep them; only the others are measured.
+    """
+    unknown = _unmeasured(pack) if pack.neutral == neutral else set(range(len(pack.experts)))
+    strangers = replace(pack, modules=_only(pack, unknown))
+    found = measure(model, strangers, tokens) if unknown else {}
+    modules = dict(pack.modules)
+    for name, moments in found.items():
+        modules[name] = _told(pack.modules[name], moments, strangers.modules[name].members)
+    return replace(pack, modules=modules, neutral=neutral)
+
+
+def measure(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"]
+) -> Mapping[str, Mapping[str, Moments]]:
+    """By module and kind of score: mean and deviation of every expert's score, in float64 sums."""
+    sums: dict[tuple[str, str], Float64[Tensor, "2 experts"]] = {}
+
+    def look(name: str, hidden: Tensor, module: ModulePack) -> None:
+        for kind, score in SCORES.items():
+            scores = score(hidden, module).double()
+            both = torch.stack([scores.sum(0), scores.square().sum(0)])
+            sums[name, kind] = sums[name, kind] + both if (name, kind) in sums else both
+
+    survey(model, pack, tokens, look)
+    return {
+        name: {kind: _moments(sums[name, kind], tokens.numel()) for kind in SCORES} for name in pack.modules
+    }
+
+
+def _moments(sums: Float64[Tensor, "2 experts"], count: int) -> Moments:
+    """An expert without a finite score (it has no gate, say) gets a mean of zero, which nobody reads."""
+    mean, mean_of_squares = (sums / count).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+    deviation = (mean_of_squares - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_DEVIATION)
+    return Moments(mean.float(), deviation.float())
+
+
+def _unmeasured(pack: Pack) -> set[int]:
+    """The places of the experts that lack a moment in some module."""
+    unknown: set[int] = set()
+    for module in pack.modules.values():
+        known = torch.ones(len(module), dtype=torch.bool, device=module.a.device)
+        for kind in SCORES:
+            known &= module.moments[kind].mean.isfinite() if kind in module.moments else False
+        unknown |= {member for member, sure in zip(module.members, known.tolist(), strict=True) if not sure}
+    return unknown
+
+
+def _only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
+    """The modules with these experts alone, at the same places."""
+    return pack_updates(
+        [
+            {
+                name: module.update(module.rows_by_member[place])
+                for name, module in pack.modules.items()
+                if place in places and place in module.rows_by_member
+            }
+            for place in range(len(pack.experts))
+        ]
+    )
+
+
+def _told(module: ModulePack, found: Mapping[str, Moments], members: Sequence[int]) -> ModulePack:
+    """The module with what was measured of these members."""
+    rows = [module.rows_by_member[member] for member in members]
+    moments = {}
+    for kind, of_members in found.items():
+        nothing = torch.full_like(module.vectors.prototypes[:, 0], torch.nan)
+        mean, deviation = (part.clone() for part in module.moments.get(kind, (nothing, nothing)))
+        mean[rows], deviation[rows] = of_members
+        moments[kind] = Moments(mean, deviation)
+    return replace(module, moments=moments)

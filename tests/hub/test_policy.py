@@ -1,0 +1,40 @@
+"""A routing policy is checked field by field, and means the same to the hub and to routing."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from hub.errors import Invalid
+from hub.library.policy import ROUTERS, Policy, check_policy
+from routing.index import RoutingPolicy
+from routing.routers import ROUTERS as ALL_ROUTERS
+
+
+def test_the_hub_and_routing_know_the_same_policies() -> None:
+    assert Policy().model_dump() == asdict(RoutingPolicy())
+    assert set(ROUTERS) == set(ALL_ROUTERS) - {"single"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("router", "single", "router is 'single'; expected one of arrow"),
+        ("top_k", True, "top_k is True; expected a whole number from 1 to 64"),
+        ("top_k", 65, "top_k is 65"),
+        ("temperature", 0, "temperature is 0; expected a number above 0"),
+        ("temperature", float("nan"), "temperature is nan"),
+        ("shortlist", -1, "shortlist is -1; expected 0 for all experts"),
+        ("calibrated", 1, "calibrated is 1; expected true or false"),
+        ("abstain", float("inf"), "abstain is inf; expected a number, or nothing"),
+        ("mood", "good", "'mood' is not a part of a routing policy"),
+    ],
+)
+def test_what_makes_no_sense_is_named(field: str, value: Any, says: str) -> None:
+    with pytest.raises(Invalid, match=says.replace("'", ".")):
+        check_policy({field: value})
+
+
+def test_every_complaint_is_made_at_once() -> None:
+    with pytest.raises(Invalid, match=r"router is .*; top_k is "):
+        check_policy({"router": "oracle", "top_k": 0})
