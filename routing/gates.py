@@ -23,10 +23,10 @@ from torch.nn import Parameter, functional
 from routing.base import Base
 from routing.errors import RoutingError
 from routing.factors import Factors
+from routing.rows import Row
 
 IGNORED = -100
 FEWEST_ROWS = 8
-Row = tuple[Sequence[int], Sequence[int]]  # the tokens of a prompt, and those of what should follow it
 Progress = Callable[[int, int, str], None]
 
 
@@ -70,6 +70,10 @@ class TrainedGates:
     peak_bytes: int
 
 
+class BadRows(RoutingError):
+    """Gates cannot be trained on these rows; the message says why."""
+
+
 class FrozenChanged(RoutingError):
     """Training gates changed something else: a bug here, and the gates cannot be believed."""
 
@@ -84,7 +88,7 @@ def train_gates(
 ) -> TrainedGates:
     """Train one gate per module of `expert` on `rows`; the base and the expert stay as they are.
 
-    Raises RoutingError for too few rows or one that is longer than the base's context.
+    Raises BadRows for too few rows or one that is longer than the base's context.
     """
     recipe = recipe or GateRecipe()
     _require_usable(base, rows)
@@ -245,13 +249,13 @@ def _order(count: int, recipe: GateRecipe) -> Iterator[int]:
 
 def _require_usable(base: Base, rows: Sequence[Row]) -> None:
     if len(rows) < FEWEST_ROWS:
-        raise RoutingError(f"gate training: found {len(rows)} rows, expected at least {FEWEST_ROWS}")
+        raise BadRows(f"gate training: found {len(rows)} rows, expected at least {FEWEST_ROWS}")
     for number, (prompt, completion) in enumerate(rows, 1):
         if not prompt or not completion:
-            raise RoutingError(f"gate training, row {number}: found an empty prompt or completion")
+            raise BadRows(f"gate training, row {number}: found an empty prompt or completion")
         if len(prompt) + len(completion) > base.spec.context:
             length = len(prompt) + len(completion)
-            raise RoutingError(
+            raise BadRows(
                 f"gate training, row {number}: found {length} tokens, expected at most {base.spec.context}"
             )
 

@@ -1,10 +1,12 @@
 """INDEX: plan the next version of a library's routing index, put it into the store, record it."""
 
+from dataclasses import replace
+
 from hub.adapters.models import Release
 from hub.faults import reach
 from hub.indexes import queries
 from hub.indexes import services as indexes
-from hub.indexes.models import IndexVersion
+from hub.indexes.models import IndexMember, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
@@ -30,14 +32,20 @@ def publish(claim: Claim) -> None:
 
 def manifest(version: IndexVersion) -> IndexManifest:
     """The version as the store keeps it: a function of the database's rows and nothing else."""
-    entries = [entry(release) for release in queries.experts(version)]
+    entries = [member_entry(member) for member in queries.members(version)]
     known = index_store().library_ref(version.library.slug)
     calibration = None if known is None else known.calibration
     policy = RoutingPolicy(**version.policy)
     return manifest_of(version.base_digest, entries, policy=policy, calibration=calibration)
 
 
+def member_entry(member: IndexMember) -> ExpertEntry:
+    plain = entry(member.release)
+    return replace(plain, vectors=member.vectors_digest, vectors_size=member.vectors_size)
+
+
 def entry(release: Release) -> ExpertEntry:
+    """A release as it is known without gates."""
     return ExpertEntry(
         adapter=release.adapter.full_name,
         release=release.oid,

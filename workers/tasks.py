@@ -1,7 +1,7 @@
 """What this worker can do: every kind of job, by whom it is done and how long it may take."""
 
 from hub.jobs.models import JobKind
-from workers import composition, indexing, inspection, promotion, validation, vectors
+from workers import composition, gates, indexing, inspection, promotion, validation, vectors
 from workers.app import app
 from workers.claiming import Duty
 from workers.registration import register
@@ -10,6 +10,7 @@ DUTIES = {
     JobKind.INSPECT_BASE: Duty(inspection.inspect, seconds=1800),
     JobKind.VALIDATE: Duty(validation.validate, seconds=900),
     JobKind.VECTORS: Duty(vectors.compute, seconds=900),
+    JobKind.GATES: Duty(gates.train, seconds=7200),
     JobKind.INDEX: Duty(indexing.publish, seconds=900),
     JobKind.PROMOTE: Duty(promotion.promote, seconds=60),
     JobKind.COMPOSE: Duty(composition.compose, seconds=7200),

@@ -139,6 +139,35 @@ class Release(models.Model):
         return self.commit.oid
 
 
+class Gates(models.Model):
+    """Gates that were trained for a release, kept in the index store together with its prototypes.
+
+    An index version names those that were the newest when it was planned; newer ones change no older version.
+    """
+
+    release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="gates")
+    number = models.PositiveIntegerField()
+    vectors_digest = models.CharField(max_length=64)
+    vectors_size = models.PositiveBigIntegerField()
+    rows = models.PositiveIntegerField(help_text="sample rows they were trained and tried on")
+    curve = models.JSONField(help_text="[step, training loss, held-out loss] in nats per token")
+    best_step = models.PositiveIntegerField()
+    seconds = models.FloatField()
+    peak_bytes = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["release", "-number"]
+        verbose_name_plural = "gates"
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["release", "number"], name="gate_numbers_are_unique"),
+            CheckConstraint(condition=~Q(vectors_digest=""), name="gates_are_in_the_store"),
+        ]
+
+    def __str__(self) -> str:
+        return f"gates {self.number} of {self.release}"
+
+
 class ReleaseEvent(models.Model):
     """The audit trail of a release. It settles once, whatever happens to the workers."""
 
@@ -147,6 +176,7 @@ class ReleaseEvent(models.Model):
         VALIDATED = "validated"
         REJECTED = "rejected"
         READY = "ready"
+        GATED = "gated"
         YANKED = "yanked"
         QUARANTINED = "quarantined"
         RESTORED = "restored"

@@ -16,7 +16,7 @@ from hub import faults
 from hub.accounts import names
 from hub.accounts.models import User
 from hub.adapters import gitnames, paths, queries
-from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
+from hub.adapters.models import Adapter, Commit, CommitFile, Gates, Release, ReleaseEvent
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -186,7 +186,9 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     was recorded before. Raises Fenced; Overtaken when there are more by now: compare again.
     """
     claims.hold(claim)
-    release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
+    release = (
+        Release.objects.select_related("adapter__library").select_for_update(of=("self",)).get(pk=release_id)
+    )
     if release.status != Release.Status.VALIDATED:
         return False
     Library.objects.select_for_update().get(pk=release.adapter.library_id)  # one admission at a time
@@ -204,7 +206,57 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     )
     ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.READY)
     jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+    if release.adapter.library.train_gates and release.samples_id:
+        jobs.enqueue(JobKind.GATES, release_id=release_id)
     return True
+
+
+@transaction.atomic
+def record_gates(  # noqa: PLR0913  what the worker trained
+    claim: Claim,
+    release_id: int,
+    *,
+    vectors_digest: str,
+    vectors_size: int,
+    rows: int,
+    curve: Sequence[tuple[int, float, float]],
+    best_step: int,
+    seconds: float,
+    peak_bytes: int,
+) -> bool:
+    """Keep a ready release's new gates, and ask for an index version with them.
+
+    False when gates of the same digest are its newest already. Raises Fenced.
+    """
+    claims.hold(claim)
+    release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
+    newest = release.gates.order_by("-number").first()
+    if newest is not None and newest.vectors_digest == vectors_digest:
+        return False
+    Gates.objects.create(
+        release=release,
+        number=newest.number + 1 if newest else 1,
+        vectors_digest=vectors_digest,
+        vectors_size=vectors_size,
+        rows=rows,
+        curve=finite(list(curve)),
+        best_step=best_step,
+        seconds=seconds,
+        peak_bytes=peak_bytes,
+    )
+    ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.GATED)
+    jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+    return True
+
+
+def ask_for_gates(library: Library) -> int:
+    """Ask for gates of every ready release that has sample rows and no gates; how many that are."""
+    lacking = Release.objects.filter(
+        adapter__library=library, status=Release.Status.READY, gates=None, yanked_at=None, quarantined_at=None
+    ).exclude(samples=None)
+    for release_id in lacking.values_list("pk", flat=True):
+        jobs.enqueue(JobKind.GATES, release_id=release_id)
+    return lacking.count()
 
 
 def yank(*, release: Release, by: User, reason: str = "") -> None:

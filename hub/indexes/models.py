@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import CheckConstraint, F, Index, Q, QuerySet, UniqueConstraint
 from django.db.models.functions import Now
 
-from hub.adapters.models import Release
+from hub.adapters.models import Gates, Release
 from hub.blobs.models import Blob
 from hub.errors import Conflict
 from hub.library.models import Library
@@ -61,9 +61,12 @@ class IndexVersion(models.Model):
 
     def members(self) -> QuerySet[Release]:
         """The experts, in no order; queries.experts(version) gives them by name."""
+        return Release.objects.filter(pk__in=self.memberships().values("release"))
+
+    def memberships(self) -> "QuerySet[IndexMember]":
+        """Which releases are members, with which gates."""
         lasting = Q(until=None) | Q(until__gt=self.number)
-        rows = IndexMember.objects.filter(lasting, library=self.library_id, since__lte=self.number)
-        return Release.objects.filter(pk__in=rows.values("release"))
+        return IndexMember.objects.filter(lasting, library=self.library_id, since__lte=self.number)
 
 
 class IndexMember(models.Model):
@@ -75,6 +78,9 @@ class IndexMember(models.Model):
 
     library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="memberships")
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="memberships")
+    gates = models.ForeignKey(
+        Gates, on_delete=models.PROTECT, related_name="memberships", null=True, blank=True
+    )
     since = models.PositiveIntegerField()
     until = models.PositiveIntegerField(null=True, blank=True)
 
@@ -89,6 +95,20 @@ class IndexMember(models.Model):
 
     def __str__(self) -> str:
         return f"{self.release_id} [{self.since}, {self.until or ''})"
+
+    @property
+    def identity(self) -> tuple[int, int | None]:
+        """What makes it another member: another release, or other gates."""
+        return self.release_id, self.gates_id
+
+    @property
+    def vectors_digest(self) -> str:
+        """What the member is recognised by: with its gates, where it has any."""
+        return self.gates.vectors_digest if self.gates else self.release.vectors_digest
+
+    @property
+    def vectors_size(self) -> int:
+        return self.gates.vectors_size if self.gates else self.release.vectors_size
 
     def holds(self, number: int) -> bool:
         """Is it a membership in the version of this number?"""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from hub.adapters.models import Release
+from hub.adapters.models import Gates, Release
 from hub.errors import Disabled, NotFound
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion
 from hub.library.models import Library
@@ -30,6 +30,16 @@ def experts(version: IndexVersion) -> list[Release]:
     return sorted(members, key=lambda release: release.adapter.full_name)
 
 
+def members(version: IndexVersion) -> list[IndexMember]:
+    """The memberships of a version with all that the manifest says of them, in its order."""
+    rows = (
+        version.memberships()
+        .select_related("release__adapter__owner", "release__commit", "gates")
+        .defer("release__findings", "release__statistics", "release__fingerprint", "gates__curve")
+    )
+    return sorted(rows, key=lambda member: member.release.adapter.full_name)
+
+
 def desired(library: Library) -> QuerySet[Release]:
     """Who should be in the next version: of each public adapter the newest release that is ready and not held
     back.
@@ -43,6 +53,13 @@ def desired(library: Library) -> QuerySet[Release]:
     )
     newest = eligible.filter(adapter=OuterRef("adapter")).order_by("-number").values("pk")[:1]
     return eligible.filter(pk=Subquery(newest))
+
+
+def desired_members(library: Library) -> set[tuple[int, int | None]]:
+    """(release, its newest gates) of everybody who should be in the next version."""
+    gates = Gates.objects.filter(release=OuterRef("pk")).order_by("-number").values("pk")[:1]
+    pairs = desired(library).annotate(newest_gates=Subquery(gates)).values_list("pk", "newest_gates")
+    return set(pairs)
 
 
 def open_members(library: Library) -> QuerySet[IndexMember]:
@@ -69,15 +86,15 @@ def held_back(version: IndexVersion) -> QuerySet[Release]:
 
 def diff(old: IndexVersion, new: IndexVersion) -> Diff:
     """Compare two versions of one library, in either order."""
-    before = {release.adapter_id: release for release in experts(old)}
-    after = {release.adapter_id: release for release in experts(new)}
+    before = {member.release.adapter_id: member for member in members(old)}
+    after = {member.release.adapter_id: member for member in members(new)}
     return Diff(
-        added=[release for key, release in after.items() if key not in before],
-        removed=[release for key, release in before.items() if key not in after],
+        added=[member.release for key, member in after.items() if key not in before],
+        removed=[member.release for key, member in before.items() if key not in after],
         changed=[
-            (before[key], release)
-            for key, release in after.items()
-            if key in before and before[key].pk != release.pk
+            (before[key].release, member.release)
+            for key, member in after.items()
+            if key in before and before[key].identity != member.identity
         ],
     )
 

@@ -4,8 +4,8 @@ Numbers are 1, 2, 3, ... without a gap: each step holds a lock on the library's 
 """
 
 from django.db import transaction
-from django.db.models import Max, Sum
-from django.db.models.functions import Now
+from django.db.models import F, Max, Sum
+from django.db.models.functions import Coalesce, Now
 
 from hub import faults
 from hub.accounts.models import User
@@ -94,13 +94,12 @@ def _locked(library_id: int) -> Library:
 
 def _plan(library: Library, *, number: int) -> IndexVersion:
     """Write only what changes: memberships that end here, and those that begin."""
-    desired = set(queries.desired(library).values_list("pk", flat=True))
-    remaining = set(queries.open_members(library).values_list("release_id", flat=True))
-    leaving = remaining - desired
+    desired, remaining = queries.desired_members(library), _remaining(library)
+    leaving = {release_id for release_id, _gates in remaining - desired}
     queries.open_members(library).filter(release_id__in=leaving).update(until=number)
     IndexMember.objects.bulk_create(
-        IndexMember(library=library, release_id=release_id, since=number)
-        for release_id in sorted(desired - remaining)
+        IndexMember(library=library, release_id=release_id, gates_id=gates_id, since=number)
+        for release_id, gates_id in sorted(desired - remaining, key=lambda pair: pair[0])
     )
     return IndexVersion.objects.create(
         library=library,
@@ -113,13 +112,16 @@ def _plan(library: Library, *, number: int) -> IndexVersion:
 
 def _differs(library: Library, last: IndexVersion | None) -> bool:
     """Would the next version be another one than `last`?"""
-    desired = queries.desired(library)
     if last is None:
-        return desired.exists()
+        return queries.desired(library).exists()
     if last.policy != library.policy or last.base_digest != library.base_digest:
         return True
-    members = queries.open_members(library).values("release_id")
-    return desired.exclude(pk__in=members).exists() or members.exclude(release__in=desired).exists()
+    return queries.desired_members(library) != _remaining(library)
+
+
+def _remaining(library: Library) -> set[tuple[int, int | None]]:
+    """(release, gates) of everybody who is a member of the newest version."""
+    return set(queries.open_members(library).values_list("release_id", "gates_id"))
 
 
 def _should_serve(library: Library, version: IndexVersion) -> bool:
@@ -146,5 +148,6 @@ def _promote(library: Library, version: IndexVersion, *, by: User | None, reason
 
 def total_size(version: IndexVersion) -> int:
     """Bytes of all vectors and factors that a version names."""
-    sums = version.members().aggregate(vectors=Sum("vectors_size"), factors=Sum("factors_size"))
-    return (sums["vectors"] or 0) + (sums["factors"] or 0)
+    vectors = Coalesce("gates__vectors_size", "release__vectors_size")
+    whole = version.memberships().aggregate(size=Sum(vectors + F("release__factors_size")))
+    return whole["size"] or 0

@@ -13,6 +13,7 @@ class JobKind(models.TextChoices):
     INSPECT_BASE = "workers.inspect_base"
     VALIDATE = "workers.validate"
     VECTORS = "workers.vectors"
+    GATES = "workers.gates"
     INDEX = "workers.index"
     PROMOTE = "workers.promote"
     COMPOSE = "workers.compose"

@@ -38,6 +38,7 @@ QUEUE_OF = {
     JobKind.INSPECT_BASE: Queue.IO,
     JobKind.VALIDATE: Queue.CPU,
     JobKind.VECTORS: Queue.GPU,
+    JobKind.GATES: Queue.GPU,
     JobKind.INDEX: Queue.CPU,
     JobKind.PROMOTE: Queue.IO,
     JobKind.COMPOSE: Queue.GPU,

@@ -26,6 +26,9 @@ class Library(models.Model):
     slug = models.CharField(max_length=96, unique=True)
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
+    train_gates = models.BooleanField(
+        default=False, help_text="train PHATGOOSE gates on the sample rows that contributors gave"
+    )
     base_source = models.CharField(max_length=500, help_text="a folder on the workers, or a hub id")
     base_revision = models.CharField(max_length=100, blank=True)
     base_spec = models.JSONField(

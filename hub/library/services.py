@@ -27,6 +27,7 @@ def create_library(  # noqa: PLR0913  what a library is
     description: str = "",
     policy: dict[str, Any] | None = None,
     auto_promote: bool = True,
+    train_gates: bool = False,
     maintainer: User | None = None,
 ) -> Library:
     """Found a library on a base model, and ask for the inspection of that base. Raises Invalid, Conflict."""
@@ -42,6 +43,7 @@ def create_library(  # noqa: PLR0913  what a library is
                 base_revision=base_revision,
                 policy=check_policy(policy or {}),
                 auto_promote=auto_promote,
+                train_gates=train_gates,
                 maintainer=maintainer,
             )
     except IntegrityError as error:

@@ -16,7 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hub import faults
-from hub.adapters.models import CommitFile, Release
+from hub.adapters.models import CommitFile, Gates, Release
 from hub.blobs import content
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -135,3 +135,4 @@ def _seeds() -> Iterator[str]:
     ):
         yield vectors
         yield factors
+    yield from Gates.objects.values_list("vectors_digest", flat=True)

@@ -17,6 +17,7 @@ from routing.base import Base
 from routing.checks.samples import FILE, Sample
 from routing.finding import Finding
 from routing.lora_layout import TENSOR_FILE
+from routing.rows import encoded_row
 
 # How much the loss on neutral text may rise above the base's, in nats per token. A narrow expert costs some
 # tenths. At one more it is 2.7 times as surprised by plain English; at four more, 55 times: it has lost the
@@ -91,10 +92,8 @@ def _neutral_rows(base: Base, text: str) -> Rows:
 
 def _sample_row(base: Base, sample: Sample) -> tuple[Sequence[int], int]:
     """Prompt and completion as one sequence, of which only the completion is predicted."""
-    prompt = base.tokenizer(sample.prompt, verbose=False).input_ids
-    completion = base.tokenizer(sample.completion, add_special_tokens=False, verbose=False).input_ids
-    start = prompt or [base.tokenizer.bos_token_id or 0]  # something must come before what is predicted
-    return [*start, *completion], len(start)
+    prompt, completion = encoded_row(base, sample)
+    return [*prompt, *completion], len(prompt)
 
 
 def _unfit_samples(base: Base, samples: Sequence[Sample]) -> Iterator[Finding]:

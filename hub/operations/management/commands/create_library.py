@@ -43,6 +43,9 @@ class Command(HubCommand):
             "--abstain", type=float, help="a token whose best score is lower keeps the plain base"
         )
         parser.add_argument(
+            "--train-gates", action="store_true", help="train PHATGOOSE gates where there are sample rows"
+        )
+        parser.add_argument(
             "--hold", action="store_true", help="publish versions, but let a person promote them"
         )
         parser.add_argument("--wait", action="store_true", help="follow the inspection until it is done")
@@ -73,6 +76,7 @@ class Command(HubCommand):
             description=options["description"],
             policy={part: value for part, value in parts.items() if value is not None},
             auto_promote=not options["hold"],
+            train_gates=options["train_gates"],
             maintainer=user_called(options["maintainer"]) if options["maintainer"] else None,
         )
 

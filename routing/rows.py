@@ -1,0 +1,22 @@
+"""A contributor's sample rows in the base's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from routing.base import Base
+from routing.checks.samples import Sample
+
+Row = tuple[Sequence[int], Sequence[int]]  # the tokens of a prompt, and those of what should follow it
+
+
+def encoded_row(base: Base, sample: Sample) -> Row:
+    """Something always comes before what is predicted, if only the token that begins a text."""
+    prompt = base.tokenizer(sample.prompt, verbose=False).input_ids
+    completion = base.tokenizer(sample.completion, add_special_tokens=False, verbose=False).input_ids
+    return prompt or [base.tokenizer.bos_token_id or 0], completion
+
+
+def encoded_rows(base: Base, samples: Iterable[Sample]) -> list[Row]:
+    """All rows, in order."""
+    return [encoded_row(base, sample) for sample in samples]
