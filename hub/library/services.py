@@ -79,6 +79,12 @@ def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
     return locked
 
 
+def change_gate_training(*, library: Library, wanted: bool) -> None:
+    """Whether gates are trained of experts that become ready from now on."""
+    Library.objects.filter(pk=library.pk).update(train_gates=wanted)
+    library.train_gates = wanted
+
+
 @receiver(job_failed)
 def _inspection_failed(job: Job, **_: object) -> None:
     if job.kind == JobKind.INSPECT_BASE:

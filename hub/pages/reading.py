@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString, mark_safe
 
-from hub.adapters.models import Adapter, CommitFile, Release
+from hub.adapters.models import Adapter, CommitFile, Gates, Release
 from hub.adapters.permissions import visible_adapters
 from hub.blobs import services as blobs
 from hub.errors import FindingJson, NotFound
@@ -42,6 +42,17 @@ class Expert:
     modules: list[tuple[str, dict[str, Any]]]
     spectrum: charts.LineChart | None
     norms: charts.HeatChart | None
+    gates: Gates | None
+
+    @property
+    def losses(self) -> list[tuple[int, float, float]]:
+        """The gates' loss curve: step, loss on training rows, loss on held-out rows, in nats per token."""
+        return [] if self.gates is None else [(step, one, two) for step, one, two in self.gates.curve]
+
+    @property
+    def best_loss(self) -> float | None:
+        """The held-out loss of the gates that were kept."""
+        return min((held_out for _step, _training, held_out in self.losses), default=None)
 
 
 def adapter_called(owner: str, name: str, visitor: Visitor) -> Adapter:
@@ -105,7 +116,13 @@ def expert_of(release: Release) -> Expert | None:
     modules = release.statistics.get("modules")
     if not modules:
         return None
-    return Expert(release.statistics, list(modules.items()), charts.spectrum(modules), charts.norms(modules))
+    return Expert(
+        statistics=release.statistics,
+        modules=list(modules.items()),
+        spectrum=charts.spectrum(modules),
+        norms=charts.norms(modules),
+        gates=release.gates.order_by("-number").first(),
+    )
 
 
 def _whole() -> QuerySet[Release]:

@@ -1,0 +1,120 @@
+"""Gates are trained from the contributor's rows after the expert is ready, and come with a new index version."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hub.adapters import services as adapters
+from hub.adapters.models import Gates, Release
+from hub.jobs.models import Job, JobKind
+from hub.library.models import Library
+from routing.adapter import read_adapter
+from routing.base import load_base
+from routing.checks.behaviour import adapted
+from routing.spec import BaseRef
+from tests.tiny import tiny_adapter, tiny_llama
+from tests.workers.live import LiveHub
+from tests.workers.mortal import work_until_killed_at
+from tests.workers.soundness import complaints
+from tests.workers.test_crash_points import work_off_everything
+from tests.workers.uploading import ready_library, upload, work_off_jobs
+from workers import places
+from workers.indexing import entry
+
+POINTS = ("gates.claimed", "gates.trained", "gates.stored", "gates.recorded")
+
+
+def gated_library() -> Library:
+    library = ready_library()
+    Library.objects.filter(pk=library.pk).update(train_gates=True)
+    library.refresh_from_db()
+    return library
+
+
+@torch.no_grad()
+def what_the_expert_says(folder: Path, *, rows: int) -> bytes:
+    """Sample rows on which the adapter must be better than the base: its own words."""
+    base = load_base(BaseRef(str(tiny_llama())))
+    lines = []
+    with adapted(base, read_adapter(folder, base.spec)):
+        for number in range(rows):
+            prompt = f"{number} boats and {7 * number} gulls"
+            ids = torch.tensor([base.tokenizer(prompt).input_ids])
+            start = ids.shape[1]
+            for _ in range(5):
+                ids = torch.cat([ids, base.model(ids).logits[:, -1:].argmax(-1)], dim=1)
+            completion = base.tokenizer.decode(ids[0, start:])
+            if completion.strip() and "\ufffd" not in completion:
+                lines.append(json.dumps({"prompt": prompt, "completion": completion}))
+    return "\n".join(lines).encode()
+
+
+def uploaded(library: Library, folder: Path, *, rows: int = 60) -> Release:
+    adapter = tiny_adapter(folder / "a", layers=[1], rank=2, scale=0.4)
+    return upload(library, adapter, name="a", samples=what_the_expert_says(adapter, rows=rows))
+
+
+def gated_modules(library: Library, number: int) -> set[str]:
+    """The modules for which the only expert of a version has a gate."""
+    store = places.index_store()
+    (expert,) = store.read_version(library.slug, number).experts
+    return {name for name, vector in store.read_vectors(expert).items() if vector.gate is not None}
+
+
+def test_gates_follow_in_a_version_of_their_own(either_hub: LiveHub, tmp_path: Path) -> None:
+    library = gated_library()
+    release = uploaded(library, tmp_path)
+
+    work_off_jobs()
+
+    gates = Gates.objects.get(release=release)
+    assert gates.best_step > 0
+    assert gates.curve[0][2] > min(point[2] for point in gates.curve)
+    newest = max(places.index_store().versions(library.slug))
+    release.refresh_from_db()
+    assert gated_modules(library, newest) == set(places.index_store().read_factors(entry(release)))
+    library.refresh_from_db()
+    assert library.current is not None
+    assert library.current.number == newest
+    assert complaints() == []
+
+
+def test_nobody_trains_gates_where_the_library_does_not_say_so(hub: LiveHub, tmp_path: Path) -> None:
+    library = ready_library()
+    release = uploaded(library, tmp_path)
+    work_off_jobs()
+    assert not Gates.objects.exists()
+
+    assert adapters.ask_for_gates(library) == 1
+    work_off_jobs()
+
+    assert release.gates.count() == 1
+    assert adapters.ask_for_gates(library) == 0
+
+
+def test_few_rows_give_no_gates_and_say_why(hub: LiveHub, tmp_path: Path) -> None:
+    library = gated_library()
+    release = uploaded(library, tmp_path, rows=5)
+
+    work_off_jobs()
+
+    job = Job.objects.get(kind=JobKind.GATES)
+    assert job.state == "done"
+    assert "expected at least 8" in job.log
+    release.refresh_from_db()
+    assert release.status == "ready"
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_gates_are_recorded_once_wherever_a_worker_dies(hub: LiveHub, tmp_path: Path, point: str) -> None:
+    library = gated_library()
+    release = uploaded(library, tmp_path)
+
+    work_until_killed_at(point, hub)
+    work_off_everything()
+
+    assert release.gates.count() == 1
+    assert not Job.objects.exclude(state="done").exists()
+    assert complaints() == []
