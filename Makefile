@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3.11
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n 3 --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
 POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 
 help: ## this list

@@ -1,5 +1,6 @@
 """Gates are trained from the contributor's rows after the expert is ready, and come with a new index version."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -39,7 +40,9 @@ def what_the_expert_says(folder: Path, *, rows: int) -> bytes:
     base = load_base(BaseRef(str(tiny_llama())))
     lines = []
     with adapted(base, read_adapter(folder, base.spec)):
-        for number in range(rows):
+        for number in itertools.count():
+            if len(lines) == rows:
+                break
             prompt = f"{number} boats and {7 * number} gulls"
             ids = torch.tensor([base.tokenizer(prompt).input_ids])
             start = ids.shape[1]
@@ -51,8 +54,8 @@ def what_the_expert_says(folder: Path, *, rows: int) -> bytes:
     return "\n".join(lines).encode()
 
 
-def uploaded(library: Library, folder: Path, *, rows: int = 60) -> Release:
-    adapter = tiny_adapter(folder / "a", layers=[1], rank=2, scale=0.4)
+def uploaded(library: Library, folder: Path, *, rows: int = 30) -> Release:
+    adapter = tiny_adapter(folder / "a", layers=[1], rank=2)
     return upload(library, adapter, name="a", samples=what_the_expert_says(adapter, rows=rows))
 
 

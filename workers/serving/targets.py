@@ -111,24 +111,22 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
         return Routing("uniform", top_k=1, experts=tuple(body.force))
     if body.shortlist and body.experts is not None:
         raise invalid("routing.shortlist", "and `experts` both say who may speak; leave one out")
-    return _asked(_usual(version, body), version, body)
+    return _asked(version, body)
 
 
-def _usual(version: Version, body: RoutingBody) -> Routing:
-    """The library's policy; what belongs to its router is left behind with it."""
+def _asked(version: Version, body: RoutingBody) -> Routing:
+    """The library's policy with what the request says in its place.
+
+    What belongs to the policy's router is left behind with it; who is named is not narrowed.
+    """
     usual = default_routing(version.policy)
-    if body.router not in (None, usual.router):
-        usual = replace(usual, router=body.router, calibrated=False, abstain=None)
-    if body.router is not None or body.experts is not None or version.pack.neutral is None:
-        usual = replace(usual, shortlist=0)
-    return usual
-
-
-def _asked(usual: Routing, version: Version, body: RoutingBody) -> Routing:
-    """The policy with what the request says in its place."""
     said = body.model_dump(
-        include={"top_k", "temperature", "shortlist", "calibrated", "abstain"}, exclude_none=True
+        include={"router", "top_k", "temperature", "shortlist", "calibrated", "abstain"}, exclude_none=True
     )
+    if body.router not in (None, usual.router):
+        said = {"calibrated": False, "abstain": None, **said}
+    if body.router is not None or body.experts is not None or version.pack.neutral is None:
+        said = {"shortlist": 0, **said}
     asked = replace(usual, **said, experts=None if body.experts is None else tuple(body.experts))
     if needs_moments(asked) and version.pack.neutral is None:
         field = next((name for name in ("shortlist", "calibrated") if name in said), "router")
