@@ -38,7 +38,7 @@ def gated_library() -> Library:
 def what_the_expert_says(folder: Path, *, rows: int) -> bytes:
     """Sample rows on which the adapter must be better than the base: its own words."""
     base = load_base(BaseRef(str(tiny_llama())))
-    lines = []
+    lines: list[str] = []
     with adapted(base, read_adapter(folder, base.spec)):
         for number in itertools.count():
             if len(lines) == rows:
