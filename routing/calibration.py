@@ -106,6 +106,8 @@ def _unmeasured(pack: Pack) -> set[int]:
 
 def _only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
     """The modules with these experts alone, at the same places."""
+    if len(places) == len(pack.experts):
+        return pack.modules  # a first assembly: no second copy of everything
     return pack_updates(
         [
             {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,7 +20,7 @@ from routing.neutral import neutral_tokens
 from routing.pack import Pack
 from routing.packing import pack_experts
 from routing.routed import RoutedModel
-from routing.routes import Route, Routing, default_routing, needs_moments, route
+from routing.routes import Route, Routing, needs_moments, route, routing_of
 from routing.sampling import Sampling
 from routing.shortlist import narrowed
 from routing.streaming import TextToken
@@ -54,12 +55,8 @@ class ComposedModel:
 
     def routing(self, *, router: str | None = None, experts: Sequence[str] | None = None) -> Routing:
         """The library's own routing with another router, or among these experts only."""
-        usual = default_routing(self.policy)
-        chosen = None if experts is None else tuple(experts)
-        narrow = usual.shortlist if router is None and experts is None else 0
-        if router is None:
-            return replace(usual, experts=chosen, shortlist=narrow)
-        return replace(usual, router=router, experts=chosen, shortlist=narrow, abstain=None)
+        said: dict[str, Any] = {} if router is None else {"router": router}
+        return routing_of(self.policy, experts=None if experts is None else tuple(experts), **said)
 
     def logits(
         self, text: str | Sequence[int], routing: Routing | None = None
@@ -119,7 +116,7 @@ def compose(
     """
     pack = pack_experts(experts, base.spec, gates=gates or {}, device=base.device, dtype=base.dtype)
     wanted, routed = policy or RoutingPolicy(), RoutedModel(base)
-    if neutral is None and needs_moments(default_routing(wanted)):
+    if neutral is None and needs_moments(routing_of(wanted)):
         neutral = neutral_tokens(base)
     if neutral is not None:
         pack = calibrated_pack(routed, pack, neutral, neutral=digest_of(neutral.numpy().tobytes()))

@@ -87,6 +87,11 @@ class ModulePack:
         return self.vectors.gates[:, 0].isfinite()
 
     @cached_property
+    def any_gate(self) -> bool:
+        """Whether any of the members has a gate: asked once, since an accelerator's answer is waited for."""
+        return bool(self.gated.any())
+
+    @cached_property
     def rows_by_member(self) -> Mapping[int, int]:
         """From a member's place in the pack to its row in the routing vectors."""
         return {member: row for row, member in enumerate(self.members)}

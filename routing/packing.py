@@ -73,8 +73,8 @@ def load_pack(
         progress(done + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
-    neutral = None if previous is None else previous.neutral
-    return Pack(names, pack_updates(updates), keys, neutral)
+    same_text = previous is not None and previous.neutral == manifest.calibration
+    return Pack(names, pack_updates(updates), keys, manifest.calibration if same_text else None)
 
 
 def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -93,16 +94,17 @@ def route(pack: Pack, routing: Routing) -> Route:
     return Route(pack, ROUTERS[routing.router], seats)
 
 
-def default_routing(policy: RoutingPolicy) -> Routing:
-    """A library's own routing, in which every expert may speak."""
-    return Routing(
-        policy.router,
-        policy.top_k,
-        policy.temperature,
-        shortlist=policy.shortlist,
-        calibrated=policy.calibrated,
-        abstain=policy.abstain,
-    )
+def routing_of(policy: RoutingPolicy, **said: Any) -> Routing:
+    """A library's own routing, in which every expert may speak, with what is `said` in its place.
+
+    What belongs to the policy's router is left behind with it, and who is named is not narrowed.
+    """
+    usual = asdict(policy)
+    if said.get("router", policy.router) != policy.router:
+        usual |= {"calibrated": False, "abstain": None}
+    if "router" in said or said.get("experts") is not None:
+        usual["shortlist"] = 0
+    return Routing(**(usual | said))
 
 
 def needs_moments(routing: Routing) -> bool:

@@ -30,7 +30,7 @@ def gate(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tens
     An expert without a gate scores minus infinity.
     """
     scores = standardised(hidden.float()) @ module.vectors.gates.T * hidden.shape[-1] ** -0.5
-    return scores.nan_to_num(nan=-torch.inf)
+    return scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
 
 def subspace(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tensor, "tokens experts"]:
@@ -73,7 +73,7 @@ def calibrated(
 
 def evidence(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tensor, "tokens experts"]:
     """Gate or prototype, whichever an expert has, each calibrated, so that both kinds can be compared."""
-    if not bool(module.gated.any()):
+    if not module.any_gate:
         return calibrated("arrow", hidden, module)
     learnt = calibrated("gate", hidden, module)
     return torch.where(module.gated, learnt, calibrated("arrow", hidden, module))

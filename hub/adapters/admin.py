@@ -1,6 +1,6 @@
 from django.contrib import admin
 
-from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
+from hub.adapters.models import Adapter, Commit, CommitFile, Gates, Release, ReleaseEvent
 from hub.readonly import ReadOnlyAdmin
 
 
@@ -33,6 +33,13 @@ class ReleaseAdmin(ReadOnlyAdmin):
     list_filter = ("status", "adapter__library")
     exclude = ("fingerprint",)
     search_fields = ("adapter__name", "commit__oid")
+
+
+@admin.register(Gates)
+class GatesAdmin(ReadOnlyAdmin):
+    list_display = ("release", "number", "rows", "best_step", "seconds", "created_at")
+    list_select_related = ("release__adapter__owner",)
+    list_filter = ("release__adapter__library",)
 
 
 @admin.register(ReleaseEvent)

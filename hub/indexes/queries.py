@@ -22,12 +22,7 @@ class Diff:
 
 def experts(version: IndexVersion) -> list[Release]:
     """The members of a version, sorted by the code points of `owner/name`: the order of the manifest."""
-    members = (
-        version.members()
-        .select_related("adapter__owner", "commit")
-        .defer("findings", "statistics", "fingerprint")
-    )
-    return sorted(members, key=lambda release: release.adapter.full_name)
+    return [member.release for member in members(version)]
 
 
 def members(version: IndexVersion) -> list[IndexMember]:

@@ -11,7 +11,7 @@ from django.db.models import Count, Q
 from django.db.models.functions import Now
 
 from hub.adapters import gitnames
-from hub.adapters.models import Commit, Gates, Release, ReleaseEvent
+from hub.adapters.models import Commit, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
@@ -132,8 +132,8 @@ def experts_are_in_the_store() -> Iterator[str]:
     """Vectors, factors and gates of every ready release are in the index store."""
     root = index_store.folder()
     ready = Release.objects.filter(status=Release.Status.READY).select_related("adapter__owner")
-    for release in ready.defer("statistics", "fingerprint") if root else []:
-        gates = Gates.objects.filter(release=release).values_list("vectors_digest", flat=True)
+    for release in ready.prefetch_related("gates").defer("statistics", "fingerprint") if root else []:
+        gates = [one.vectors_digest for one in release.gates.all()]
         for digest in (release.vectors_digest, release.factors_digest, *gates):
             if root and not index_store.object_path(root, digest).exists():
                 yield f"{release} names the index object {digest}, which is missing"

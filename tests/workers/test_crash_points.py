@@ -9,10 +9,10 @@ from hub.adapters.models import Release, ReleaseEvent
 from hub.jobs.models import Job
 from hub.library.models import Library
 from tests.tiny import tiny_adapter, tiny_gpt2
-from tests.workers.live import LiveHub, wait_for
+from tests.workers.live import LiveHub
 from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
-from tests.workers.uploading import found_library, ready_library, upload, work_off_jobs
+from tests.workers.uploading import found_library, ready_library, upload, work_off_everything, work_off_jobs
 from workers import places
 
 INSPECTION = ("inspect.stored", "inspect.recorded")
@@ -39,16 +39,6 @@ PIPELINE = (
     "promote.set",
 )
 REJECTION = ("validate.files_done", "validate.verdict_ready", "validate.recorded")
-
-
-def work_off_everything() -> None:
-    """Also what waits for the dead worker's lease to expire."""
-
-    def all_done() -> bool:
-        work_off_jobs()
-        return not Job.objects.filter(state__in=["queued", "running"]).exists()
-
-    wait_for(all_done, seconds=30)
 
 
 def endings(release: Release) -> list[str]:

@@ -19,8 +19,7 @@ from tests.tiny import tiny_adapter, tiny_llama
 from tests.workers.live import LiveHub
 from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
-from tests.workers.test_crash_points import work_off_everything
-from tests.workers.uploading import ready_library, upload, work_off_jobs
+from tests.workers.uploading import ready_library, upload, work_off_everything, work_off_jobs
 from workers import places
 from workers.indexing import entry
 

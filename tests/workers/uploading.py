@@ -15,6 +15,7 @@ from hub.jobs.models import Job, Queue
 from hub.library import services as libraries
 from hub.library.models import Library
 from tests.tiny import tiny_llama
+from tests.workers.live import wait_for
 from workers.claiming import attempt
 from workers.tasks import DUTIES
 
@@ -70,3 +71,13 @@ def work_off_jobs() -> None:
 
 def work_off(job: Job) -> None:
     attempt(job.pk, task_id=f"here-{next(_counter)}", duties=DUTIES)
+
+
+def work_off_everything() -> None:
+    """Also what waits for the dead worker's lease to expire."""
+
+    def all_done() -> bool:
+        work_off_jobs()
+        return not Job.objects.filter(state__in=["queued", "running"]).exists()
+
+    wait_for(all_done, seconds=30)

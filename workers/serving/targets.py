@@ -9,7 +9,7 @@ import torch
 
 from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
 from routing.routed import RoutedModel
-from routing.routes import Route, Routing, default_routing, needs_moments, route
+from routing.routes import Route, Routing, needs_moments, route, routing_of
 from routing.shortlist import narrowed
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
@@ -115,20 +115,14 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
 
 
 def _asked(version: Version, body: RoutingBody) -> Routing:
-    """The library's policy with what the request says in its place.
-
-    What belongs to the policy's router is left behind with it; who is named is not narrowed.
-    """
-    usual = default_routing(version.policy)
-    said = body.model_dump(
-        include={"router", "top_k", "temperature", "shortlist", "calibrated", "abstain"}, exclude_none=True
-    )
-    if body.router not in (None, usual.router):
-        said = {"calibrated": False, "abstain": None, **said}
-    if body.router is not None or body.experts is not None or version.pack.neutral is None:
-        said = {"shortlist": 0, **said}
-    asked = replace(usual, **said, experts=None if body.experts is None else tuple(body.experts))
-    if needs_moments(asked) and version.pack.neutral is None:
+    """The library's policy with what the request says in its place."""
+    named = {"router", "top_k", "temperature", "shortlist", "calibrated", "abstain"}
+    said = body.model_dump(include=named, exclude_none=True)
+    experts = None if body.experts is None else tuple(body.experts)
+    if version.pack.neutral is not None:
+        return routing_of(version.policy, experts=experts, **said)
+    asked = routing_of(replace(version.policy, shortlist=0), experts=experts, **said)
+    if needs_moments(asked):
         field = next((name for name in ("shortlist", "calibrated") if name in said), "router")
         raise invalid(f"routing.{field}", f"version {version.number} was published without neutral text")
     return asked

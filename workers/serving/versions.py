@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from routing.index import IndexManifest, RoutingPolicy
 from routing.pack import Pack
 from routing.packing import load_pack
 from routing.routed import RoutedModel
-from routing.routes import Routing, default_routing, route
+from routing.routes import Routing, route, routing_of
 from routing.store import IndexStore, LibraryRef
 from workers.serving.options import Options
 
@@ -71,7 +71,7 @@ def prove(version: Version) -> None:
     """A forward pass with the policy's router and with every expert must be finite; NotFinite if not."""
     vocabulary = version.model.base.spec.vocabulary
     ids = torch.arange(CANARY_TOKENS, device=version.model.base.device).remainder(vocabulary).unsqueeze(0)
-    usual = replace(default_routing(version.policy), shortlist=0)
+    usual = routing_of(version.policy, shortlist=0)
     for wanted in (usual, Routing("uniform", top_k=1)):
         way = route(version.pack, wanted)
         if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
