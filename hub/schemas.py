@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from hub.accounts.models import ApiToken
 from hub.adapters.models import Adapter, Release
-from hub.indexes.models import ComposedCheckpoint, IndexVersion, Promotion
+from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.limits import Limits
@@ -175,9 +175,23 @@ class VersionDetail(VersionOut):
 
 
 class ChangeOut(Schema):
+    """A member that became another release, or the same release with other gates (by number; null: none)."""
+
     adapter: str
     old: str
     new: str
+    old_gates: int | None
+    new_gates: int | None
+
+    @classmethod
+    def of(cls, before: IndexMember, after: IndexMember) -> Self:
+        return cls(
+            adapter=after.release.adapter.full_name,
+            old=before.release.oid,
+            new=after.release.oid,
+            old_gates=before.gates_number,
+            new_gates=after.gates_number,
+        )
 
 
 class DiffOut(Schema):
@@ -249,6 +263,7 @@ class ReleaseOut(Schema):
 class Membership(Schema):
     since: int
     until: int | None
+    gates: int | None
 
 
 class ReleaseDetail(ReleaseOut):

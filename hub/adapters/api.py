@@ -129,7 +129,7 @@ def restore(
 def _detail(found: Release) -> schemas.ReleaseDetail:
     owner, name = found.adapter.owner.username, found.adapter.name
     current = found.adapter.library.current
-    memberships = list(found.memberships.order_by("since"))
+    memberships = list(found.memberships.select_related("gates").order_by("since"))
     return schemas.ReleaseDetail(
         **schemas.ReleaseOut.facts(found),
         measurements=found.measurements,
@@ -145,6 +145,9 @@ def _detail(found: Release) -> schemas.ReleaseDetail:
             for file in found.commit.files.select_related("blob")
         ],
         jobs=[schemas.JobOut.of(job) for job in jobs.about(release_id=found.pk)],
-        versions=[schemas.Membership(since=row.since, until=row.until) for row in memberships],
+        versions=[
+            schemas.Membership(since=row.since, until=row.until, gates=row.gates_number)
+            for row in memberships
+        ],
         served=current is not None and any(row.holds(current.number) for row in memberships),
     )

@@ -55,10 +55,7 @@ def diff(
         new=new,
         added=[schemas.Member.of(release) for release in found.added],
         removed=[schemas.Member.of(release) for release in found.removed],
-        changed=[
-            schemas.ChangeOut(adapter=after.adapter.full_name, old=before.oid, new=after.oid)
-            for before, after in found.changed
-        ],
+        changed=[schemas.ChangeOut.of(before, after) for before, after in found.changed],
     )
 
 

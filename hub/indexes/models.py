@@ -102,6 +102,11 @@ class IndexMember(models.Model):
         return self.release_id, self.gates_id
 
     @property
+    def gates_number(self) -> int | None:
+        """Which of the release's gates it is recognised by; None: by its prototypes alone."""
+        return self.gates.number if self.gates else None
+
+    @property
     def vectors_digest(self) -> str:
         """What the member is recognised by: with its gates, where it has any."""
         return self.gates.vectors_digest if self.gates else self.release.vectors_digest

@@ -17,7 +17,7 @@ class Diff:
 
     added: list[Release]
     removed: list[Release]
-    changed: list[tuple[Release, Release]]
+    changed: list[tuple[IndexMember, IndexMember]]
 
 
 def experts(version: IndexVersion) -> list[Release]:
@@ -87,7 +87,7 @@ def diff(old: IndexVersion, new: IndexVersion) -> Diff:
         added=[member.release for key, member in after.items() if key not in before],
         removed=[member.release for key, member in before.items() if key not in after],
         changed=[
-            (before[key].release, member.release)
+            (before[key], member)
             for key, member in after.items()
             if key in before and before[key].identity != member.identity
         ],

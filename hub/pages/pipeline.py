@@ -36,11 +36,19 @@ class Course:
 
 
 @dataclass(frozen=True)
+class Stay:
+    """The versions that a release is in without a break, whatever its gates; `until` is not among them."""
+
+    since: int
+    until: int | None
+
+
+@dataclass(frozen=True)
 class _Facts:
     release: Release
     jobs: Mapping[JobKind, Job]
     events: Mapping[str, datetime]
-    member: IndexMember | None
+    stay: Stay | None
     version: IndexVersion | None
 
 
@@ -59,14 +67,25 @@ def _gather(release: Release) -> _Facts:
     }
     newest = {JobKind(job.kind): job for job in Job.objects.filter(key__in=keys.values()).order_by("pk")}
     events = {event.what: event.at for event in ReleaseEvent.objects.filter(release=release)}
-    member = IndexMember.objects.filter(release=release).order_by("-since").first()
-    return _Facts(release, newest, events, member, _first_version(member))
+    stay = _last_stay(list(IndexMember.objects.filter(release=release).order_by("-since")))
+    return _Facts(release, newest, events, stay, _first_version(release, stay))
 
 
-def _first_version(member: IndexMember | None) -> IndexVersion | None:
-    if member is None:
+def _last_stay(newest_first: Sequence[IndexMember]) -> Stay | None:
+    if not newest_first:
         return None
-    return IndexVersion.objects.filter(library_id=member.library_id, number=member.since).first()
+    newest, since = newest_first[0], newest_first[0].since
+    for member in newest_first[1:]:
+        if member.until != since:
+            break
+        since = member.since
+    return Stay(since, newest.until)
+
+
+def _first_version(release: Release, stay: Stay | None) -> IndexVersion | None:
+    if stay is None:
+        return None
+    return IndexVersion.objects.filter(library_id=release.adapter.library_id, number=stay.since).first()
 
 
 def _received(facts: _Facts) -> Step:
@@ -112,15 +131,15 @@ def _indexed(facts: _Facts) -> Step:
 
 def _served(facts: _Facts) -> Step:
     """Publishing promotes at once where the library says so; what is not promoted waits for a person."""
-    current, member = facts.release.adapter.library.current, facts.member
-    if facts.version is None or facts.version.published_at is None or member is None:
+    current, stay = facts.release.adapter.library.current, facts.stay
+    if facts.version is None or facts.version.published_at is None or stay is None:
         return Step("Served", "waiting")
-    if current is None or current.number < member.since:
+    if current is None or current.number < stay.since:
         serves = f"version {current.number} is served" if current else "nothing is served yet"
         return Step("Served", "waiting", note=f"Published, but {serves}: a maintainer decides.")
-    if member.until is not None and current.number >= member.until:
+    if stay.until is not None and current.number >= stay.until:
         return Step(
-            "No longer served", "done", note=f"Versions from {member.until} on are without this release."
+            "No longer served", "done", note=f"Versions from {stay.until} on are without this release."
         )
     return Step("Served", "done", note=f"The served version is {current.number}.")
 

@@ -15,9 +15,16 @@ MOST_NAMES = 25
 
 @dataclass(frozen=True)
 class Change:
+    """`before` is what a changed member was: another release, or the same one with other gates."""
+
     kind: str
     release: Release
     before: Release | None = None
+
+    @property
+    def gates_only(self) -> bool:
+        """The same release, recognised by new gates."""
+        return self.before == self.release
 
 
 @dataclass(frozen=True)

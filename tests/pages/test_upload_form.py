@@ -135,7 +135,8 @@ def test_the_page_states_the_limits_that_hold(client: Client) -> None:
 
     assert f'data-bytes="{settings.LIMITS.adapter_bytes}"' in page
     assert "2.0 GiB" in page
-    assert "Only the checks read these rows" in page
+    assert "Nobody reads these rows but the workers of this hub." in page
+    assert "where a library trains gates, its gates learn from them" in page
 
 
 def test_a_next_release_begins_with_its_name(client: Client) -> None:

@@ -83,7 +83,8 @@ def _routing_of(version: Version, address: names.Routed | names.Single, body: Ro
     try:
         return _routing(version, address, body)
     except BadRouting as error:
-        raise invalid(f"routing.{error.field}", str(error)) from error
+        problem = str(error).removeprefix(f"{error.field}: ")
+        raise invalid(f"routing.{error.field}", problem) from error
 
 
 def _route(
