@@ -1,7 +1,10 @@
 """The table at the end: every task answered by the base, by the best single expert, by all of them composed, and by its own expert."""
 
+import hashlib
+import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -35,6 +38,27 @@ def score(tasks: Sequence[Task], serving: Serving, *, console: Console, rows: in
                 scores[name][task.name] = _score(task, serving, model, rows)
                 progress.advance(bar)
     return scores
+
+
+def remembered(path: Path, key: str, ask: Callable[[], Scores], *, console: Console) -> Scores:
+    """The scores that were asked for under this key before, or those that are asked for now and kept.
+
+    Answers at temperature zero are a function of the served version and the questions, which the key names.
+    """
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if known.get("key") == key:
+        console.print(f"[dim]Asked before of this same index version; remove {path} to ask again.[/dim]")
+        return dict(known["scores"])
+    scores = ask()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"key": key, "scores": scores}, indent=1), encoding="utf-8")
+    return scores
+
+
+def key_of(manifest: str, tasks: Sequence[Task], *, rows: int = ROWS) -> str:
+    """Names a served version and every question that it is asked, with the answer that is right."""
+    asked = [(task.adapter, row.prompt, row.completion) for task in tasks for row in task.test_rows[:rows]]
+    return hashlib.sha256(json.dumps([manifest, asked]).encode()).hexdigest()
 
 
 def _score(task: Task, serving: Serving, model: str, rows: int) -> float:
