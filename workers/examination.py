@@ -16,6 +16,7 @@ from routing.checks.numbers import run_number_checks
 from routing.checks.samples import parse_samples
 from routing.factors import expert_factors
 from routing.finding import Finding
+from routing.gate_files import run_gate_checks
 from routing.spec import BaseSpec
 from workers.known import known_experts
 from workers.places import base_spec, loaded_base
@@ -50,7 +51,7 @@ class Examination:
         return static_findings(self.upload, self.spec, scratch=self.scratch)
 
     def numbers(self) -> list[Finding]:
-        return run_number_checks(self.upload, self.spec)
+        return [*run_number_checks(self.upload, self.spec), *run_gate_checks(self.upload)]
 
     def copies(self) -> list[Finding]:
         known = known_experts(self.release.adapter.library)

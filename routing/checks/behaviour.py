@@ -14,6 +14,7 @@ from torch import Tensor
 
 from routing.adapter import Adapter, LowRank
 from routing.base import Base
+from routing.chat import BadConversation
 from routing.checks.samples import FILE, Sample
 from routing.finding import Finding
 from routing.lora_layout import TENSOR_FILE
@@ -98,7 +99,13 @@ def _sample_row(base: Base, sample: Sample) -> tuple[Sequence[int], int]:
 
 def _unfit_samples(base: Base, samples: Sequence[Sample]) -> Iterator[Finding]:
     for number, sample in enumerate(samples, 1):
-        length = len(_sample_row(base, sample)[0])
+        try:
+            length = len(_sample_row(base, sample)[0])
+        except BadConversation as error:
+            fix = "Write the turns as the base's chat template wants them, or as prompt and completion."
+            found, expected = str(error), "a conversation that the base can read"
+            yield Finding("samples", "error", FILE, f"row {number}", found, expected, fix)
+            continue
         if length > base.spec.context:
             expected = f"at most {base.spec.context}, the base's context"
             yield Finding(

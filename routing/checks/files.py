@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from routing.checks.gates import GATE_FILES
 from routing.finding import Finding
 from routing.lora_config import CONFIG_FILE
 from routing.lora_layout import TENSOR_FILE
@@ -12,7 +13,16 @@ from routing.spec import BaseSpec
 from routing.tokenizer_files import PRESENTATION_FILES, VOCABULARY_FILES, meaning_digest
 
 KNOWN = frozenset(
-    {CONFIG_FILE, TENSOR_FILE, "README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", ".gitattributes"}
+    {
+        CONFIG_FILE,
+        TENSOR_FILE,
+        *GATE_FILES,
+        "README.md",
+        "LICENSE",
+        "LICENSE.md",
+        "LICENSE.txt",
+        ".gitattributes",
+    }
 )
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy", ".npz"})
 PROGRAMS = frozenset({".py", ".pyc", ".sh", ".so", ".dll", ".exe", ".ipynb"})

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from routing.checks.config import base_is_the_librarys, config_is_a_plain_lora
 from routing.checks.files import other_files_are_ignored, tensors_are_safetensors, tokenizer_is_the_bases
+from routing.checks.gates import gates_are_for_this_adapter
 from routing.checks.tensors import (
     tensor_file_is_sound,
     tensors_are_the_declared_targets,
@@ -26,6 +27,7 @@ STATIC_CHECKS: tuple[Callable[[Path, BaseSpec], Iterator[Finding]], ...] = (
     tensor_file_is_sound,
     tensors_fit_the_base,
     tensors_are_the_declared_targets,
+    gates_are_for_this_adapter,
 )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from routing.chat import chat_stops
 from routing.generation import Generation, Request
 from routing.sampling import Sampling
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
-from workers.serving.chat_prompts import chat_prompt, chat_stops
+from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import ApiError, invalid
 from workers.serving.options import Limits
 from workers.serving.targets import Target

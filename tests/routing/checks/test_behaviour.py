@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from routing.adapter import Adapter, LowRank, read_adapter
 from routing.base import Base, load_base
 from routing.checks.behaviour import adapted, default_neutral_text, run_behaviour_checks
-from routing.checks.samples import Sample, parse_samples
+from routing.checks.samples import Sample, Turn, parse_samples
 from routing.digests import digest_of
 from routing.spec import BaseRef
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
@@ -185,6 +186,11 @@ def test_a_sample_longer_than_the_context_is_named(tmp_path: Path) -> None:
         (b'{"prompt": "' + b"x" * 21_000 + b'", "completion": "y"}', "long"),
         (b'{"prompt": "\xff", "completion": "y"}', "UTF-8"),
         (b'{"prompt": "x", "prompt": "z", "completion": "y"}', "twice"),
+        (b'{"messages": []}', "0 messages"),
+        (b'{"messages": "hello"}', "other messages"),
+        (b'{"messages": [{"role": "tool", "content": "x"}]}', "other messages"),
+        (b'{"messages": [{"role": "user", "content": "x"}]}', "1 messages"),
+        (b'{"messages": [], "prompt": "x"}', "the fields"),
     ],
 )
 def test_a_bad_row_is_named_by_its_line_and_the_others_are_kept(row: bytes, found: str) -> None:
@@ -195,6 +201,16 @@ def test_a_bad_row_is_named_by_its_line_and_the_others_are_kept(row: bytes, foun
     assert samples == [Sample("p", "c")] * 2
     assert [finding.field for finding in findings] == ["line 2"]
     assert found in findings[0].found
+
+
+def test_a_conversation_is_a_row_whose_last_answer_is_learnt() -> None:
+    turns = [("system", "Be kind."), ("user", "Hello"), ("assistant", "Hi"), ("user", "Bread?")]
+    said = [{"role": role, "content": text} for role, text in [*turns, ("assistant", "Here.")]]
+
+    samples, findings = parse_samples(json.dumps({"messages": said}).encode())
+
+    assert findings == []
+    assert samples == [Sample("Bread?", "Here.", tuple(Turn(*turn) for turn in turns))]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"{}\n" * 1001, LARGE])
