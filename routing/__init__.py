@@ -10,11 +10,13 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "BaseEncoder": "encoding",
     "BaseRef": "spec",
     "BaseSpec": "spec",
     "ComposedModel": "composed",
     "Factors": "factors",
-    "Routing": "pack",
+    "Profile": "profiles",
+    "Routing": "routes",
     "RoutingPolicy": "index",
     "Sampling": "sampling",
     "arrow_prototype": "prototypes",
@@ -26,6 +28,7 @@ _HOMES = {
     "mean_expert": "merge",
     "mean_update": "merge",
     "open_store": "store",
+    "profile_of": "retrieval",
     "read_adapter": "adapter",
     "retruncate": "merge",
 }

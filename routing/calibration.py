@@ -65,7 +65,7 @@ def calibrated_pack(
     modules = dict(pack.modules)
     for name, moments in found.items():
         modules[name] = _told(pack.modules[name], moments, strangers.modules[name].members)
-    return replace(pack, modules=modules, neutral=neutral)
+    return replace(pack, modules=modules, neutral=neutral, text=tokens)
 
 
 def measure(

@@ -22,10 +22,11 @@ from routing.base import DOWNLOADED, load_base, local_folder
 from routing.calibration import calibrated_pack
 from routing.composed import ComposedModel
 from routing.errors import BadCheckpoint
-from routing.index import IndexManifest, manifest_of
+from routing.index import IndexManifest, manifest_of, objects_of
 from routing.objects import FolderStore
 from routing.packing import chosen_entries, load_pack
 from routing.routed import RoutedModel
+from routing.routes import within_reach
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore
 
@@ -95,7 +96,7 @@ def write_routed(
     if manifest.calibration is not None:
         kept.objects.put(source.store.objects.path(manifest.calibration))
     for done, entry in enumerate(manifest.experts):
-        for digest in (entry.vectors, entry.factors):
+        for digest in objects_of(entry):
             kept.objects.put(source.store.objects.path(digest))
         progress(len(files) + done + 1, total, entry.adapter)
     _describe(directory, source, manifest, kept.put_manifest(manifest))
@@ -117,7 +118,7 @@ def load_checkpoint(
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(routed, pack, neutral, neutral=manifest.calibration)
-    return ComposedModel(routed, pack, manifest.policy)
+    return ComposedModel(routed, pack, within_reach(manifest.policy, pack))
 
 
 def prepare(directory: Path) -> None:

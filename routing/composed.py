@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from routing.index import RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
 from routing.packing import pack_experts
+from routing.profiles import Profile
+from routing.queries import QueryRouter
 from routing.routed import RoutedModel
-from routing.routes import Route, Routing, needs_moments, route, routing_of
+from routing.routes import PromptScores, Route, Routing, needs_moments, routing_of
 from routing.sampling import Sampling
-from routing.shortlist import narrowed
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
 
@@ -48,6 +50,11 @@ class ComposedModel:
     pack: Pack
     policy: RoutingPolicy
 
+    @cached_property
+    def queries(self) -> QueryRouter:
+        """What priors say of prompts."""
+        return QueryRouter(self.routed, self.pack)
+
     @property
     def experts(self) -> tuple[str, ...]:
         """The names of the experts, in order."""
@@ -57,6 +64,10 @@ class ComposedModel:
         """The library's own routing with another router, or among these experts only."""
         said: dict[str, Any] = {} if router is None else {"router": router}
         return routing_of(self.policy, experts=None if experts is None else tuple(experts), **said)
+
+    def prior(self, text: str | Sequence[int], prior: str) -> PromptScores:
+        """What a prior of this name says of a prompt."""
+        return self.queries.scores(prior, self.tokens(text))
 
     def logits(
         self, text: str | Sequence[int], routing: Routing | None = None
@@ -91,10 +102,7 @@ class ComposedModel:
         return tuple(self.routed.base.tokenizer(text)["input_ids"])
 
     def _way(self, text: str | Sequence[int], routing: Routing | None) -> Route:
-        wanted = routing or self.routing()
-        if not wanted.shortlist or not self.experts:
-            return route(self.pack, wanted)
-        return narrowed(self.routed, self.pack, wanted, torch.tensor(self.tokens(text)))
+        return self.queries.route(routing or self.routing(), self.tokens(text))
 
     def _logits(self, text: str | Sequence[int], way: Route | None) -> Tensor:
         ids = torch.tensor([self.tokens(text)], device=self.routed.base.device)
@@ -108,13 +116,17 @@ def compose(
     *,
     gates: Mapping[str, Mapping[str, Tensor]] | None = None,
     neutral: Int[Tensor, "sequences length"] | None = None,
+    profiles: Mapping[str, Profile] | None = None,
 ) -> ComposedModel:
     """Compose experts in memory, by any names, with a base; its modules are wrapped once however often.
 
-    `gates` are vectors [d_in] by expert and module (see `routing.gates`). Scores are calibrated on `neutral`;
+    `gates` are vectors [d_in] by expert and module (see `routing.gates`), `profiles` introduce experts to
+    query routers (see `routing.retrieval.profile_of`). Scores are calibrated on `neutral`;
     where the policy needs that and none is given, it is drawn from the base.
     """
-    pack = pack_experts(experts, base.spec, gates=gates or {}, device=base.device, dtype=base.dtype)
+    pack = pack_experts(
+        experts, base.spec, gates=gates, profiles=profiles, device=base.device, dtype=base.dtype
+    )
     wanted, routed = policy or RoutingPolicy(), RoutedModel(base)
     if neutral is None and needs_moments(routing_of(wanted)):
         neutral = neutral_tokens(base)

@@ -22,7 +22,10 @@ LONGEST_PAGE = 512
 
 @dataclass(frozen=True)
 class ExpertEntry:
-    """A member of an index: which release of which adapter, and the digests and sizes of its two objects."""
+    """A member of an index: which release of which adapter, and the digests and sizes of its objects.
+
+    `profile` introduces it to query routers, where that was made.
+    """
 
     adapter: str
     release: str
@@ -30,6 +33,8 @@ class ExpertEntry:
     factors: str
     vectors_size: int
     factors_size: int
+    profile: str | None = None
+    profile_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class RoutingPolicy:
     shortlist: int = 0  # how many experts a whole prompt is narrowed to first; 0: all
     calibrated: bool = False  # whether scores are measured in deviations from their mean on neutral text
     abstain: float | None = None  # below this score of its best expert a token keeps the plain base
+    prior: str = "evidence"  # by what a whole prompt is judged, where that is asked for
+    prior_weight: float = 0.0  # how much of the prior's logarithm is added to every token's scores
+    prior_abstain: bool = False  # whether a prompt that is nobody's is left to the plain base
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,12 @@ class Page:
     entries: tuple[ExpertEntry, ...]
     content: bytes
     digest: str
+
+
+def objects_of(entry: ExpertEntry) -> tuple[str, ...]:
+    """The digests of all objects that an expert consists of."""
+    profile = () if entry.profile is None else (entry.profile,)
+    return (entry.vectors, entry.factors, *profile)
 
 
 def manifest_of(
@@ -170,5 +184,11 @@ def _ends_page(entry: ExpertEntry) -> bool:
 
 
 def _page(entries: Sequence[ExpertEntry]) -> Page:
-    content = canonical_json([asdict(entry) for entry in entries])
+    content = canonical_json([_stored(entry) for entry in entries])
     return Page(tuple(entries), content, digest_of(content))
+
+
+def _stored(entry: ExpertEntry) -> dict[str, Any]:
+    """What is not there is not written: an entry without a profile has the bytes that it always had."""
+    fields = asdict(entry)
+    return fields if entry.profile is not None else {k: v for k, v in fields.items() if "profile" not in k}

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing.errors import UnknownExpert
+from routing.profiles import Profile
 
 
 class Moments(NamedTuple):
@@ -134,13 +135,16 @@ class Pack:
     """One index version, ready to be routed through: its experts in order and their tensors per module.
 
     `keys` say which bytes each expert was made from, so that a later pack can take over what has not changed.
-    `neutral` is the digest of the text that the moments were taken on; None before that.
+    `neutral` is the digest of the `text` that the moments were taken on; None before that. `profiles` are by
+    expert, and empty where none was given.
     """
 
     experts: tuple[str, ...]
     modules: Mapping[str, ModulePack]
     keys: tuple[str, ...] = ()
     neutral: str | None = None
+    text: Int[Tensor, "sequences length"] | None = None
+    profiles: tuple[Profile | None, ...] = ()
 
     @cached_property
     def places(self) -> Mapping[str, int]:

@@ -10,6 +10,7 @@ from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.factors import Factors
 from routing.index import ExpertEntry, IndexManifest
 from routing.pack import Pack, Update, pack_updates, standardised
+from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
 from routing.spec import BaseSpec
 from routing.store import IndexStore
@@ -27,6 +28,7 @@ def pack_experts(
     spec: BaseSpec,
     *,
     gates: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
+    profiles: Mapping[str, Profile] | None = None,
     device: torch.device,
     dtype: torch.dtype,
 ) -> Pack:
@@ -43,7 +45,8 @@ def pack_experts(
         )
         for name in names
     ]
-    return Pack(tuple(names), pack_updates(updates))
+    introduced = profiles or {}
+    return Pack(tuple(names), pack_updates(updates), profiles=tuple(introduced.get(name) for name in names))
 
 
 def load_pack(
@@ -74,7 +77,15 @@ def load_pack(
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
-    return Pack(names, pack_updates(updates), keys, manifest.calibration if same_text else None)
+    return Pack(
+        names,
+        pack_updates(updates),
+        keys,
+        manifest.calibration if same_text else None,
+        profiles=tuple(
+            None if entry.profile is None else store.read_profile(entry.profile) for entry in manifest.experts
+        ),
+    )
 
 
 def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:

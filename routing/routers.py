@@ -22,6 +22,7 @@ from routing.scores import SCORES, calibrated, evidence
 TIE_STEP = 2.0**-40
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
+QUERY_ROUTERS = frozenset({"retrieval"})  # a prior over the whole prompt, alone
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Terms:
     request allows in the whole index, whether or not they are present at this module. `calibrated` asks for
     scores in deviations from their mean on neutral text; a token whose best score is below `abstain` keeps
     the plain base.
+
+    `prior` and `shares` are what the whole prompt says of each row: what is added to its scores, and the
+    mixing weight that a query router gives it, of all that it gives in the whole index.
     """
 
     top_k: int
@@ -40,6 +44,8 @@ class Terms:
     allowed: Int[Tensor, " allowed"] | None = None
     calibrated: bool = False
     abstain: float | None = None
+    prior: Float[Tensor, " experts"] | None = None
+    shares: Float[Tensor, " experts"] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,8 +76,9 @@ def by_evidence(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms:
 
 def two_stage(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:
     """LAG (arXiv 2507.05346), calibrated: each token's Arrow list of `SHORT`, ranked anew by subspace."""
-    first = _allowed_only(calibrated("arrow", hidden, module), terms)
-    listed = first.topk(min(SHORT, len(module)), dim=-1).indices
+    first = calibrated("arrow", hidden, module)
+    listed = _allowed_only(first if terms.prior is None else first + terms.prior, terms)
+    listed = listed.topk(min(SHORT, len(module)), dim=-1).indices
     scores = torch.full_like(first, -torch.inf).scatter_(1, listed, 0.0)
     return best(scores + calibrated("subspace", hidden, module), terms)
 
@@ -94,6 +101,17 @@ def uniform(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Ter
     )
 
 
+def by_shares(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:
+    """What the prompt said, for every token: the exact mean of the chosen experts' updates, so weighted.
+
+    An expert that does not touch this module leaves its share to the plain base here, as in `uniform`.
+    """
+    rows = uniform(hidden, module, terms)
+    if terms.shares is None:  # no prompt was read yet: so wide will it be
+        return Selection(rows.experts[:, : terms.top_k], rows.weights[:, : terms.top_k])
+    return Selection(rows.experts, terms.shares[rows.experts])
+
+
 ROUTERS: Mapping[str, Router] = MappingProxyType(
     {
         "arrow": by_score("arrow"),
@@ -104,28 +122,37 @@ ROUTERS: Mapping[str, Router] = MappingProxyType(
         "two-stage": two_stage,
         "uniform": uniform,
         "single": uniform,  # of one expert, which has the whole weight
+        **dict.fromkeys(sorted(QUERY_ROUTERS), by_shares),
     }
 )
 
 
 def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
-    """The k best allowed scores of each token, mixed by softmax over those k alone.
+    """The k best allowed scores of each token, mixed by softmax over those k alone; a prior is added first.
 
     Scores that are not finite never win. Of equal scores (if not negative) the earlier expert wins. A token
-    without any finite score, or whose best one is below `terms.abstain`, gets weights of zero, and so keeps
-    the plain base.
+    without any finite score, or whose best expert's own score is below `terms.abstain`, gets weights of zero,
+    and so keeps the plain base.
     """
-    if terms.allowed is not None:
-        scores = scores[:, terms.allowed]
-    scores = scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
-    width = scores.shape[-1]
-    kept, rows = (scores * _seniority(width, scores.device)).topk(min(terms.top_k, width), dim=-1)
+    own = _finite(scores if terms.allowed is None else scores[:, terms.allowed])
+    contested = own if terms.prior is None else _finite(own + _of_allowed(terms.prior, terms))
+    width = own.shape[-1]
+    ranked = contested.double() * _seniority(width, own.device)
+    kept, rows = ranked.topk(min(terms.top_k, width), dim=-1)
     # behind the best, so that the smallest temperature sharpens and never overflows
     behind = (kept - kept[:, :1]) / terms.temperature
     weights = behind.softmax(dim=-1).nan_to_num(nan=0.0).float()
     if terms.abstain is not None:
-        weights = weights * (kept[:, :1] >= terms.abstain)
+        weights = weights * (own.gather(1, rows[:, :1]) >= terms.abstain)
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
+
+
+def _finite(scores: Float[Tensor, "tokens experts"]) -> Float[Tensor, "tokens experts"]:
+    return scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+
+
+def _of_allowed(by_row: Float[Tensor, " experts"], terms: Terms) -> Float[Tensor, " allowed"]:
+    return by_row if terms.allowed is None else by_row[terms.allowed]
 
 
 def _allowed_only(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Float[Tensor, "tokens experts"]:

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.errors import BadRouting
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
-from routing.routers import ALWAYS_CALIBRATED, ROUTERS, Router, Terms
+from routing.routers import ALWAYS_CALIBRATED, QUERY_ROUTERS, ROUTERS, Router, Terms
+
+PRIOR_NAMES = ("evidence", "retrieval")
+ON_NEUTRAL_TEXT = frozenset({"evidence", "retrieval"})  # priors that are measured there
 
 
 @dataclass(frozen=True)
 class Routing:
     """How one request wants to be routed: a router by name, and the only experts it may use (None: all).
 
-    With `shortlist`, the whole prompt first narrows those to so many (see routing.shortlist); 0: not at all.
-    `calibrated` and `abstain` are explained at `routing.routers.Terms`.
+    `prior` says by what the whole prompt is judged (see `routing.priors`). With `shortlist` it narrows the
+    experts to so many, with `prior_weight` its logarithm times so much is added to every token's scores, with
+    `prior_abstain` a prompt that is nobody's is left to the plain base. `calibrated` and `abstain` are
+    explained at `routing.routers.Terms`.
     """
 
     router: str
@@ -32,6 +37,16 @@ class Routing:
     shortlist: int = 0
     calibrated: bool = False
     abstain: float | None = None
+    prior: str = "evidence"
+    prior_weight: float = 0.0
+    prior_abstain: bool = False
+
+    @property
+    def asked_prior(self) -> str | None:
+        """The prior that has to read the prompt before its route is known, if one has."""
+        if self.router in QUERY_ROUTERS:
+            return self.router
+        return self.prior if self.shortlist or self.prior_weight or self.prior_abstain else None
 
     def __post_init__(self) -> None:
         if self.router not in ROUTERS:
@@ -44,8 +59,24 @@ class Routing:
             raise BadRouting("shortlist", str(self.shortlist), "0 or more")
         if self.abstain is not None and not math.isfinite(self.abstain):
             raise BadRouting("abstain", str(self.abstain), "a number, or nothing")
+        if self.prior not in PRIOR_NAMES:
+            raise BadRouting("prior", self.prior, f"one of {', '.join(PRIOR_NAMES)}")
+        if not 0.0 <= self.prior_weight < float("inf"):
+            raise BadRouting("prior_weight", str(self.prior_weight), "0 or a number above it")
         if self.router == "single" and (self.experts is None or len(self.experts) != 1):
             raise BadRouting("experts", str(self.experts), "exactly one expert for the router 'single'")
+
+
+@dataclass(frozen=True)
+class PromptScores:
+    """What a prior says of one prompt, in natural logits; minus infinity for who must not speak.
+
+    `nobody` tells the score that the best expert must be above for any to be better than the plain base.
+    """
+
+    prior: str
+    experts: Float[Tensor, " experts"]
+    nobody: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -58,11 +89,15 @@ class Seat:
 
 @dataclass(frozen=True)
 class Route:
-    """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base."""
+    """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base.
+
+    `said` is what a prior made of the prompt, where one was asked.
+    """
 
     pack: Pack
     router: Router
     seats: Mapping[str, Seat]
+    said: PromptScores | None = None
 
     @property
     def entries(self) -> int:
@@ -74,24 +109,21 @@ class Route:
         return self.router(nothing, seat.module, seat.terms).experts.shape[1]
 
 
-def route(pack: Pack, routing: Routing) -> Route:
-    """Work out once per request who may speak where.
+def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Route:
+    """Work out once per request who may speak where; `said` is what a prior made of its prompt.
 
     UnknownExpert for a name that is not in the pack; BadRouting for what the pack cannot do.
     """
     if needs_moments(routing) and pack.modules and pack.neutral is None:
         raise BadRouting("router", f"{routing.router}, calibrated", "an index version with neutral text")
     allowed = None if routing.experts is None else places_of(pack, routing.experts)
-    electorate = len(pack.experts) if allowed is None else len(allowed)
+    usual = _usual_terms(pack, routing, allowed, said)
     seats = {}
     for name, module in pack.modules.items():
         rows = None if allowed is None else _rows_of(module, allowed)
         if rows is None or len(rows):
-            terms = Terms(
-                routing.top_k, routing.temperature, electorate, rows, routing.calibrated, routing.abstain
-            )
-            seats[name] = Seat(module, terms)
-    return Route(pack, ROUTERS[routing.router], seats)
+            seats[name] = Seat(module, _terms_at(module, usual, rows))
+    return Route(pack, ROUTERS[routing.router], seats, said)
 
 
 def routing_of(policy: RoutingPolicy, **said: Any) -> Routing:
@@ -101,15 +133,57 @@ def routing_of(policy: RoutingPolicy, **said: Any) -> Routing:
     """
     usual = asdict(policy)
     if said.get("router", policy.router) != policy.router:
-        usual |= {"calibrated": False, "abstain": None}
+        usual |= {"calibrated": False, "abstain": None, "prior_weight": 0.0}
     if "router" in said or said.get("experts") is not None:
-        usual["shortlist"] = 0
+        usual |= {"shortlist": 0, "prior_abstain": False}
     return Routing(**(usual | said))
+
+
+def within_reach(policy: RoutingPolicy, pack: Pack) -> RoutingPolicy:
+    """The policy as far as this index version can follow it: no prior is asked that cannot tell."""
+    if pack.neutral is None and pack.modules and policy.prior in ON_NEUTRAL_TEXT:
+        return replace(policy, shortlist=0, prior_weight=0.0, prior_abstain=False)
+    return policy
 
 
 def needs_moments(routing: Routing) -> bool:
     """Whether scores must be measured in deviations from their mean on neutral text."""
-    return routing.calibrated or routing.router in ALWAYS_CALIBRATED or routing.shortlist > 0
+    by_token = routing.calibrated or routing.router in ALWAYS_CALIBRATED
+    return by_token or routing.asked_prior in ON_NEUTRAL_TEXT
+
+
+def _usual_terms(
+    pack: Pack, routing: Routing, allowed: frozenset[int] | None, said: PromptScores | None
+) -> Terms:
+    """The terms of a request before any module is looked at: what is by expert is so for the whole pack."""
+    electorate = len(pack.experts) if allowed is None else len(allowed)
+    terms = Terms(
+        routing.top_k,
+        routing.temperature,
+        electorate,
+        calibrated=routing.calibrated,
+        abstain=routing.abstain,
+    )
+    if said is None:
+        return terms
+    scores = torch.full_like(said.experts, -torch.inf)
+    places = list(range(len(pack.experts)) if allowed is None else sorted(allowed))
+    scores[places] = said.experts[places]
+    if routing.router in QUERY_ROUTERS:
+        return replace(terms, shares=(scores / routing.temperature).softmax(-1).float())
+    if not routing.prior_weight:
+        return terms
+    return replace(terms, prior=routing.prior_weight * scores.log_softmax(-1))
+
+
+def _terms_at(module: ModulePack, usual: Terms, rows: Int[Tensor, " rows"] | None) -> Terms:
+    """The terms at one module, whose rows stand for the experts that are present there."""
+    return replace(
+        usual,
+        allowed=rows,
+        prior=None if usual.prior is None else usual.prior[module.member_ids],
+        shares=None if usual.shares is None else usual.shares[module.member_ids],
+    )
 
 
 def _rows_of(module: ModulePack, places: frozenset[int]) -> Int[Tensor, " rows"]:

@@ -21,8 +21,18 @@ from safetensors.torch import load, save
 from routing.digests import canonical_json
 from routing.errors import BadManifest, BadName, MissingObject, UnknownVersion, VersionConflict
 from routing.factors import Factors
-from routing.index import ExpertEntry, IndexManifest, join, pages, parse_page, parse_root, root_bytes
+from routing.index import (
+    ExpertEntry,
+    IndexManifest,
+    join,
+    objects_of,
+    pages,
+    parse_page,
+    parse_root,
+    root_bytes,
+)
 from routing.objects import FolderStore, ObjectStore
+from routing.profiles import Profile
 from routing.prototypes import RoutingVector
 from routing.s3_objects import S3Store
 from routing.spec import BaseRef, BaseSpec
@@ -101,6 +111,23 @@ class IndexStore:
         tensors = load(self.objects.read(entry.factors))
         return {name: _factors(tensors[f"{name}.a"], tensors[f"{name}.b"]) for name in _stems(tensors, ".a")}
 
+    def put_profile(self, profile: Profile) -> tuple[str, int]:
+        """Keep an expert's profile; its digest and size."""
+        content = save(
+            {
+                "card": profile.card.float().contiguous(),
+                "prompts": profile.prompts.float().contiguous(),
+                "description": _text_tensor(profile.description),
+                "encoder": _text_tensor(profile.encoder),
+            }
+        )
+        return self.objects.put(content), len(content)
+
+    def read_profile(self, digest: str) -> Profile:
+        """The profile of this digest."""
+        found = load(self.objects.read(digest))
+        return Profile(_text(found["description"]), _text(found["encoder"]), found["card"], found["prompts"])
+
     def put_neutral(self, tokens: torch.Tensor) -> str:
         """Keep the neutral text that scores are calibrated on, as int32 tokens [sequences, length]."""
         return self.objects.put(save({"tokens": tokens.to(torch.int32).contiguous()}))
@@ -123,8 +150,8 @@ class IndexStore:
         for page in pages(manifest):
             if not self.objects.exists(page.digest):
                 for entry in page.entries:
-                    self._require(entry.vectors)
-                    self._require(entry.factors)
+                    for digest in objects_of(entry):
+                        self._require(digest)
                 self.objects.put(page.content)
             digests.append(page.digest)
         return self.objects.put(root_bytes(manifest, digests))
@@ -208,7 +235,7 @@ class IndexStore:
         for page in root["pages"]:
             yield page
             for entry in parse_page(self.objects.read(page)):
-                yield from (entry.vectors, entry.factors)
+                yield from objects_of(entry)
 
     def _require(self, digest: str) -> None:
         if not self.objects.exists(digest):
@@ -253,6 +280,14 @@ def _pointer(content: bytes) -> Current:
 def _tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
     """A safetensors file without metadata: with several keys of it the bytes would differ from run to run."""
     return save({name: tensor.float().contiguous() for name, tensor in tensors.items()})
+
+
+def _text_tensor(text: str) -> torch.Tensor:
+    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+
+
+def _text(tensor: torch.Tensor) -> str:
+    return bytes(tensor.tolist()).decode()
 
 
 def _stems(tensors: Mapping[str, torch.Tensor], ending: str) -> list[str]:

@@ -11,8 +11,12 @@ from hub.errors import Invalid
 
 MOST_EXPERTS_PER_TOKEN = 64
 # "single" needs an expert's name, so only a request can ask for it.
-RouterName = Literal["arrow", "phatgoose", "spectral", "delta-norm", "evidence", "two-stage", "uniform"]
+RouterName = Literal[
+    "arrow", "phatgoose", "spectral", "delta-norm", "evidence", "two-stage", "uniform", "retrieval"
+]
+PriorName = Literal["evidence", "retrieval"]
 ROUTERS: tuple[str, ...] = get_args(RouterName)
+PRIORS: tuple[str, ...] = get_args(PriorName)
 EXPECTED = {
     "router": f"one of {', '.join(ROUTERS)}",
     "top_k": f"a whole number from 1 to {MOST_EXPERTS_PER_TOKEN}",
@@ -20,6 +24,9 @@ EXPECTED = {
     "shortlist": "0 for all experts, or how many to narrow to",
     "calibrated": "true or false",
     "abstain": "a number, or nothing",
+    "prior": f"one of {', '.join(PRIORS)}",
+    "prior_weight": "0 or a number above it",
+    "prior_abstain": "true or false",
 }
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
@@ -35,6 +42,9 @@ class Policy(BaseModel):
     shortlist: Annotated[int, Field(ge=0)] = 0
     calibrated: bool = False
     abstain: Number | None = None
+    prior: PriorName = "evidence"
+    prior_weight: Annotated[Number, Field(ge=0)] = 0.0
+    prior_abstain: bool = False
 
 
 def check_policy(policy: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,17 @@ from typing import Any
 import pytest
 
 from hub.errors import Invalid
-from hub.library.policy import ROUTERS, Policy, check_policy
+from hub.library.policy import PRIORS, ROUTERS, Policy, check_policy
 from routing.index import RoutingPolicy
+from routing.priors import PRIORS as ALL_PRIORS
 from routing.routers import ROUTERS as ALL_ROUTERS
+from routing.routes import PRIOR_NAMES
 
 
 def test_the_hub_and_routing_know_the_same_policies() -> None:
     assert Policy().model_dump() == asdict(RoutingPolicy())
     assert set(ROUTERS) == set(ALL_ROUTERS) - {"single"}
+    assert set(PRIORS) == set(PRIOR_NAMES) == set(ALL_PRIORS)
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,9 @@ def test_the_hub_and_routing_know_the_same_policies() -> None:
         ("shortlist", -1, "shortlist is -1; expected 0 for all experts"),
         ("calibrated", 1, "calibrated is 1; expected true or false"),
         ("abstain", float("inf"), "abstain is inf; expected a number, or nothing"),
+        ("prior", "horoscope", "prior is .horoscope.; expected one of evidence"),
+        ("prior_weight", -1, "prior_weight is -1; expected 0 or a number above it"),
+        ("prior_abstain", 1, "prior_abstain is 1; expected true or false"),
         ("mood", "good", "'mood' is not a part of a routing policy"),
     ],
 )

@@ -17,8 +17,8 @@ from routing.errors import BadRouting
 from routing.factors import Factors
 from routing.index import RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
+from routing.priors import evidence_scores
 from routing.routes import Routing
-from routing.shortlist import prompt_scores
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary
 
@@ -82,7 +82,7 @@ def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
     base = library.base()
     ids = torch.tensor(model.tokens(TEXT))
 
-    found = prompt_scores(model.routed, model.pack, ids)
+    found = evidence_scores(model.routed, model.pack, ids.unsqueeze(0))[0]
 
     by_hand: dict[str, list[float]] = {name: [] for name in model.experts}
     for name, hidden in inputs_of(base, ids.unsqueeze(0)).items():
@@ -98,7 +98,7 @@ def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
 
 def test_a_short_list_of_one_answers_as_that_expert_alone(model: ComposedModel) -> None:
     ids = torch.tensor(model.tokens(TEXT))
-    best = model.experts[int(prompt_scores(model.routed, model.pack, ids).argmax())]
+    best = model.experts[int(model.prior(ids.tolist(), "evidence").experts.argmax())]
 
     narrowed = model.logits(TEXT)
 
@@ -130,8 +130,8 @@ def test_the_scale_of_an_expert_does_not_move_it_on_the_list(library: SmallLibra
 
     ids = torch.tensor(before.tokens(TEXT))
     torch.testing.assert_close(
-        prompt_scores(before.routed, before.pack, ids),
-        prompt_scores(after.routed, after.pack, ids),
+        evidence_scores(before.routed, before.pack, ids.unsqueeze(0)),
+        evidence_scores(after.routed, after.pack, ids.unsqueeze(0)),
     )
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from routing.composed import ComposedModel
-from tests.routing.libraries import TEXT
+from routing.encoding import BaseEncoder
+from routing.neutral import neutral_tokens
+from routing.retrieval import profile_of
+from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
 from workers.serving.options import Limits
@@ -119,3 +123,42 @@ def test_a_trace_is_limited_by_what_the_router_selects(
     assert narrow.status_code == 200, narrow.text
     assert wide.status_code == 400
     assert wide.json()["error"]["param"] == "routing.trace"
+
+
+def test_a_prior_reads_the_prompt_where_a_request_asks_for_it(
+    published: PublishedLibrary, small_library: SmallLibrary
+) -> None:
+    base = small_library.base()
+    profile = profile_of(base, BaseEncoder(base), adapter="bob/wide", prompts=[TEXT])
+    digest, size = published.store.put_profile(profile)
+    published.entries["bob/wide"] = replace(published.entries["bob/wide"], profile=digest, profile_size=size)
+    neutral = published.store.put_neutral(neutral_tokens(base, sequences=16, length=16))
+    manifest = replace(published.manifest(), calibration=neutral)
+    published.store.write_version("tales", 1, manifest)
+    published.store.set_current("tales", 1)
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        alone = ask(live, {"router": "retrieval", "top_k": 1, "trace": True})["fletch"]
+        listed = ask(live, {"shortlist": 1, "prior": "retrieval"})["fletch"]
+        weighed = ask(live, {"calibrated": True, "prior": "retrieval", "prior_weight": 1000})["fletch"]
+        plain = ask(live, {"trace": True})["fletch"]
+
+    assert [one["adapter"] for one in alone["experts"]] == ["bob/wide"]
+    assert alone["prior"]["name"] == "retrieval"
+    assert alone["prior"]["abstained"] is False
+    assert alone["prior"]["experts"][0]["adapter"] == "bob/wide"
+    assert sum(one["probability"] for one in alone["prior"]["experts"]) == pytest.approx(1.0, abs=1e-4)
+    assert listed["experts"] == alone["experts"]
+    assert weighed["experts"][0]["adapter"] == "bob/wide"
+    assert "prior" not in plain
+
+
+def test_a_prior_that_cannot_be_asked_is_refused_by_its_field(live: LiveServer) -> None:
+    for routing, param in (
+        ({"prior": "horoscope"}, "routing.prior"),
+        ({"router": "retrieval"}, "routing.router"),
+        ({"prior_weight": 1.0}, "routing.prior_weight"),
+    ):
+        answer = live.post("/v1/completions", model="tales", prompt=TEXT, routing=routing)
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == param

@@ -26,6 +26,9 @@ class RoutingBody(BaseModel):
     shortlist: Annotated[int, Field(ge=0)] | None = None
     calibrated: bool | None = None
     abstain: Number | None = None
+    prior: str | None = None
+    prior_weight: Annotated[Number, Field(ge=0)] | None = None
+    prior_abstain: bool | None = None
     version: Annotated[int, Field(ge=1)] | None = None
     trace: bool = False
 

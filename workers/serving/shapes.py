@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from workers.serving.targets import Target
 
 WEIGHT_DIGITS = 4
 SHARE_DIGITS = 6
+MOST_PRIOR_EXPERTS = 64  # that a trace names; the others said less
 
 
 class Shape(Protocol):
@@ -87,7 +89,24 @@ def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, A
         ],
     }
     trace = _trace(target, generations[0])
-    return said if trace is None else {**said, "trace": trace}
+    return said if trace is None else {**said, **_prior(target, generations[0]), "trace": trace}
+
+
+def _prior(target: Target, generation: Generation) -> dict[str, Any]:
+    """What was made of the whole prompt, if anything was: the best experts, and what nobody would get."""
+    way = generation.request.route
+    if way is None or way.said is None or target.version is None:
+        return {}
+    said, names = way.said, target.version.pack.experts
+    probabilities = said.experts.softmax(-1).tolist()
+    scored = zip(names, said.experts.tolist(), probabilities, strict=True)
+    best = sorted((one for one in scored if math.isfinite(one[1])), key=lambda one: -one[1])
+    experts = [
+        {"adapter": name, "score": round(score, WEIGHT_DIGITS), "probability": round(share, SHARE_DIGITS)}
+        for name, score, share in best[:MOST_PRIOR_EXPERTS]
+    ]
+    nobody = round(said.nobody(), WEIGHT_DIGITS)
+    return {"prior": {"name": said.prior, "nobody": nobody, "abstained": not way.seats, "experts": experts}}
 
 
 def _shares(generations: Sequence[Generation]) -> list[tuple[str, float]]:

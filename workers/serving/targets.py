@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import torch
+from dataclasses import dataclass, fields
 
 from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
+from routing.index import RoutingPolicy
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, needs_moments, route, routing_of
-from routing.shortlist import narrowed
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
 from workers.serving.libraries import Libraries, Library
 from workers.serving.versions import Version
+
+OF_POLICY = {field.name for field in fields(RoutingPolicy)}
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Target:
     routing: Routing | None = None
 
     def way(self, prompt: Sequence[int]) -> Route | None:
-        """The route of this prompt: narrowed by it where the routing says so."""
+        """The route of this prompt, shaped by it where the routing says so."""
         version, wanted = self.version, self.routing
-        if version is None or wanted is None or not wanted.shortlist or not version.pack.experts:
+        if version is None or wanted is None or wanted.asked_prior is None:
             return self.route
-        return narrowed(self.model, version.pack, wanted, torch.tensor(prompt))
+        return version.queries.route(wanted, prompt)
 
 
 def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
@@ -117,14 +117,12 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
 
 def _asked(version: Version, body: RoutingBody) -> Routing:
     """The library's policy with what the request says in its place."""
-    named = {"router", "top_k", "temperature", "shortlist", "calibrated", "abstain"}
-    said = body.model_dump(include=named, exclude_none=True)
+    said = body.model_dump(include=OF_POLICY, exclude_none=True)
     experts = None if body.experts is None else tuple(body.experts)
-    if version.pack.neutral is not None:
-        return routing_of(version.policy, experts=experts, **said)
-    asked = routing_of(replace(version.policy, shortlist=0), experts=experts, **said)
-    if needs_moments(asked):
-        field = next((name for name in ("shortlist", "calibrated") if name in said), "router")
+    asked = routing_of(version.policy, experts=experts, **said)
+    if version.pack.neutral is None and needs_moments(asked):
+        asks_for_it = ("shortlist", "prior_weight", "prior_abstain", "calibrated")
+        field = next((name for name in asks_for_it if said.get(name)), "router")
         raise invalid(f"routing.{field}", f"version {version.number} was published without neutral text")
     return asked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,8 +14,9 @@ from routing.errors import NotFinite, RoutingError
 from routing.index import IndexManifest, RoutingPolicy
 from routing.pack import Pack
 from routing.packing import load_pack
+from routing.queries import QueryRouter
 from routing.routed import RoutedModel
-from routing.routes import Routing, route, routing_of
+from routing.routes import Routing, routing_of, within_reach
 from routing.store import IndexStore, LibraryRef
 from workers.serving.options import Options
 
@@ -37,6 +39,11 @@ class Version:
     pack: Pack
     policy: RoutingPolicy
     model: RoutedModel
+
+    @cached_property
+    def queries(self) -> QueryRouter:
+        """What priors say of prompts."""
+        return QueryRouter(self.model, self.pack)
 
 
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
@@ -62,7 +69,8 @@ def assemble(
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
-    version = Version(library, number, manifest_digest, pack, manifest.policy, model)
+    policy = within_reach(manifest.policy, pack)
+    version = Version(library, number, manifest_digest, pack, policy, model)
     prove(version)
     return version
 
@@ -71,9 +79,8 @@ def prove(version: Version) -> None:
     """A forward pass with the policy's router and with every expert must be finite; NotFinite if not."""
     vocabulary = version.model.base.spec.vocabulary
     ids = torch.arange(CANARY_TOKENS, device=version.model.base.device).remainder(vocabulary).unsqueeze(0)
-    usual = routing_of(version.policy, shortlist=0)
-    for wanted in (usual, Routing("uniform", top_k=1)):
-        way = route(version.pack, wanted)
+    for wanted in (routing_of(version.policy), Routing("uniform", top_k=1)):
+        way = version.queries.route(wanted, ids[0].tolist())
         if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
             raise NotFinite(
                 f"version {version.number}: the canary's logits are not finite with router {wanted.router}"

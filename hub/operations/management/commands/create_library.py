@@ -8,7 +8,7 @@ from django.core.management.base import CommandError, CommandParser
 from hub.jobs import queries as jobs
 from hub.library import services
 from hub.library.models import Library
-from hub.library.policy import ROUTERS, Policy
+from hub.library.policy import PRIORS, ROUTERS, Policy
 from hub.operations.command import HubCommand, user_called
 from hub.operations.following import follow
 
@@ -41,6 +41,20 @@ class Command(HubCommand):
         )
         parser.add_argument(
             "--abstain", type=float, help="a token whose best score is lower keeps the plain base"
+        )
+        parser.add_argument(
+            "--prior",
+            choices=PRIORS,
+            help="by what a whole prompt is judged, where asked (default: evidence)",
+        )
+        parser.add_argument(
+            "--prior-weight", type=float, help="of the prior's logarithm in each token's scores (default: 0)"
+        )
+        parser.add_argument(
+            "--prior-abstain",
+            action="store_true",
+            default=None,
+            help="leave a prompt that is nobody's to the plain base",
         )
         parser.add_argument(
             "--train-gates", action="store_true", help="train PHATGOOSE gates where there are sample rows"

@@ -1,0 +1,92 @@
+"""Embeddings of whole prompts: what an encoder makes of a text, as one vector.
+
+The base model itself is an encoder: the mean over a prompt's tokens of the hidden states two thirds of its
+layers up. It knows the text that its experts know, and nothing else has to be shipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.base import Base
+
+HEIGHT = 2 / 3  # of the layers: below, words; above, the next token
+AT_ONCE = 16
+Tokens = Sequence[int]
+
+
+class Encoder(Protocol):
+    """From prompts in the base's tokens to raw embeddings, float32, on the CPU or where the encoder lies."""
+
+    @property
+    def name(self) -> str:
+        """Equal for encoders that make equal embeddings."""
+
+    def encode(self, prompts: Sequence[Tokens]) -> Float[Tensor, "prompts width"]:
+        """One embedding a prompt; a prompt in a batch gets what it gets alone."""
+
+
+@dataclass(frozen=True)
+class BaseEncoder:
+    """The base as an encoder of prompts."""
+
+    base: Base
+
+    @property
+    def layer(self) -> int:
+        """After how many layers the hidden states are read."""
+        return max(1, round(HEIGHT * self.base.model.config.get_text_config().num_hidden_layers))
+
+    @property
+    def name(self) -> str:
+        """The layer; the base itself is pinned by the index version."""
+        return f"base:{self.layer}"
+
+    @torch.inference_mode()
+    def encode(self, prompts: Sequence[Tokens]) -> Float[Tensor, "prompts width"]:
+        """Mean hidden states; of a prompt longer than the context its last tokens."""
+        cut = [list(prompt)[-self.base.spec.context :] for prompt in prompts]
+        parts = [cut[start : start + AT_ONCE] for start in range(0, len(cut), AT_ONCE)]
+        return torch.cat([self._means(part) for part in parts])
+
+    def _means(self, prompts: Sequence[list[int]]) -> Float[Tensor, "prompts width"]:
+        ids, mask = padded(prompts, self.base.device)
+        answer = _body(self.base.model)(
+            input_ids=ids, attention_mask=mask, output_hidden_states=True, **_uncached(self.base.model)
+        )
+        hidden: Float[Tensor, "prompts length width"] = answer.hidden_states[self.layer].float()
+        weights = mask.unsqueeze(-1).float()
+        return (hidden * weights).sum(1) / weights.sum(1)
+
+
+def prompt_tokens(base: Base, text: str) -> list[int]:
+    """A text in the base's tokens; an empty one is the token that begins a text."""
+    ids: list[int] = base.tokenizer(text, verbose=False)["input_ids"]
+    tokenizer = base.tokenizer
+    return ids or [tokenizer.bos_token_id or tokenizer.eos_token_id or 0]
+
+
+def padded(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and mask [prompts, longest], filled up on the right, where causal attention never looks from."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros(len(prompts), width, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+        mask[row, : len(prompt)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def _body(model: Any) -> Any:
+    """What reads a prompt: the encoder where there is one."""
+    return model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def _uncached(model: Any) -> dict[str, bool]:
+    return {} if model.config.is_encoder_decoder else {"use_cache": False}

@@ -1,0 +1,122 @@
+"""Priors: what a whole prompt, read once before the answer, says of every expert.
+
+A prior is a function of what is known of an index version and of the prompt's tokens. `PRIORS` is the list of
+all of them. Scores are natural logits, so that their softmax is a distribution over experts; `nobody` is
+what the best expert must be above for the prompt not to be left to the plain base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from routing.calibration import ROWS_AT_ONCE, survey
+from routing.encoding import BaseEncoder, Encoder
+from routing.errors import BadRouting
+from routing.pack import ModulePack, Pack
+from routing.profiles import Profile
+from routing.retrieval import Introductions, introduce, known_profiles
+from routing.routed import RoutedModel
+from routing.routes import PromptScores
+from routing.scores import evidence as expert_evidence
+
+NOBODYS_QUANTILE = 0.95  # so many neutral texts are left to the plain base
+
+
+@dataclass(frozen=True)
+class Known:
+    """What priors know of one index version; each part is worked out when it is first asked for."""
+
+    model: RoutedModel
+    pack: Pack
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What makes embeddings of prompts."""
+        return BaseEncoder(self.model.base)
+
+    @cached_property
+    def neutral(self) -> Int[Tensor, "sequences length"]:
+        """The neutral text; BadRouting if the index version has none."""
+        if self.pack.text is None:
+            raise BadRouting("prior", "an index version without neutral text", "one with it")
+        return self.pack.text.long()
+
+    @cached_property
+    def profiles(self) -> list[Profile]:
+        """Every expert's profile."""
+        given = self.pack.profiles or (None,) * len(self.pack.experts)
+        return known_profiles(self.model.base, self.encoder, self.pack.experts, given)
+
+    @cached_property
+    def introductions(self) -> Introductions:
+        """Everybody's embeddings, measured on neutral text."""
+        return introduce(self.profiles, self.neutral_embeddings)
+
+    @cached_property
+    def neutral_embeddings(self) -> Float[Tensor, "sequences width"]:
+        """The embeddings of the neutral text."""
+        return self.encoder.encode(self.neutral.tolist())
+
+    @cached_property
+    def unmoved(self) -> Mapping[str, float]:
+        """By prior, a score that the best expert exceeds on few neutral texts only."""
+        found = {
+            "evidence": evidence_scores(self.model, self.pack, self.neutral),
+            "retrieval": self.introductions.similarities(self.neutral_embeddings),
+        }
+        return {
+            name: float(scores.amax(1).quantile(NOBODYS_QUANTILE).clamp_min(0))
+            for name, scores in found.items()
+        }
+
+
+Prior = Callable[[Known, Sequence[int]], PromptScores]
+
+
+def evidence(known: Known, prompt: Sequence[int]) -> PromptScores:
+    """From the routing vectors alone: the mean over tokens and modules of an expert's calibrated score."""
+    tokens = torch.tensor([list(prompt)])
+    scores = evidence_scores(known.model, known.pack, tokens)[0]
+    return PromptScores("evidence", scores, lambda: known.unmoved["evidence"])
+
+
+def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
+    """From sample prompts and cards: how much the prompt resembles them (see `routing.retrieval`)."""
+    scores = known.introductions.similarities(known.encoder.encode([prompt]))[0]
+    return PromptScores("retrieval", scores, lambda: known.unmoved["retrieval"])
+
+
+PRIORS: Mapping[str, Prior] = MappingProxyType({"evidence": evidence, "retrieval": retrieval})
+
+
+def evidence_scores(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]
+) -> Float[Tensor, "prompts experts"]:
+    """For each prompt and expert the mean over tokens and its modules of its score in deviations.
+
+    One such score is weak evidence, their mean is strong. An expert of no module gets minus infinity.
+    """
+    found = [_evidence_of(model, pack, rows) for rows in tokens.split(ROWS_AT_ONCE)]
+    return torch.cat(found)
+
+
+def _evidence_of(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]
+) -> Float[Tensor, "prompts experts"]:
+    total = torch.zeros(len(tokens), len(pack.experts), device=model.base.device)
+    modules = torch.zeros(len(pack.experts), device=model.base.device)
+
+    def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
+        scores = expert_evidence(hidden, module)
+        total[:, module.member_ids] += scores.view(len(tokens), -1, len(module)).mean(1)
+        modules[module.member_ids] += 1
+
+    survey(model, pack, tokens, look)
+    return torch.where(modules > 0, total / modules.clamp_min(1), -torch.inf)

@@ -1,0 +1,73 @@
+"""Query routers: a prompt is read once, and what a prior makes of it shapes the route of its answer.
+
+It may name the only experts that answer (routers `retrieval`, ...), narrow the experts among whom tokens are
+routed (`shortlist`), be added to every token's scores (`prior_weight`), and leave the prompt to the plain
+base (`prior_abstain`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from routing.pack import Pack, places_of
+from routing.priors import PRIORS, Known
+from routing.routed import RoutedModel
+from routing.routers import QUERY_ROUTERS, ROUTERS
+from routing.routes import PromptScores, Route, Routing, route
+
+REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a request ask again
+
+
+class QueryRouter:
+    """The priors of one index version, and a short memory of what they said. Safe to use from threads."""
+
+    def __init__(self, model: RoutedModel, pack: Pack) -> None:
+        self._known = Known(model, pack)
+        self._said: OrderedDict[tuple[str, tuple[int, ...]], PromptScores] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def scores(self, prior: str, prompt: Sequence[int]) -> PromptScores:
+        """What a prior says of a prompt; BadRouting if this index version cannot tell."""
+        key = (prior, tuple(prompt))
+        with self._lock:
+            if key in self._said:
+                self._said.move_to_end(key)
+                return self._said[key]
+        said = PRIORS[prior](self._known, key[1])
+        with self._lock:
+            self._said[key] = said
+            while len(self._said) > REMEMBERED:
+                self._said.popitem(last=False)
+        return said
+
+    def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
+        """The route of this prompt's answer. Errors as `routing.routes.route`."""
+        pack, prior = self._known.pack, routing.asked_prior
+        if prior is None or not pack.experts:
+            return route(pack, routing)
+        said = self.scores(prior, prompt)
+        chosen = _chosen(pack, routing, said)
+        if not chosen:
+            return Route(pack, ROUTERS[routing.router], {}, said)
+        return route(pack, replace(routing, experts=chosen, shortlist=0), said)
+
+
+def _chosen(pack: Pack, routing: Routing, said: PromptScores) -> tuple[str, ...]:
+    """The experts that may answer, best first; none: the plain base does."""
+    may = torch.full_like(said.experts, -torch.inf)
+    places = range(len(pack.experts)) if routing.experts is None else sorted(places_of(pack, routing.experts))
+    may[list(places)] = said.experts[list(places)]
+    if routing.prior_abstain and float(may.max()) <= said.nobody():
+        return ()
+    order = may.argsort(descending=True, stable=True)
+    eligible = [place for place in order.tolist() if float(may[place]) > -torch.inf]
+    if routing.router in QUERY_ROUTERS:
+        eligible = eligible[: routing.top_k]
+    elif routing.shortlist:
+        eligible = eligible[: routing.shortlist]
+    return tuple(pack.experts[place] for place in eligible)
