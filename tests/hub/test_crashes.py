@@ -43,6 +43,7 @@ if step == "lose the lease":
     Job.objects.filter(state="running").update(lease_until=Now() - timedelta(seconds=1))
 """
 KILLED = -9
+pytestmark = pytest.mark.timeout(600)  # up to twenty processes one after another, also on a busy machine
 
 
 class Hub:
