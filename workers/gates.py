@@ -7,9 +7,10 @@ from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.checks.samples import parse_samples
-from routing.gates import BadRows, TrainedGates, train_gates
+from routing.gates import TrainedGates, train_gates
 from routing.prototypes import routing_vectors
 from routing.rows import Row, encoded_rows
+from routing.training import BadRows
 from workers.indexing import entry
 from workers.places import index_store, loaded_base
 from workers.validation import release_of

@@ -15,7 +15,8 @@ from routing.base import Base, load_base
 from routing.checks.behaviour import adapted
 from routing.errors import RoutingError
 from routing.factors import Factors, expert_factors
-from routing.gates import GateRecipe, frozen_digest, gated, train_gates
+from routing.frozen import frozen_digest
+from routing.gates import GateRecipe, gated, train_gates
 from routing.rows import Row
 from routing.spec import BaseRef
 from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
