@@ -18,10 +18,12 @@ from routing.checks.gates import GATE_FILE, RECORD_FILE, adapter_digest
 from routing.checks.samples import parse_samples
 from routing.errors import BadAdapter, RoutingError
 from routing.factors import expert_factors
+from routing.frozen import FrozenChanged
 from routing.gate_files import write_gates
-from routing.gates import BadRows, FrozenChanged, GateRecipe, TrainedGates, train_gates
+from routing.gates import GateRecipe, TrainedGates, train_gates
 from routing.rows import Row, encoded_rows
 from routing.spec import BaseRef
+from routing.training import BadRows
 
 DEFAULTS = GateRecipe()
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from routing import gates as gates_module
 from routing.adapter import read_adapter
 from routing.base import Base, load_base
 from routing.checks.behaviour import adapted
@@ -21,6 +20,7 @@ from routing.checks.samples import Sample, Turn, parse_samples
 from routing.checks.static import run_static_checks
 from routing.command_line import SUBCOMMANDS, main
 from routing.factors import expert_factors
+from routing.frozen import FrozenChanged
 from routing.gate_files import read_gates, run_gate_checks
 from routing.gates import GateRecipe, train_gates
 from routing.rows import encoded_row, encoded_rows
@@ -107,7 +107,7 @@ def test_a_changed_base_is_found_even_if_only_a_hook_changes_it(
     layer.register_forward_hook(drift)
     rows = encoded_rows(fresh, [Sample(f"{number} gulls", " boats") for number in range(10)])
 
-    with pytest.raises(gates_module.FrozenChanged):
+    with pytest.raises(FrozenChanged):
         train_gates(
             fresh, expert_factors(read_adapter(adapter, fresh.spec)), rows, recipe=GateRecipe(steps=1)
         )

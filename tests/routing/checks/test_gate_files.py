@@ -16,7 +16,8 @@ from routing.checks.gates import GATE_FILE, RECORD_FILE, read_record
 from routing.checks.static import run_static_checks
 from routing.factors import expert_factors
 from routing.gate_files import effective_entries, read_gates, run_gate_checks, write_gates
-from routing.gates import GateRecipe, Point, TrainedGates
+from routing.gates import GateRecipe, TrainedGates
+from routing.training import Point
 from tests.routing.checks.uploads import FIRST, good_upload, set_config, spec
 
 MODULE = FIRST.removeprefix("base_model.model.")
@@ -31,7 +32,7 @@ def upload(tmp_path: Path) -> Path:
     modules = expert_factors(read_adapter(tmp_path, spec()))
     gates = {name: torch.randn(factors.a.shape[1], generator=draw) for name, factors in modules.items()}
     curve = (Point(0, 2.0, 2.0), Point(10, 1.0, 1.5))
-    trained = TrainedGates(gates, curve, best_step=10, rows=40, seconds=1.5, peak_bytes=1000)
+    trained = TrainedGates(gates=gates, curve=curve, best_step=10, rows=40, seconds=1.5, peak_bytes=1000)
     write_gates(tmp_path, trained, GateRecipe(), spec())
     return tmp_path
 
