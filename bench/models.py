@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from routing.base import Base, target_layers, widths
 from routing.pack import Pack, Update, pack_updates
-from routing.spec import BaseSpec, TargetModule
+from routing.spec import BaseRef, BaseSpec, TargetModule
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def as_base(model: LlamaForCausalLM) -> Base:
         for name, layer in target_layers(model)
     )
     spec = BaseSpec("bench", "LlamaForCausalLM", None, "", "", "", model.config.vocab_size, 4096, modules)
-    return Base(spec, model, None, torch.device("cpu"), torch.float32)
+    return Base(spec, model, None, torch.device("cpu"), torch.float32, BaseRef("bench"))
 
 
 def random_pack(spec: BaseSpec, experts: int, *, rank: int) -> Pack:

@@ -1,7 +1,7 @@
 """Routing among independently trained adapters of one base model.
 
-The names to read a notebook by. They are looked up when they are first used, so that what needs no torch (the
-static checks of uploads) does not import it.
+The names to read a notebook by (docs/routing/notebook.md). They are looked up when they are first used, so
+that what needs no torch (the static checks of uploads) does not import it.
 """
 
 from __future__ import annotations
@@ -10,27 +10,44 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Base": "base",
     "BaseEncoder": "encoding",
     "BaseRef": "spec",
     "BaseSpec": "spec",
     "ComposedModel": "composed",
     "Factors": "factors",
+    "GateRecipe": "gates",
     "Profile": "profiles",
+    "ROUTERS": "routers",
     "Routing": "routes",
     "RoutingPolicy": "index",
+    "Sample": "checks.samples",
     "Sampling": "sampling",
+    "Source": "checkpoint",
     "arrow_prototype": "prototypes",
     "compose": "composed",
+    "cosine": "factors",
+    "encoded_rows": "rows",
     "expert_factors": "factors",
     "inspect_base": "base",
+    "library_source": "notebook",
     "load_base": "base",
     "load_checkpoint": "checkpoint",
     "mean_expert": "merge",
     "mean_update": "merge",
+    "neutral_tokens": "neutral",
+    "open_library": "notebook",
     "open_store": "store",
+    "parse_samples": "checks.samples",
     "profile_of": "retrieval",
+    "publish": "notebook",
     "read_adapter": "adapter",
+    "read_experts": "notebook",
     "retruncate": "merge",
+    "train_gates": "gates",
+    "write_adapter": "export",
+    "write_merged": "export",
+    "write_routed": "checkpoint",
 }
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - a list, made
 

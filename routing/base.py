@@ -37,6 +37,7 @@ class Base:
     tokenizer: Any
     device: torch.device
     dtype: torch.dtype
+    ref: BaseRef
 
 
 def inspect_base(ref: BaseRef, *, name: str) -> BaseSpec:
@@ -48,22 +49,28 @@ def inspect_base(ref: BaseRef, *, name: str) -> BaseSpec:
 
 
 def load_base(
-    ref: BaseRef,
+    ref: BaseRef | str | Path,
     *,
     spec: BaseSpec | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Base:
-    """Load the base at `ref` for inference; WrongBase, naming the fields, if it is not what `spec` pins."""
+    """Load the base at `ref` (a folder or a hub id may stand for it) for inference.
+
+    WrongBase, naming the fields, if it is not what `spec` pins; UnsupportedBase if it cannot be loaded.
+    """
+    ref = ref if isinstance(ref, BaseRef) else BaseRef(str(ref))
     folder = local_folder(ref)
     if spec is not None:
         _refuse_another_base(spec, folder)
     model = _load_model(folder, dtype)
     if spec is None:
         modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
-        spec = _spec(folder, model, name=folder.name, target_modules=modules)
+        name = folder.name if Path(ref.source).is_dir() else ref.source
+        spec = _spec(folder, model, name=name, target_modules=modules)
     tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
-    return Base(spec, model.to(device).eval().requires_grad_(False), tokenizer, torch.device(device), dtype)  # noqa: FBT003
+    frozen = model.to(device).eval().requires_grad_(False)  # noqa: FBT003
+    return Base(spec, frozen, tokenizer, torch.device(device), dtype, ref)
 
 
 def local_folder(ref: BaseRef) -> Path:

@@ -19,14 +19,11 @@ from typing import Any
 import torch
 
 from routing.base import DOWNLOADED, load_base, local_folder
-from routing.calibration import calibrated_pack
-from routing.composed import ComposedModel
+from routing.composed import ComposedModel, compose_version
 from routing.errors import BadCheckpoint
 from routing.index import IndexManifest, manifest_of, objects_of
 from routing.objects import FolderStore
-from routing.packing import chosen_entries, load_pack
-from routing.routed import RoutedModel
-from routing.routes import within_reach
+from routing.packing import chosen_entries
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore
 
@@ -113,12 +110,7 @@ def load_checkpoint(
     manifest = store.read_manifest(description["manifest"])
     spec = store.read_base(manifest.base)
     base = load_base(BaseRef(str(folder / "base")), spec=spec, device=device, dtype=dtype)
-    pack = load_pack(store, manifest, spec, device=base.device, dtype=dtype)
-    routed = RoutedModel(base)
-    if manifest.calibration is not None:
-        neutral = store.read_neutral(manifest.calibration)
-        pack = calibrated_pack(routed, pack, neutral, neutral=manifest.calibration)
-    return ComposedModel(routed, pack, within_reach(manifest.policy, pack))
+    return compose_version(store, manifest, base)
 
 
 def prepare(directory: Path) -> None:

@@ -16,15 +16,16 @@ from routing.calibration import calibrated_pack
 from routing.digests import digest_of
 from routing.factors import Factors
 from routing.generation import Finish, Generation, Request
-from routing.index import RoutingPolicy
+from routing.index import IndexManifest, RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
-from routing.packing import pack_experts
+from routing.packing import load_pack, pack_experts
 from routing.profiles import Profile
 from routing.queries import QueryRouter
 from routing.routed import RoutedModel
-from routing.routes import PromptScores, Route, Routing, needs_moments, routing_of
+from routing.routes import PromptScores, Route, Routing, needs_moments, routing_of, within_reach
 from routing.sampling import Sampling
+from routing.store import IndexStore
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
 
@@ -133,6 +134,19 @@ def compose(
     if neutral is not None:
         pack = calibrated_pack(routed, pack, neutral, neutral=digest_of(neutral.numpy().tobytes()))
     return ComposedModel(routed, pack, wanted)
+
+
+def compose_version(store: IndexStore, manifest: IndexManifest, base: Base) -> ComposedModel:
+    """An index version in a store, composed with its base, calibrated where it names neutral text.
+
+    WrongBase, MissingObject, CorruptObject, or RoutingError for an expert that does not fit.
+    """
+    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype)
+    routed = RoutedModel(base)
+    if manifest.calibration is not None:
+        neutral = store.read_neutral(manifest.calibration)
+        pack = calibrated_pack(routed, pack, neutral, neutral=manifest.calibration)
+    return ComposedModel(routed, pack, within_reach(manifest.policy, pack))
 
 
 def answer(model: RoutedModel, request: Request) -> Answer:
