@@ -75,6 +75,14 @@ class BadRouting(RoutingError):
         self.field = field
 
 
+class BadMerge(RoutingError):
+    """A way of merging that does not exist or does not fit; `field` is the option that is wrong."""
+
+    def __init__(self, field: str, found: str, expected: str) -> None:
+        super().__init__(f"{field}: found {found}, expected {expected}")
+        self.field = field
+
+
 class NotFinite(RoutingError):
     """The model's logits hold NaN or infinity, so there is no next token."""
 

@@ -1,18 +1,121 @@
-"""Merging experts into one update: the exact mean of what they do, never of how they are written.
+"""Merging experts into one update, always of what they do, dW = B A, never of how they are written.
 
 Averaging A and B of different adapters is another thing, and wrong (the mean of products is not the product
-of means). Here factors are stacked, so that their product is the weighted sum, and brought into canonical
-form by thin QRs and a small SVD: ranks may differ, and no d_out x d_in matrix is formed.
+of means). Sums of updates stay thin: factors are stacked, so that their product is the weighted sum, and
+brought into canonical form by thin QRs and a small SVD; ranks may differ, and no d_out x d_in matrix is
+formed. Trimming, electing signs and dropping work on entries, so those merges are computed by blocks of rows.
+`MERGES` is the list of all methods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
+from jaxtyping import Float32
+from torch import Tensor
 
 from routing.adapter import LowRank
+from routing.dense import DenseUpdate, best_of_rank, rows_of
+from routing.errors import BadMerge
 from routing.factors import NUMERICAL_RANK, Factors, canonical
+from routing.sparsity import drawn, threshold, trimmed
+
+Experts = Mapping[str, Mapping[str, Factors]]
+Merged = Factors | DenseUpdate
+# Some rows of one expert's update at one module, with zeros where entries are not kept.
+Entries = Callable[[str, str, slice], Tensor]
+Thinning = Callable[[Experts, "MergePlan"], Entries]
+Combining = Callable[[Sequence[tuple[float, Tensor]]], Tensor]
+Method = Callable[[Experts, Mapping[str, float], "MergePlan"], Callable[[str], Merged]]
+DENSITIES: Mapping[str, float] = MappingProxyType(
+    {"magnitude": 0.2, "ties": 0.2, "dare-linear": 0.5, "dare-ties": 0.5}
+)
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """How to merge: a method of `MERGES` by name, and its options.
+
+    `weights` by expert, for every expert or for none (equal shares that sum to one); `scale` multiplies the
+    merged update (the lambda of task arithmetic and TIES); `density` is the share of entries that is kept
+    (None: as the method's authors do), `seed` draws which ones they are where that is left to chance.
+    """
+
+    method: str = "mean"
+    weights: Mapping[str, float] | None = None
+    scale: float = 1.0
+    density: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in MERGES:
+            raise BadMerge("method", self.method, f"one of {', '.join(sorted(MERGES))}")
+        if not math.isfinite(self.scale):
+            raise BadMerge("scale", str(self.scale), "a number")
+        if self.density is not None and self.method not in DENSITIES:
+            raise BadMerge("density", str(self.density), f"none: {self.method} keeps all entries")
+        if self.density is not None and not 0.0 < self.density <= 1.0:
+            raise BadMerge("density", str(self.density), "a number above 0, at most 1")
+        self._check_weights()
+
+    @property
+    def kept(self) -> float:
+        """The share of entries that is kept."""
+        return DENSITIES.get(self.method, 1.0) if self.density is None else self.density
+
+    def shares(self, experts: Sequence[str]) -> dict[str, float]:
+        """What each of these experts weighs, by name in order; BadMerge if the plan weighs others."""
+        names = sorted(experts)
+        if self.weights is None:
+            return dict.fromkeys(names, 1.0 / len(names))
+        if self.weights.keys() != set(names):
+            found, expected = ", ".join(sorted(self.weights)) or "none", ", ".join(names) or "none"
+            raise BadMerge("weights", found, f"one for each of {expected}")
+        total = sum(self.weights.values()) if self.method == "weighted" else 1.0
+        return {name: self.weights[name] / total for name in names}
+
+    def _check_weights(self) -> None:
+        weights = None if self.weights is None else list(self.weights.values())
+        if (self.method == "mean" and weights is not None) or (self.method == "weighted" and weights is None):
+            expected = "none: equal shares" if self.method == "mean" else "one for each expert"
+            raise BadMerge("weights", str(self.weights), f"{expected} with the method {self.method}")
+        if weights is not None and not all(math.isfinite(weight) for weight in weights):
+            raise BadMerge("weights", str(weights), "numbers")
+        if self.method == "weighted" and weights is not None and (min(weights) < 0 or sum(weights) <= 0):
+            raise BadMerge(
+                "weights", str(weights), "none below 0 and one above (or the method task-arithmetic)"
+            )
+
+
+def merge_experts(
+    experts: Experts, plan: MergePlan | None = None, *, modules: Sequence[str] | None = None
+) -> dict[str, Merged]:
+    """The merged update at each of these modules (None: all that an expert touches), in this order.
+
+    An expert that does not touch a module counts there with an update of zero, and one that weighs nothing
+    does not count at all. Sums are `Factors`; other merges are `DenseUpdate`, computed when they are read.
+    Modules where a sum is zero are left out. The order of experts changes no bit. BadMerge for a plan that
+    these experts do not fit.
+    """
+    wanted = plan or MergePlan()
+    shares = wanted.shares(list(experts)) if experts else {}
+    counting = {name: experts[name] for name, share in shares.items() if share}
+    names = modules or list(dict.fromkeys(name for one in counting.values() for name in one))
+    merged = MERGES[wanted.method](counting, shares, wanted)
+    found = {name: merged(name) for name in names if any(name in one for one in counting.values())}
+    return {name: update for name, update in found.items() if not isinstance(update, Factors) or update.rank}
+
+
+def at_rank(update: Merged, rank: int) -> tuple[Factors, float]:
+    """The best update of at most this rank, and the share of the squared norm that it loses (0 to 1)."""
+    return retruncate(update, rank) if isinstance(update, Factors) else best_of_rank(update, rank)
+
+
+# --------------------------------------------------------------------------------------- sums: thin factors
 
 
 def mean_update(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
@@ -52,3 +155,90 @@ def retruncate(factors: Factors, rank: int) -> tuple[Factors, float]:
 
 def _leading(factors: Factors, rank: int) -> Factors:
     return Factors(factors.a[:rank], factors.b[:, :rank].contiguous(), factors.sigma[:rank])
+
+
+def thin_sum(experts: Experts, shares: Mapping[str, float], plan: MergePlan) -> Callable[[str], Factors]:
+    """Sum of share x dW: mean, weighted mean and task arithmetic (arXiv 2212.04089), which are exact."""
+
+    def merged(module: str) -> Factors:
+        present = {name: expert[module] for name, expert in experts.items() if module in expert}
+        return mean_update(list(present.values()), [plan.scale * shares[name] for name in present])
+
+    return merged
+
+
+# ---------------------------------------------------------------------------------- entries: blocks of rows
+
+
+def keep_largest(experts: Experts, plan: MergePlan) -> Entries:
+    """TIES' trim (arXiv 2306.01708): of each expert's entries in all modules together, the largest."""
+    smallest = {name: threshold(expert, plan.kept) for name, expert in experts.items()}
+    return lambda name, module, rows: trimmed(experts[name][module], rows, smallest[name])
+
+
+def keep_drawn(experts: Experts, plan: MergePlan) -> Entries:
+    """DARE (arXiv 2311.03099): entries are dropped by lot, those that stay divided by their share."""
+
+    def entries(name: str, module: str, rows: slice) -> Tensor:
+        values = rows_of(experts[name][module], rows)
+        chance = drawn(rows, values.shape[1], seed=plan.seed, expert=name, module=module, density=plan.kept)
+        return values * chance.to(values.device) / plan.kept
+
+    return entries
+
+
+def add_up(weighed: Sequence[tuple[float, Float32[Tensor, "rows d_in"]]]) -> Tensor:
+    """The weighted sum, in float64."""
+    total = torch.zeros_like(weighed[0][1], dtype=torch.float64)
+    for share, entries in weighed:
+        total += share * entries
+    return total
+
+
+def elect(weighed: Sequence[tuple[float, Float32[Tensor, "rows d_in"]]]) -> Tensor:
+    """TIES' election and disjoint mean: each entry takes the sign of its weighted sum, and the weighted mean
+    of those experts that agree. Where the sum is zero nobody is right, and the entry is zero.
+    """
+    totals = torch.zeros(2, *weighed[0][1].shape, dtype=torch.float64, device=weighed[0][1].device)
+    voters = torch.zeros_like(totals)
+    for share, entries in weighed:
+        said = share * entries.double()
+        for side, agrees in enumerate((said > 0, said < 0)):
+            totals[side] += said * agrees
+            voters[side] += abs(share) * agrees
+    verdict, means = totals.sum(0), (totals / voters).nan_to_num(nan=0.0)  # 0 / 0 where nobody agrees
+    return torch.where(verdict == 0, 0.0, torch.where(verdict > 0, means[0], means[1]))
+
+
+def by_entries(thinning: Thinning, combining: Combining) -> Method:
+    """The method that keeps some entries of each expert's update and combines what is left."""
+
+    def method(experts: Experts, shares: Mapping[str, float], plan: MergePlan) -> Callable[[str], Merged]:
+        entries = thinning(experts, plan)
+
+        def merged(module: str) -> DenseUpdate:
+            present = [name for name, expert in experts.items() if module in expert]
+            shape = experts[present[0]][module]
+
+            def rows(wanted: slice) -> Tensor:
+                weighed = [(shares[name], entries(name, module, wanted)) for name in present]
+                return (plan.scale * combining(weighed)).float()
+
+            return DenseUpdate(shape.b.shape[0], shape.a.shape[1], rows)
+
+        return merged
+
+    return method
+
+
+MERGES: Mapping[str, Method] = MappingProxyType(
+    {
+        "mean": thin_sum,
+        "weighted": thin_sum,
+        "task-arithmetic": thin_sum,
+        "magnitude": by_entries(keep_largest, add_up),
+        "ties": by_entries(keep_largest, elect),
+        "dare-linear": by_entries(keep_drawn, add_up),
+        "dare-ties": by_entries(keep_drawn, elect),
+    }
+)
