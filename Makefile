@@ -18,7 +18,7 @@ help: ## this list
 
 setup: .venv/ready ## make .venv with the pinned dependencies
 
-demo: setup ## the main job on this machine, from ten adapters to one composed model
+demo: setup ## the main job on this machine, from thirteen adapters to one composed model
 	$(BIN)/python -m demo $(ARGS)
 
 up: setup ## web, worker and serving without demonstration content; Ctrl-C stops all

@@ -1,4 +1,4 @@
-"""`make demo`: the whole way of ten adapters on one machine, then a running hub to look around in."""
+"""`make demo`: the whole way of thirteen adapters on one machine, then a running hub to look around in."""
 
 import argparse
 import logging
