@@ -16,6 +16,10 @@ help: ## this list
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
 	touch $@
 
+.venv/evaluation: .venv/ready requirements/evaluation.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/evaluation.txt
+	touch $@
+
 setup: .venv/ready ## make .venv with the pinned dependencies
 
 demo: setup ## the main job on this machine, from thirteen adapters to one composed model
@@ -24,7 +28,7 @@ demo: setup ## the main job on this machine, from thirteen adapters to one compo
 up: setup ## web, worker and serving without demonstration content; Ctrl-C stops all
 	$(BIN)/python manage.py up $(ARGS)
 
-test: check ## everything that proves it works
+test: check .venv/evaluation ## everything that proves it works
 	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
 	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) -m "not slow and not browser" tests/hub tests/pages; \
@@ -64,7 +68,7 @@ screenshots: setup ## pictures of every page into build/screenshots
 	$(BIN)/python -m tests.pages.screenshots build/screenshots
 
 lock: setup ## resolve requirements/*.in again into the pinned *.txt
-	for role in web serving worker dev; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
+	for role in web serving worker dev evaluation; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 

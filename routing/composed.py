@@ -74,7 +74,7 @@ class ComposedModel:
         self, text: str | Sequence[int], routing: Routing | None = None
     ) -> Float[Tensor, "tokens vocabulary"]:
         """The logits at every token of `text`, in float32; see `base_logits` for the base alone."""
-        return self._logits(text, self._way(text, routing))
+        return self._logits(text, self.way(text, routing))
 
     def base_logits(self, text: str | Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
         """The logits of the base without any expert."""
@@ -90,7 +90,7 @@ class ComposedModel:
         stop: Sequence[str] = (),
     ) -> Answer:
         """Continue `text`, with the record of who spoke."""
-        way = self._way(text, routing)
+        way = self.way(text, routing)
         request = Request(
             self.tokens(text), max_tokens, route=way, sampling=sampling, stop=tuple(stop), trace=True
         )
@@ -102,7 +102,8 @@ class ComposedModel:
             return tuple(text)
         return tuple(self.routed.base.tokenizer(text)["input_ids"])
 
-    def _way(self, text: str | Sequence[int], routing: Routing | None) -> Route:
+    def way(self, text: str | Sequence[int], routing: Routing | None = None) -> Route:
+        """How this prompt is routed, by the policy or as you say: what a prior makes of it included."""
         return self.queries.route(routing or self.routing(), self.tokens(text))
 
     def _logits(self, text: str | Sequence[int], way: Route | None) -> Tensor:
