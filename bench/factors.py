@@ -38,10 +38,10 @@ def main() -> None:
     routing_vectors(factors)
     seconds = {"factors": middle - started, "prototypes": time.perf_counter() - middle}
     names = list(adapter.modules)[: given.sample]
-    errors = [compare(adapter.modules[name], factors[name]) for name in names]
+    errors = [compare(adapter.low_rank[name], factors[name]) for name in names]
     worst = {key: max(error[key] for error in errors) for key in errors[0]}
     worst["reconstruction"] = max(
-        reconstruction_error(adapter.modules[name], factors[name]) for name in names
+        reconstruction_error(adapter.low_rank[name], factors[name]) for name in names
     )
     title = f"an adapter of {len(factors)} modules, rank {given.rank}; accuracy on {given.sample} against float64 SVD"
     lines = [[f"seconds for {name}", f"{value:.3f}"] for name, value in seconds.items()]

@@ -1,4 +1,4 @@
-"""Uploaded LoRA adapters, read by a reader of our own: nothing but A and B of known modules leaves the file.
+"""Uploaded adapters, read by a reader of our own: nothing but the updates of known modules leaves the file.
 
 PEFT's own loader copies any tensor whose name fits anything, the base's weights included.
 """
@@ -13,10 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.lora_config import read_settings
-from routing.lora_layout import TENSOR_FILE, factor_pairs
+from routing.adapter_config import read_settings
+from routing.ia3_config import Ia3Settings
+from routing.ia3_layout import scale_entries
+from routing.lora_config import LoraSettings
+from routing.lora_layout import factor_pairs
 from routing.spec import BaseSpec
-from routing.tensor_header import TensorEntry, read_tensor_header
+from routing.tensor_header import TensorEntry, TensorHeader, read_tensor_header
+from routing.tensor_names import TENSOR_FILE
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -36,32 +40,94 @@ class LowRank:
 
 
 @dataclass(frozen=True)
+class Dora:
+    """One module's DoRA (arXiv 2402.09353): W0 + scaling B A, each row brought to a learnt length."""
+
+    low_rank: LowRank
+    magnitude: Float[Tensor, "d_out"]
+
+
+@dataclass(frozen=True)
+class OutputScale:
+    """One module's (IA)^3 (arXiv 2205.05638) on keys and values: a factor per output, bias included."""
+
+    scale: Float[Tensor, "d_out"]
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """One module's (IA)^3 inside a feed-forward block: a factor for each input."""
+
+    scale: Float[Tensor, "d_in"]
+
+
+ModuleUpdate = LowRank | Dora | OutputScale | InputScale
+
+
+@dataclass(frozen=True)
 class Adapter:
     """An adapter's updates by module name, in the base's order."""
 
-    modules: Mapping[str, LowRank]
+    modules: Mapping[str, ModuleUpdate]
+
+    @property
+    def low_rank(self) -> dict[str, LowRank]:
+        """The plain LoRA updates among them."""
+        return {name: update for name, update in self.modules.items() if isinstance(update, LowRank)}
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(parameters(update) for update in self.modules.values())
+
+
+def parameters(update: ModuleUpdate) -> int:
+    """How many numbers an update was given by."""
+    match update:
+        case LowRank(a, b, _):
+            return a.numel() + b.numel()
+        case Dora(low_rank, magnitude):
+            return parameters(low_rank) + magnitude.numel()
+        case OutputScale(scale) | InputScale(scale):
+            return scale.numel()
 
 
 def read_adapter(directory: Path, spec: BaseSpec) -> Adapter:
-    """Read a PEFT LoRA folder for the base `spec`; BadAdapter with every finding if they do not fit."""
+    """Read a PEFT folder for the base `spec`; BadAdapter with every finding if they do not fit."""
     settings = read_settings(directory)
     path = directory / TENSOR_FILE
     header = read_tensor_header(path)
-    pairs = factor_pairs(header, settings, spec)
-    return Adapter(
-        {
-            pair.module: LowRank(
-                read_tensor(path, pair.a, header.data_start),
-                read_tensor(path, pair.b, header.data_start),
-                settings.scaling_of(pair.module),
-            )
-            for pair in pairs
-        }
-    )
+    if isinstance(settings, Ia3Settings):
+        return _read_ia3(path, header, settings, spec)
+    return _read_lora(path, header, settings, spec)
 
 
-def read_tensor(path: Path, entry: TensorEntry, data_start: int) -> Float[Tensor, "rows columns"]:
-    """One matrix of a safetensors file as float32; copied: a mapped file that changes kills its reader."""
+def _read_lora(path: Path, header: TensorHeader, settings: LoraSettings, spec: BaseSpec) -> Adapter:
+    modules: dict[str, ModuleUpdate] = {}
+    for pair in factor_pairs(header, settings, spec):
+        low_rank = LowRank(
+            read_tensor(path, pair.a, header.data_start),
+            read_tensor(path, pair.b, header.data_start),
+            settings.scaling_of(pair.module),
+        )
+        modules[pair.module] = (
+            low_rank
+            if pair.magnitude is None
+            else Dora(low_rank, read_tensor(path, pair.magnitude, header.data_start))
+        )
+    return Adapter(modules)
+
+
+def _read_ia3(path: Path, header: TensorHeader, settings: Ia3Settings, spec: BaseSpec) -> Adapter:
+    modules: dict[str, ModuleUpdate] = {}
+    for entry in scale_entries(header, settings, spec):
+        scale = read_tensor(path, entry.scale, header.data_start).flatten()
+        modules[entry.module] = InputScale(scale) if entry.on_input else OutputScale(scale)
+    return Adapter(modules)
+
+
+def read_tensor(path: Path, entry: TensorEntry, data_start: int) -> Float[Tensor, "*shape"]:
+    """One tensor of a safetensors file as float32; copied: a mapped file that changes kills its reader."""
     with path.open("rb") as stream:
         stream.seek(data_start + entry.begin)
         content = bytearray(stream.read(entry.end - entry.begin))

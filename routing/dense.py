@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from routing.adapter import LowRank
+from routing.errors import RoutingError
 from routing.factors import Factors, canonical
 
 ENTRIES_AT_ONCE = 2**20  # 8 MB in float64
@@ -45,7 +46,11 @@ def spans(d_out: int, d_in: int) -> Iterator[slice]:
 
 
 def rows_of(factors: Factors, rows: slice) -> Float32[Tensor, "rows d_in"]:
-    """Some rows of an expert's update."""
+    """Some rows of an expert's update; RoutingError if it has scales, which need the base's weight."""
+    if factors.scales is not None:
+        raise RoutingError(
+            "entries of a DoRA or (IA)^3 need the base's weight: merge by mean, weighted or task-arithmetic"
+        )
     return (factors.b[rows].double() @ factors.a.double()).float()
 
 

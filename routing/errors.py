@@ -87,5 +87,9 @@ class NotFinite(RoutingError):
     """The model's logits hold NaN or infinity, so there is no next token."""
 
 
+class UpdateNotFinite(RoutingError):
+    """An update that was worked out beside the base's weight holds NaN or infinity."""
+
+
 class BadCheckpoint(RoutingError):
     """This directory is not a composed checkpoint that routing can load."""

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,9 +17,10 @@ from transformers import AutoConfig
 from routing.base import NO_REMOTE_CODE, load_base, local_folder
 from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
 from routing.errors import BadCheckpoint
-from routing.factors import Factors
+from routing.factors import Factors, dense
 from routing.index import IndexManifest
 from routing.merge import mean_expert, retruncate
+from routing.scales import bias_change
 
 ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
 
@@ -78,6 +78,7 @@ def write_adapter(
     prepare(directory)
     manifest = source.subset(experts)
     mean = _mean(source, manifest, progress)
+    _require_low_rank(mean)
     widest = min(rank, max(factors.rank for factors in mean.values()))
     cut = {name: retruncate(factors, widest) for name, factors in mean.items()}
     tensors: dict[str, Tensor] = {}
@@ -118,7 +119,7 @@ def write_merged(
     folder = local_folder(source.base)
     base = load_base(source.base, spec=source.spec, dtype=_stored_dtype(folder))
     for name, factors in _mean(source, manifest, progress).items():
-        _add(base.model.get_submodule(name).weight, factors, source.spec.module(name).kind)
+        _add(base.model.get_submodule(name), factors, source.spec.module(name).kind)
     base.model.save_pretrained(directory)
     for name in source.spec.tokenizer_files:
         shutil.copyfile(folder / name, directory / name)
@@ -177,10 +178,22 @@ def _public_source(source: Source) -> str:
     return source.spec.name if Path(source.base.source).is_dir() else source.base.source
 
 
-def _add(weight: Float[Tensor, "rows columns"], factors: Factors, kind: str) -> None:
-    """Add an update to a weight in place, summed in float32; Conv1D keeps the transpose."""
-    update = factors.b @ factors.a
-    weight.data = (weight.data.float() + (update if kind == "linear" else update.T)).to(weight.dtype)
+def _require_low_rank(mean: Mapping[str, Factors]) -> None:
+    full = [name for name, factors in mean.items() if factors.scales is not None]
+    if full:
+        raise BadCheckpoint(
+            f"{full[0]}: a DoRA or (IA)^3 works through the base's weight and is no LoRA; export `merged`"
+        )
+
+
+def _add(layer: Any, factors: Factors, kind: str) -> None:
+    """Add an update to a layer's weight and bias in place, summed in float64; Conv1D keeps the transpose."""
+    weight = layer.weight.data
+    update = dense(factors, weight if kind == "linear" else weight.T)
+    if layer.bias is not None and factors.scales is not None:
+        bias = layer.bias.data
+        layer.bias.data = (bias.double() + bias_change(factors.scales, bias)).to(bias.dtype)
+    layer.weight.data = (weight.double() + (update if kind == "linear" else update.T)).to(weight.dtype)
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:

@@ -3,6 +3,9 @@
 Rank, alpha, rank-stabilised scaling, patterns, padding and re-factoring (A -> MA, B -> B M^-1) disappear.
 Everything is r-by-r work on thin QRs; the d_out x d_in product B A is never formed. The work is done in
 float64: it costs a fifth more than float32 and leaves only the rounding of the stored result.
+
+An update that also works through the base's weight (see `routing.scales`) has full rank. What it is
+recognised by is worked out once, where that weight is at hand, and kept beside it as its outline.
 """
 
 from __future__ import annotations
@@ -11,37 +14,81 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
-from routing.adapter import Adapter, LowRank
+from routing.adapter import Adapter, LowRank, ModuleUpdate
+from routing.errors import RoutingError
+from routing.lanczos import leading_directions
+from routing.scales import Scales, dense_scales, exact_form
+from routing.weights import Layer, Layers
 
 # Singular values below this share of the largest are rounding: uploads are float32 at best.
 NUMERICAL_RANK = 1e-6
-# Above this ratio of the second to the first singular value the prototype's direction is nearly chance.
-AMBIGUOUS_RATIO = 0.98
 SKETCH_SIDE = 32
 # Numbers of A and B that are worked on at once: some 64 MB in float64, whatever the adapter is.
 LARGEST_BATCH = 2**23
+# How many singular directions of an update of full rank are kept.
+OUTLINE_RANK = 16
 
 
 @dataclass(frozen=True)
 class Factors:
-    """One module's update as b @ a: `a` = V^T has unit rows, `b` = U S carries the scaling, `sigma` falls."""
+    """One module's update: b @ a, and what `scales` do through the base's weight.
+
+    `a` = V^T has unit rows, `b` = U S carries the scaling, `sigma` falls. An update with scales has an
+    `outline`, unless it was added up from others without the base at hand.
+    """
 
     a: Float[Tensor, "rank d_in"]
     b: Float[Tensor, "d_out rank"]
     sigma: Float[Tensor, "rank"]
+    scales: Scales | None = None
+    outline: Outline | None = None
 
     @property
     def rank(self) -> int:
-        """The numerical rank of the update."""
+        """The numerical rank of the low-rank part."""
         return self.sigma.shape[0]
+
+    @property
+    def known(self) -> Outline:
+        """What is known of an update with scales; RoutingError if it was never worked out."""
+        if self.outline is None:
+            raise RoutingError("this update works through the base's weight and was not looked at beside it")
+        return self.outline
+
+    @property
+    def leading(self) -> Factors:
+        """The update itself if it is of low rank; else the nearest one of rank `OUTLINE_RANK`."""
+        return self if self.scales is None else self.known.nearest
+
+    @property
+    def norm(self) -> float:
+        """The Frobenius norm of the whole update."""
+        return (
+            float(torch.linalg.vector_norm(self.sigma.double())) if self.scales is None else self.known.norm
+        )
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What an update of full rank is recognised by: its nearest update of low rank, its Frobenius norm, and
+    P^T dW Q, its share of the expert's fingerprint.
+    """
+
+    nearest: Factors
+    norm: float
+    sketch: Float[Tensor, "side side"]
+
+    @property
+    def energy(self) -> float:
+        """The share of the squared norm that `nearest` holds, 0 to 1."""
+        return (self.nearest.norm / self.norm) ** 2 if self.norm else 1.0
 
 
 def canonical(low_rank: LowRank) -> Factors:
@@ -49,20 +96,62 @@ def canonical(low_rank: LowRank) -> Factors:
     return _canonical_batch([low_rank])[0]
 
 
-def expert_factors(adapter: Adapter) -> dict[str, Factors]:
+def expert_factors(adapter: Adapter, layers: Layers | None = None) -> dict[str, Factors]:
     """The canonical factors of every module that the adapter changes, in the base's order; batched by shape.
 
-    A module whose update is zero is left out: the expert does not act there.
+    A module whose update is zero is left out: the expert does not act there. `layers` are the base's own, for
+    DoRA and (IA)^3, which work through them; RoutingError if they are needed and not given.
     """
+    found = _all_canonical(adapter.low_rank)
+    for name, update in adapter.modules.items():
+        if name not in found:
+            if layers is None:
+                raise RoutingError(
+                    f"{name}: {type(update).__name__} works through the base's weight; load it"
+                )
+            found[name] = scaled_factors(name, update, layers(name))
+    return {name: found[name] for name in adapter.modules if found[name].rank or found[name].scales}
+
+
+def scaled_factors(name: str, update: ModuleUpdate, layer: Layer) -> Factors:
+    """The exact form of an update that works through the base's weight, with its outline."""
+    low_rank, scales = exact_form(update, layer)
+    factors = canonical(low_rank)
+    if scales is None:
+        return factors
+    return outlined(name, replace(factors, scales=scales), layer)
+
+
+def outlined(name: str, factors: Factors, layer: Layer, *, rank: int = OUTLINE_RANK) -> Factors:
+    """The update with its outline, for which its matrix is formed once; without scales if it is zero."""
+    whole = dense(factors, layer.weight)
+    size = float(torch.linalg.matrix_norm(whole))
+    if not size:
+        return replace(factors, scales=None)
+    found = leading_directions(whole, rank)
+    nearest = _truncated(found.right.cpu(), found.left.cpu(), found.sigma.cpu())
+    sketch = _signs(f"{name}/out", len(whole)).T @ whole.cpu() @ _signs(f"{name}/in", whole.shape[1])
+    return replace(factors, outline=Outline(nearest, size, sketch.float()))
+
+
+def dense(factors: Factors, weight: Float[Tensor, "d_out d_in"]) -> Float64[Tensor, "d_out d_in"]:
+    """The whole matrix of an update, on the device of the base's weight."""
+    b, a = (half.to(weight.device).double() for half in (factors.b, factors.a))
+    product = b @ a
+    return product if factors.scales is None else product + dense_scales(factors.scales, weight.double())
+
+
+def _all_canonical(updates: Mapping[str, LowRank]) -> dict[str, Factors]:
+    """Canonical factors by name, batched by shape."""
     groups: dict[tuple[torch.Size, torch.Size], list[str]] = defaultdict(list)
-    for name, low_rank in adapter.modules.items():
+    for name, low_rank in updates.items():
         groups[low_rank.a.shape, low_rank.b.shape].append(name)
     found: dict[str, Factors] = {}
     for (a_shape, b_shape), names in groups.items():
         count = max(1, LARGEST_BATCH // (a_shape.numel() + b_shape.numel()))
         for batch in (names[start : start + count] for start in range(0, len(names), count)):
-            found |= zip(batch, _canonical_batch([adapter.modules[name] for name in batch]), strict=True)
-    return {name: found[name] for name in adapter.modules if found[name].rank}
+            found |= zip(batch, _canonical_batch([updates[name] for name in batch]), strict=True)
+    return found
 
 
 def _canonical_batch(updates: Sequence[LowRank]) -> list[Factors]:
@@ -81,7 +170,7 @@ def _truncated(
     right: Float64[Tensor, "k d_in"], left: Float64[Tensor, "d_out k"], sigma: Float64[Tensor, "k"]
 ) -> Factors:
     """The part above rounding, with the largest entry of each row of `a` made positive."""
-    rank = int((sigma > NUMERICAL_RANK * sigma[0]).sum())
+    rank = int((sigma > NUMERICAL_RANK * sigma[0]).sum()) if len(sigma) else 0
     right, left, sigma = right[:rank], left[:, :rank], sigma[:rank]
     sign = torch.sign(right.gather(1, right.abs().argmax(1, keepdim=True)))
     a = (right * sign).float().contiguous()
@@ -107,64 +196,66 @@ def _product_norm(left: Float64[Tensor, "m k"], right: Float64[Tensor, "n k"]) -
     return float(torch.linalg.matrix_norm(triangles[0] @ triangles[1].mT))
 
 
-def inner(f: Factors, g: Factors) -> float:
-    """The inner product of two updates of one module: tr((b_f^T b_g)(a_g a_f^T))."""
-    return float(((f.b.double().T @ g.b.double()) * (f.a.double() @ g.a.double().T)).sum())
+def inner(f: Factors, g: Factors, weight: Float[Tensor, "d_out d_in"] | None = None) -> float:
+    """The inner product of two updates of one module: tr((b_f^T b_g)(a_g a_f^T)), and what scales add to it.
+
+    What scales add are traces with the base's weight, each worth a product of it with a few vectors:
+    <B A, diag(u) W> = sum of (u * B) * (W A^T), <diag(u) W, diag(v) W> = (u * v) . the squared lengths of W's
+    rows, and so on. RoutingError if an update has scales and `weight` is not given.
+    """
+    total = float(((f.b.double().T @ g.b.double()) * (f.a.double() @ g.a.double().T)).sum())
+    if f.scales is None and g.scales is None:
+        return total
+    if weight is None:
+        raise RoutingError("the inner product of updates with scales needs the base's weight")
+    w = weight.double().cpu()
+    total += _with_scales(f, g.scales, w) + _with_scales(g, f.scales, w)
+    return total + _of_scales(f.scales, g.scales, w)
+
+
+def _with_scales(f: Factors, scales: Scales | None, w: Float64[Tensor, "d_out d_in"]) -> float:
+    """<b a, diag(output) W + W diag(input)>."""
+    if scales is None or not f.rank:
+        return 0.0
+    b, a = f.b.double(), f.a.double()
+    total = 0.0
+    if scales.output is not None:
+        total += float(((scales.output.double().unsqueeze(1) * b) * (w @ a.T)).sum())
+    if scales.input is not None:
+        total += float(((scales.input.double() * a) * (b.T @ w)).sum())
+    return total
+
+
+def _of_scales(f: Scales | None, g: Scales | None, w: Float64[Tensor, "d_out d_in"]) -> float:
+    """<diag(f) W + W diag(f), diag(g) W + W diag(g)>: all of it is in the squares of W's entries."""
+    if f is None or g is None:
+        return 0.0
+    rows, columns = w.new_zeros(len(w)), w.new_zeros(w.shape[1])
+    f_out, g_out = (rows if s.output is None else s.output.double() for s in (f, g))
+    f_in, g_in = (columns if s.input is None else s.input.double() for s in (f, g))
+    squares = w.square()
+    same = (f_out * g_out) @ squares.sum(1) + (f_in * g_in) @ squares.sum(0)
+    return float(same + f_out @ squares @ g_in + g_out @ squares @ f_in)
 
 
 def norm(factors: Mapping[str, Factors]) -> float:
     """The Frobenius norm of a whole expert: the root of the sum of all squared singular values."""
-    return math.sqrt(sum(float(module.sigma.double().square().sum()) for module in factors.values()))
+    return math.hypot(*(module.norm for module in factors.values()))
 
 
-def cosine(f: Mapping[str, Factors], g: Mapping[str, Factors]) -> float:
-    """The cosine of two experts' updates over all modules, -1 to 1; 0 if one of them is zero."""
+def cosine(f: Mapping[str, Factors], g: Mapping[str, Factors], layers: Layers | None = None) -> float:
+    """The cosine of two experts' updates over all modules, -1 to 1; 0 if one of them is zero.
+
+    Where one of the two has scales the base's `layers` are needed: RoutingError without them.
+    """
     size = norm(f) * norm(g)
-    together = sum(inner(f[name], g[name]) for name in f.keys() & g.keys())
+    together = sum(_inner_at(name, f[name], g[name], layers) for name in f.keys() & g.keys())
     return max(-1.0, min(1.0, together / size)) if size else 0.0
 
 
-def statistics(adapter: Adapter, factors: Mapping[str, Factors]) -> dict[str, Any]:
-    """Numbers about an expert as plain JSON: a summary, norm, and per module spectrum, ranks and error."""
-    modules = {
-        name: _module_statistics(adapter.modules[name], module_factors)
-        for name, module_factors in factors.items()
-    }
-    return {
-        "summary": _summary(factors),
-        "norm": norm(factors),
-        "parameters": sum(update.a.numel() + update.b.numel() for update in adapter.modules.values()),
-        "largest_error": max((module["error"] for module in modules.values()), default=0.0),
-        "ambiguous_modules": sum(module["ambiguous"] for module in modules.values()),
-        "untouched_modules": [name for name in adapter.modules if name not in factors],
-        "modules": modules,
-    }
-
-
-def _summary(factors: Mapping[str, Factors]) -> dict[str, Any]:
-    """What a list of experts shows of one: ranks, how many modules, and which kinds of them."""
-    ranks = [module.rank for module in factors.values()]
-    return {
-        "rank_smallest": min(ranks, default=0),
-        "rank_largest": max(ranks, default=0),
-        "modules": len(ranks),
-        "kinds": sorted({name.rpartition(".")[2] for name in factors}),
-    }
-
-
-def _module_statistics(low_rank: LowRank, factors: Factors) -> dict[str, Any]:
-    sigma = factors.sigma.tolist()
-    ratio = sigma[1] / sigma[0] if len(sigma) > 1 else 0.0
-    return {
-        "rank": factors.rank,
-        "uploaded_rank": low_rank.rank,
-        "scaling": low_rank.scaling,
-        "norm": math.sqrt(sum(value * value for value in sigma)),
-        "sigma": sigma,
-        "ratio": ratio,
-        "ambiguous": ratio > AMBIGUOUS_RATIO,
-        "error": reconstruction_error(low_rank, factors),
-    }
+def _inner_at(name: str, f: Factors, g: Factors, layers: Layers | None) -> float:
+    plain = f.scales is None and g.scales is None
+    return inner(f, g, None if plain or layers is None else layers(name).weight)
 
 
 def fingerprint(factors: Mapping[str, Factors]) -> Float32[Tensor, "1024"]:
@@ -176,6 +267,9 @@ def fingerprint(factors: Mapping[str, Factors]) -> Float32[Tensor, "1024"]:
     total = torch.zeros(SKETCH_SIDE, SKETCH_SIDE, dtype=torch.float64)
     for name in sorted(factors):
         module = factors[name]
+        if module.scales is not None:
+            total += module.known.sketch.double()
+            continue
         left = _signs(f"{name}/out", module.b.shape[0]).T @ module.b.double()
         right = module.a.double() @ _signs(f"{name}/in", module.a.shape[1])
         total += left @ right

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from routing.base import Base
 from routing.errors import RoutingError
+from routing.factor_tensors import factor_tensors
 from routing.factors import Factors
 
 
@@ -30,7 +31,7 @@ def unchanged(base: Base, expert: Mapping[str, Factors]) -> Iterator[None]:
 def frozen_digest(base: Base, expert: Mapping[str, Factors]) -> str:
     """A digest of every frozen number, from checksums that are computed where the tensors lie."""
     tensors = [*base.model.state_dict().items()]
-    tensors += [(f"{name}.{half}", getattr(expert[name], half)) for name in expert for half in ("a", "b")]
+    tensors += [*factor_tensors(expert).items()]
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {_checksum(tensor)}\n".encode())

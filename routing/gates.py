@@ -21,7 +21,9 @@ from routing.base import Base
 from routing.factors import Factors
 from routing.frozen import unchanged
 from routing.rows import Row
+from routing.scales import added_by
 from routing.training import Course, Progress, TrainingRecipe, fit, silent
+from routing.weights import layers_of
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,20 @@ def train_gates(
 def gated(base: Base, expert: Mapping[str, Factors], gates: Mapping[str, Parameter]) -> Iterator[None]:
     """Let the expert speak at every module as loud as its gate there opens."""
     with contextlib.ExitStack() as hooks:
+        layers = layers_of(base)
         for name, factors in expert.items():
+            added = added_by(factors.a, factors.b, factors.scales, layers(name).weight)
             layer = base.model.get_submodule(name)
-            hooks.callback(layer.register_forward_hook(_addition(factors, gates[name], base)).remove)
+            hooks.callback(layer.register_forward_hook(_addition(added, gates[name])).remove)
         yield
 
 
-def _addition(factors: Factors, gate: Parameter, base: Base) -> Callable[[Any, Any, Tensor], Tensor]:
-    a, b = factors.a.to(base.device, base.dtype), factors.b.to(base.device, base.dtype)
-
+def _addition(
+    added: Callable[[Tensor, Tensor], Tensor], gate: Parameter
+) -> Callable[[Any, Any, Tensor], Tensor]:
     def add(_layer: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         x = inputs[0]
         openness = torch.sigmoid(x.float() @ gate).unsqueeze(-1).to(x.dtype)
-        return output + openness * ((x @ a.T) @ b.T)
+        return output + openness * added(x, output)
 
     return add

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from routing.mixing import add_mixture
+from routing.mixing import add_mixture, add_scaled
 from routing.routers import Selection
 from routing.routes import Route, Seat
 
@@ -69,5 +69,12 @@ class RoutedLinear(nn.Module):
         selection = passage.route.router(hidden, seat.module, seat.terms)
         if passage.witness is not None:
             passage.witness(seat, self.name, selection)
-        add_mixture(output.view(-1, output.shape[-1]), hidden, selection, seat.module)
+        rows = output.view(-1, output.shape[-1])
+        if seat.module.scaled is not None:
+            add_scaled(rows, hidden, selection, seat.module.scaled, self._matrix())
+        add_mixture(rows, hidden, selection, seat.module)
         return output
+
+    def _matrix(self) -> Float[Tensor, "d_out d_in"]:
+        """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
+        return self.base_layer.weight.T if isinstance(self.base_layer, Conv1D) else self.base_layer.weight

@@ -1,7 +1,4 @@
-"""adapter_config.json: what each of PEFT's LoRA settings means to routing, and the few that it acts on.
-
-Nothing an uploader wrote is ever run: keys of patterns are compared as text, never as regular expressions.
-"""
+"""adapter_config.json of a LoRA: what each of PEFT's settings means, and the few that are acted on."""
 
 from __future__ import annotations
 
@@ -9,24 +6,20 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
-from routing.errors import BadAdapter
+from routing.config_document import LITERAL_NAME, config_error, task_findings, unknown_settings
 from routing.finding import Finding
-from routing.strict_json import parse_strict
 
 Value = TypeVar("Value")
 
-CONFIG_FILE = "adapter_config.json"
-CHECK = "lora-config"
-MAX_CONFIG = 64 * 2**10
-MAX_DEPTH = 6
 MAX_RANK = 256
 MAX_ALPHA_PER_RANK = 64.0
 
 # Settings whose meaning routing computes with.
-SUPPORTED = frozenset({"peft_type", "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern"})
+SUPPORTED = frozenset(
+    {"peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern"}
+)
 
 # Settings that say how the adapter was made or where it was put on; the tensors themselves say the latter.
 IGNORED = frozenset(
@@ -70,7 +63,6 @@ REFUSED: Mapping[str, str] = {
     "target_parameters": "only whole Linear and Conv1D layers are routed",
     "trainable_token_indices": "changed token embeddings cannot be mixed with other experts",
     "use_bdlora": "block-diagonal factors are not plain A and B",
-    "use_dora": "DoRA rescales the base's own weights, which a mixture of experts cannot share",
     "use_qalora": "quantised pooling changes what A is multiplied with",
     "velora_config": "it compresses activations, so that A and B alone are not the update",
 }
@@ -78,20 +70,19 @@ TRAIN_PLAIN = "Train a plain LoRA (leave this setting at its default) and upload
 
 # Initialisations besides true and false after which the base still is the registered one.
 PLAIN_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
-# Only literal names: what people write into `rank_pattern` and `alpha_pattern`, with `^` for a whole name.
-LITERAL_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 LITERAL_KEY = re.compile(r"\^?" + LITERAL_NAME.pattern)
 
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """The settings that decide what an adapter computes: rank and scaling per module."""
+    """What decides what an adapter computes: rank and scaling per module, and whether it is a DoRA."""
 
     rank: int
     alpha: float
     rslora: bool
     rank_pattern: Mapping[str, int]
     alpha_pattern: Mapping[str, float]
+    dora: bool = False
 
     def rank_of(self, module: str) -> int:
         """The declared rank at a module."""
@@ -115,91 +106,53 @@ def _matching(pattern: Mapping[str, Value], module: str, default: Value) -> Valu
     return default
 
 
-def read_settings(directory: Path) -> LoraSettings:
-    """The settings of the adapter in `directory`; BadAdapter with every error if it is no plain LoRA."""
-    document = read_document(directory)
-    errors = [finding for finding in config_findings(document) if finding.severity == "error"]
-    if errors:
-        raise BadAdapter(errors)
+def lora_settings(document: Mapping[str, Any]) -> LoraSettings:
+    """The settings of a configuration without errors."""
     return LoraSettings(
         rank=document.get("r", 8),
         alpha=float(document.get("lora_alpha", 8)),
         rslora=document.get("use_rslora", False),
         rank_pattern=document.get("rank_pattern") or {},
         alpha_pattern={key: float(alpha) for key, alpha in (document.get("alpha_pattern") or {}).items()},
+        dora=document.get("use_dora", False),
     )
 
 
-def read_document(directory: Path) -> dict[str, Any]:
-    """adapter_config.json as a JSON object; BadAdapter if it is missing, too large or not sound."""
-    path = directory / CONFIG_FILE
-    if not path.is_file():
-        raise BadAdapter(
-            [_error("", "no such file", "the configuration that PEFT writes beside the tensors")]
-        )
-    if path.stat().st_size > MAX_CONFIG:
-        raise BadAdapter([_error("", f"{path.stat().st_size} bytes", f"at most {MAX_CONFIG}")])
-    document = parse_strict(path.read_bytes(), file=CONFIG_FILE, check=CHECK, max_depth=MAX_DEPTH)
-    if not isinstance(document, dict):
-        raise BadAdapter([_error("", type(document).__name__, "a JSON object")])
-    return document
-
-
-def config_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """Everything in a configuration that would make the adapter something else than a plain LoRA."""
+def lora_config_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything in a configuration that would make the adapter something else than a LoRA or a DoRA."""
     for part in (_kind, _refused_settings, _unknown_settings, _initialisation, _ranks, _alphas):
         yield from part(document)
 
 
-def _error(field: str, found: object, expected: str, fix: str = "") -> Finding:
-    return Finding(CHECK, "error", CONFIG_FILE, field, str(found), expected, fix)
-
-
 def _kind(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """A plain LoRA for causal language modelling."""
-    if document.get("peft_type") != "LORA":
-        yield _error("peft_type", document.get("peft_type"), "LORA", "Only LoRA adapters can be routed.")
-    if document.get("task_type") not in (None, "CAUSAL_LM"):
-        yield _error("task_type", document["task_type"], "CAUSAL_LM", "Train with task_type=CAUSAL_LM.")
+    """A LoRA or a DoRA for causal language modelling, without biases of its own."""
+    yield from task_findings(document)
     if document.get("bias", "none") != "none":
-        yield _error(
+        yield config_error(
             "bias", document["bias"], "none", "It would change the base's own biases. " + TRAIN_PLAIN
         )
-    if not isinstance(document.get("use_rslora", False), bool):
-        yield _error("use_rslora", document["use_rslora"], "true or false")
+    for switch in ("use_rslora", "use_dora"):
+        if not isinstance(document.get(switch, False), bool):
+            yield config_error(switch, document[switch], "true or false")
 
 
 def _refused_settings(document: Mapping[str, Any]) -> Iterator[Finding]:
     for name, reason in REFUSED.items():
         if document.get(name):
             fix = CONVERT if reason == CHANGES_BASE else TRAIN_PLAIN
-            yield _error(name, document[name], f"not set, because {reason}", fix)
-    mapping = document.get("auto_mapping")
-    library = mapping.get("parent_library", "") if isinstance(mapping, dict) else ""
-    if mapping and not str(library).startswith("transformers."):
-        yield _error(
-            "auto_mapping", mapping, "null, or a class of transformers", "Train with task_type=CAUSAL_LM."
-        )
+            yield config_error(name, document[name], f"not set, because {reason}", fix)
 
 
 def _unknown_settings(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """A setting that this hub does not know may change what the tensors mean, unless it is off."""
     known = {*SUPPORTED, *IGNORED, *REFUSED, "auto_mapping", "bias", "init_lora_weights", "task_type"}
-    for name in sorted(set(document) - known):
-        if document[name]:
-            yield _error(
-                name,
-                document[name],
-                "a setting of PEFT's LoRA that this hub knows",
-                "Remove it if it has no effect.",
-            )
+    yield from unknown_settings(document, known, "LoRA")
 
 
 def _initialisation(document: Mapping[str, Any]) -> Iterator[Finding]:
     initialisation = document.get("init_lora_weights", True)
     if not (isinstance(initialisation, bool | None) or initialisation in PLAIN_INITIALISATIONS):
         expected = "true, gaussian, eva or orthogonal: otherwise the base was another one in training"
-        yield _error("init_lora_weights", initialisation, expected, CONVERT)
+        yield config_error("init_lora_weights", initialisation, expected, CONVERT)
 
 
 def _ranks(document: Mapping[str, Any]) -> Iterator[Finding]:
@@ -227,18 +180,18 @@ def _numbers(
 ) -> Iterator[Finding]:
     """A number, and a table of exceptions to it by literal module name."""
     if not sound(document.get(name, 8)):
-        yield _error(name, document[name], expected, fix)
+        yield config_error(name, document[name], expected, fix)
     exceptions = document.get(pattern) or {}
     if not isinstance(exceptions, dict):
-        yield _error(pattern, type(exceptions).__name__, "a table of module names")
+        yield config_error(pattern, type(exceptions).__name__, "a table of module names")
         return
     for key, value in exceptions.items():
         if not LITERAL_KEY.fullmatch(key):
-            yield _error(
+            yield config_error(
                 f"{pattern}.{key}",
                 "a pattern",
                 "a module name or its end, in letters, digits, _ and dots",
                 "Name the modules one by one; patterns of strangers are not run.",
             )
         if not sound(value):
-            yield _error(f"{pattern}.{key}", value, expected, fix)
+            yield config_error(f"{pattern}.{key}", value, expected, fix)

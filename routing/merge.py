@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor
 
 from routing.adapter import LowRank
 from routing.dense import DenseUpdate, best_of_rank, rows_of
-from routing.errors import BadMerge
+from routing.errors import BadMerge, RoutingError
 from routing.factors import NUMERICAL_RANK, Factors, canonical
+from routing.scales import weighted_scales
 from routing.sparsity import drawn, threshold, trimmed
 
 Experts = Mapping[str, Mapping[str, Factors]]
@@ -107,7 +108,11 @@ def merge_experts(
     names = modules or list(dict.fromkeys(name for one in counting.values() for name in one))
     merged = MERGES[wanted.method](counting, shares, wanted)
     found = {name: merged(name) for name in names if any(name in one for one in counting.values())}
-    return {name: update for name, update in found.items() if not isinstance(update, Factors) or update.rank}
+    return {name: update for name, update in found.items() if not _is_zero(update)}
+
+
+def _is_zero(update: Merged) -> bool:
+    return isinstance(update, Factors) and not update.rank and update.scales is None
 
 
 def at_rank(update: Merged, rank: int) -> tuple[Factors, float]:
@@ -121,15 +126,22 @@ def at_rank(update: Merged, rank: int) -> tuple[Factors, float]:
 def mean_update(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:
     """The canonical factors of the sum of weight x update; weights of 1/n make it the mean of n.
 
-    What is left where updates cancel is rounding, measured by the updates themselves, and is dropped.
+    What is left where updates cancel is rounding, measured by the updates themselves, and is dropped. Scales
+    are summed as they are; the sum has no outline, for which the base's weight would be needed.
     """
     a = torch.cat([module.a for module in factors])
     b = torch.cat([weight * module.b for module, weight in zip(factors, weights, strict=True)], dim=1)
     total = canonical(LowRank(a, b, 1.0))
     largest = max(
-        abs(weight) * float(module.sigma.max()) for module, weight in zip(factors, weights, strict=True)
+        (
+            abs(weight) * float(module.sigma.max())
+            for module, weight in zip(factors, weights, strict=True)
+            if module.rank
+        ),
+        default=0.0,
     )
-    return _leading(total, int((total.sigma > NUMERICAL_RANK * largest).sum()))
+    kept = _leading(total, int((total.sigma > NUMERICAL_RANK * largest).sum()))
+    return replace(kept, scales=weighted_scales([module.scales for module in factors], weights))
 
 
 def mean_expert(experts: Sequence[Mapping[str, Factors]], modules: Sequence[str]) -> dict[str, Factors]:
@@ -143,11 +155,16 @@ def mean_expert(experts: Sequence[Mapping[str, Factors]], modules: Sequence[str]
         present = [expert[name] for expert in experts if name in expert]
         if present:
             merged[name] = mean_update(present, [1.0 / len(experts)] * len(present))
-    return {name: factors for name, factors in merged.items() if factors.rank}
+    return {name: factors for name, factors in merged.items() if factors.rank or factors.scales}
 
 
 def retruncate(factors: Factors, rank: int) -> tuple[Factors, float]:
-    """The best update of at most this rank, and the share of the squared norm that it loses (0 to 1)."""
+    """The best update of at most this rank, and the share of the squared norm that it loses (0 to 1).
+
+    RoutingError for an update with scales, whose best one needs the base's weight (see `outlined`).
+    """
+    if factors.scales is not None:
+        raise RoutingError("an update with scales has full rank: its best of a rank needs the base's weight")
     energy = factors.sigma.double().square()
     lost = float(energy[rank:].sum() / energy.sum()) if factors.rank else 0.0
     return _leading(factors, rank), lost

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from routing.pack import ModulePack
 from routing.routers import Selection
+from routing.scaled_pack import ScaledPack
 
 FEW_PAIRS = 16  # up to so many (token, expert) pairs, going through them one by one costs least
 SMALL_RANK_SPACE = 64  # up to so many rows, two dense products cost less than any grouping
@@ -24,7 +25,9 @@ def add_mixture(
     selection: Selection,
     experts: ModulePack,
 ) -> None:
-    """Add each token's mixture of expert updates to its row of `output`, in place."""
+    """Add each token's mixture of low-rank updates to its row of `output`, in place; see `add_scaled`."""
+    if not len(experts.a):
+        return
     pairs = selection.experts.numel()
     everyone = selection.experts.shape[1] == len(experts)
     if pairs <= FEW_PAIRS and output.device.type == "cpu":
@@ -35,6 +38,29 @@ def add_mixture(
         add_gathered(output, hidden, selection, experts)
     else:
         add_grouped(output, hidden, selection, experts)
+
+
+def add_scaled(
+    output: Float[Tensor, "tokens d_out"],
+    hidden: Float[Tensor, "tokens d_in"],
+    selection: Selection,
+    scaled: ScaledPack,
+    weight: Float[Tensor, "d_out d_in"],
+) -> None:
+    """Add what the chosen experts do through the base's weight to the base's own `output`, in place.
+
+    The scales are mixed, not the products: however many experts speak, outputs are scaled once, and the
+    mixed inputs are multiplied with the weight once. Comes before anything else is added to `output`.
+    """
+    if not selection.experts.shape[1]:
+        return
+    chosen = (selection.experts, selection.weights)
+    if scaled.output is not None:
+        output.addcmul_(scaled.output.mixed(*chosen), output)
+    if scaled.shift is not None:
+        output += scaled.shift.mixed(*chosen)
+    if scaled.input is not None:
+        output += functional.linear(scaled.input.mixed(*chosen) * hidden, weight)
 
 
 def add_one_by_one(

@@ -13,13 +13,14 @@ from routing.adapter import read_adapter
 from routing.base import Base, load_base
 from routing.checkpoint import Source
 from routing.composed import ComposedModel, compose_version
+from routing.config_document import CONFIG_FILE
 from routing.errors import BadAdapter, BadManifest, UnknownVersion
 from routing.factors import Factors, expert_factors
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
-from routing.lora_config import CONFIG_FILE
 from routing.neutral import neutral_tokens
 from routing.prototypes import routing_vectors
 from routing.store import IndexStore, LibraryRef
+from routing.weights import layers_of
 
 Gates = Mapping[str, Mapping[str, Tensor]]
 
@@ -113,7 +114,7 @@ def _adapters_inside(folder: Path) -> dict[str, Path]:
 
 def _read(folder: Path, base: Base) -> dict[str, Factors]:
     try:
-        return expert_factors(read_adapter(folder, base.spec))
+        return expert_factors(read_adapter(folder, base.spec), layers_of(base))
     except BadAdapter as error:
         error.add_note(f"in the folder {folder}")
         raise

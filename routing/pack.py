@@ -18,6 +18,7 @@ from torch import Tensor
 
 from routing.errors import UnknownExpert
 from routing.profiles import Profile
+from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
 
 
 class Moments(NamedTuple):
@@ -31,7 +32,8 @@ class Moments(NamedTuple):
 class Update:
     """One expert's update at one module as it lies in a pack, scaling folded in: dW = b.T @ a.
 
-    `gate` is standardised; `moments` are by kind of score, and empty until the pack is calibrated.
+    `gate` is standardised; `moments` are by kind of score, and empty until the pack is calibrated. `scaled`
+    is what DoRA and (IA)^3 add to the update through the base's weight.
     """
 
     prototype: Float[Tensor, " d_in"]
@@ -39,6 +41,7 @@ class Update:
     b: Float[Tensor, "rank d_out"]
     gate: Float[Tensor, " d_in"] | None = None
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    scaled: ScaledPart | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class ModulePack:
     b: Float[Tensor, "rows d_out"]
     bounds: tuple[int, ...]
     moments: Mapping[str, Moments] = field(default_factory=dict)
+    scaled: ScaledPack | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -105,7 +109,7 @@ class ModulePack:
     @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:
         """The rows of each member, filled up with its own first row; see `row_mask`."""
-        starts = torch.tensor(self.bounds[:-1]).unsqueeze(1)
+        starts = torch.tensor(self.bounds[:-1]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
         offsets = torch.arange(max(self.ranks)).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
         return torch.where(inside, starts + offsets, starts).to(self.a.device)
@@ -127,6 +131,7 @@ class ModulePack:
             self.b[rows],
             gate if bool(gate[0].isfinite()) else None,
             {kind: Moments(found.mean[row], found.deviation[row]) for kind, found in self.moments.items()},
+            None if self.scaled is None else self.scaled.part(row),
         )
 
 
@@ -158,7 +163,7 @@ class Pack:
             tensor.nbytes
             for module in self.modules.values()
             for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
-        )
+        ) + sum(module.scaled.nbytes for module in self.modules.values() if module.scaled is not None)
 
 
 def places_of(pack: Pack, experts: Sequence[str]) -> frozenset[int]:
@@ -191,6 +196,10 @@ def _pack_module(name: str, updates: Sequence[Mapping[str, Update]]) -> ModulePa
         b=torch.cat([update.b for update in present]),
         bounds=tuple(bounds),
         moments={kind: _stacked(kind, present) for kind in kinds},
+        scaled=scaled_pack(
+            {row: update.scaled for row, update in enumerate(present) if update.scaled is not None},
+            len(present),
+        ),
     )
 
 

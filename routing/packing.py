@@ -12,6 +12,7 @@ from routing.index import ExpertEntry, IndexManifest
 from routing.pack import Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
+from routing.scaled_pack import ScaledPart
 from routing.spec import BaseSpec
 from routing.store import IndexStore
 
@@ -123,6 +124,9 @@ def _updates(
         _require_fit(expert, name, module, spec)
         prototype, gate = vectors[name].prototype, vectors[name].gate
         tensors = [prototype, module.a, module.b] + ([] if gate is None else [gate])
+        scaled = _scaled(module, device, dtype)
+        if scaled is not None:
+            tensors += [scaled.directions, *scaled.scales.parts()]
         if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
             raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors, prototype or gate")
         updates[name] = Update(
@@ -130,8 +134,19 @@ def _updates(
             module.a.to(device, dtype),
             module.b.T.to(device, dtype),
             None if gate is None else standardised(gate.float()).to(device),
+            scaled=scaled,
         )
     return updates
+
+
+def _scaled(module: Factors, device: torch.device, dtype: torch.dtype) -> ScaledPart | None:
+    """What an update does through the base's weight, and the directions that it is scored by."""
+    if module.scales is None:
+        return None
+    nearest = module.leading
+    return ScaledPart(
+        module.scales.to(device, dtype), nearest.a.to(device, dtype), nearest.sigma.to(device, torch.float32)
+    )
 
 
 def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> None:
@@ -141,6 +156,8 @@ def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> No
     found, expected = (factors.a.shape[1], factors.b.shape[0]), (target.d_in, target.d_out)
     if found != expected:
         raise RoutingError(f"{expert}, {name}: found widths {found}, expected {expected}")
+    if factors.scales is not None and not factors.scales.fit(*expected):
+        raise RoutingError(f"{expert}, {name}: found scales of other widths, expected {expected}")
 
 
 def _key(entry: ExpertEntry) -> str:

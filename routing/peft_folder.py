@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from safetensors.torch import save_file
 
 from routing.adapter import Adapter
+from routing.config_document import CONFIG_FILE
 from routing.errors import RoutingError
-from routing.lora_config import CONFIG_FILE
-from routing.lora_layout import TENSOR_FILE
 from routing.spec import BaseSpec
+from routing.tensor_names import TENSOR_FILE
 
 Value = TypeVar("Value", bound=Hashable)
 
@@ -25,13 +25,13 @@ def write_peft_folder(
     """Write adapter_model.safetensors and adapter_config.json; `source` is what the base is called elsewhere.
 
     Ranks and scalings may differ between modules: PEFT's patterns say so. Returns the files; RoutingError for
-    an adapter without modules.
+    an adapter without modules, or with updates that are no plain LoRA.
     """
-    if not adapter.modules:
-        raise RoutingError("adapter: it has no modules; there is nothing to write")
+    if len(adapter.low_rank) < max(len(adapter.modules), 1):
+        raise RoutingError("adapter: expected a plain LoRA update at every module, and at least one")
     directory.mkdir(parents=True, exist_ok=True)
     tensors = {}
-    for name, update in adapter.modules.items():
+    for name, update in adapter.low_rank.items():
         tensors[f"base_model.model.{name}.lora_A.weight"] = update.a.contiguous().cpu()
         tensors[f"base_model.model.{name}.lora_B.weight"] = update.b.contiguous().cpu()
     save_file(tensors, directory / TENSOR_FILE, metadata={"format": "pt"})
@@ -41,8 +41,8 @@ def write_peft_folder(
 
 
 def _config(adapter: Adapter, spec: BaseSpec, source: str, revision: str | None) -> dict[str, Any]:
-    ranks = {name: update.rank for name, update in adapter.modules.items()}
-    alphas = {name: update.scaling * update.rank for name, update in adapter.modules.items()}
+    ranks = {name: update.rank for name, update in adapter.low_rank.items()}
+    alphas = {name: update.scaling * update.rank for name, update in adapter.low_rank.items()}
     rank, alpha = _commonest(ranks.values()), _commonest(alphas.values())
     return {
         "peft_type": "LORA",

@@ -13,8 +13,8 @@ from routing.factors import Factors
 
 @dataclass(frozen=True)
 class RoutingVector:
-    """How one module recognises an expert: its prototype (a unit vector), the update's singular values, and
-    the gate that was trained for it, if one was.
+    """How one module recognises an expert: its prototype (a unit vector), the update's singular values (the
+    leading ones, if it is of full rank), and the gate that was trained for it, if one was.
     """
 
     prototype: Float[Tensor, "d_in"]
@@ -25,9 +25,10 @@ class RoutingVector:
 def arrow_prototype(factors: Factors) -> Float[Tensor, "d_in"]:
     """The input direction that the update stretches most: its top right singular vector (arXiv 2405.11157).
 
-    The first row of the canonical `a`; its sign means nothing and is fixed there.
+    The first row of the canonical `a`; its sign means nothing and is fixed there. An update of full rank has
+    it in its outline, as exact.
     """
-    return factors.a[0]
+    return factors.leading.a[0]
 
 
 def routing_vectors(
@@ -36,6 +37,6 @@ def routing_vectors(
     """The routing vectors of an expert, one for each module that it changes."""
     learnt = gates or {}
     return {
-        name: RoutingVector(arrow_prototype(module), module.sigma, learnt.get(name))
+        name: RoutingVector(arrow_prototype(module), module.leading.sigma, learnt.get(name))
         for name, module in factors.items()
     }

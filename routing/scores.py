@@ -38,7 +38,7 @@ def subspace(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[
 
     Without calibration an expert of higher rank catches more of any input.
     """
-    return _lengths(hidden.float() @ module.a.float().T, module)
+    return _lengths(hidden.float(), module, weighted=False)
 
 
 def delta_norm(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tensor, "tokens experts"]:
@@ -46,14 +46,24 @@ def delta_norm(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Floa
 
     Without calibration a louder expert wins.
     """
-    return _lengths((hidden.float() @ module.a.float().T) * module.sigma, module)
+    return _lengths(hidden.float(), module, weighted=True)
 
 
 def _lengths(
-    coordinates: Float[Tensor, "tokens rows"], module: ModulePack
+    hidden: Float[Tensor, "tokens d_in"], module: ModulePack, *, weighted: bool
 ) -> Float[Tensor, "tokens experts"]:
+    """The length of the input inside each expert, its directions weighted by their singular values or not.
+
+    An update of full rank is measured in the leading directions that are kept of it.
+    """
+    coordinates = hidden @ module.a.float().T
+    if weighted:
+        coordinates = coordinates * module.sigma
     squares = coordinates.new_zeros(len(coordinates), len(module))
-    return squares.index_add_(1, module.owners, coordinates.square()).sqrt_()
+    squares.index_add_(1, module.owners, coordinates.square())
+    if module.scaled is not None:
+        module.scaled.add_squares(squares, hidden, weighted=weighted)
+    return squares.sqrt_()
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 
 from routing.digests import canonical_json
 from routing.errors import BadManifest, BadName, MissingObject, UnknownVersion, VersionConflict
+from routing.factor_tensors import factor_tensors, factors_of
 from routing.factors import Factors
 from routing.index import (
     ExpertEntry,
@@ -90,9 +91,7 @@ class IndexStore:
         small = {f"{name}.prototype": vector.prototype for name, vector in vectors.items()}
         small |= {f"{name}.sigma": vector.sigma for name, vector in vectors.items()}
         small |= {f"{name}.gate": vector.gate for name, vector in vectors.items() if vector.gate is not None}
-        large = {f"{name}.a": module.a for name, module in factors.items()}
-        large |= {f"{name}.b": module.b for name, module in factors.items()}
-        contents = [_tensor_bytes(small), _tensor_bytes(large)]
+        contents = [_tensor_bytes(small), _tensor_bytes(factor_tensors(factors))]
         digests = [self.objects.put(content) for content in contents]
         return StoredExpert(digests[0], digests[1], len(contents[0]), len(contents[1]))
 
@@ -108,8 +107,7 @@ class IndexStore:
 
     def read_factors(self, entry: ExpertEntry) -> dict[str, Factors]:
         """The canonical factors of an expert by module name."""
-        tensors = load(self.objects.read(entry.factors))
-        return {name: _factors(tensors[f"{name}.a"], tensors[f"{name}.b"]) for name in _stems(tensors, ".a")}
+        return factors_of(load(self.objects.read(entry.factors)))
 
     def put_profile(self, profile: Profile) -> tuple[str, int]:
         """Keep an expert's profile; its digest and size."""
@@ -292,8 +290,3 @@ def _text(tensor: torch.Tensor) -> str:
 
 def _stems(tensors: Mapping[str, torch.Tensor], ending: str) -> list[str]:
     return [name.removesuffix(ending) for name in tensors if name.endswith(ending)]
-
-
-def _factors(a: torch.Tensor, b: torch.Tensor) -> Factors:
-    """The columns of `b` are U S, so their lengths are the singular values."""
-    return Factors(a, b, torch.linalg.vector_norm(b.double(), dim=0).float())

@@ -102,7 +102,7 @@ def _metadata_findings(file: str, metadata: Any) -> Iterator[Finding]:
 
 
 def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
-    """One tensor's entry: exactly the three fields, a known type, a matrix, and as many bytes as it needs."""
+    """One tensor's entry: exactly the three fields, a known type, one or two dimensions, as many bytes."""
 
     def finding(found: object, expected: str, fix: str = SAVE_AGAIN) -> Finding:
         return Finding(CHECK, "error", file, name, str(found), expected, fix)
@@ -117,8 +117,13 @@ def _entry_findings(file: str, name: str, fields: Any) -> Iterator[Finding]:
         yield finding(
             f"dtype {dtype}", "F32, F16 or BF16", "Convert the adapter with .float() and save it again."
         )
-    if not _whole_numbers(shape) or len(shape) != 2 or not all(1 <= size <= MAX_DIMENSION for size in shape):  # noqa: PLR2004
-        yield finding(f"shape {shape}", f"two dimensions of 1 to {MAX_DIMENSION}: LoRA tensors are matrices")
+    if (
+        not _whole_numbers(shape)
+        or len(shape) not in (1, 2)
+        or not all(1 <= size <= MAX_DIMENSION for size in shape)
+    ):
+        expected = f"one or two dimensions of 1 to {MAX_DIMENSION}: an adapter has vectors and matrices"
+        yield finding(f"shape {shape}", expected)
     elif not _whole_numbers(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:  # noqa: PLR2004
         yield finding(f"data_offsets {offsets}", "begin and end, begin first")
     elif known and offsets[1] - offsets[0] != math.prod(shape) * DTYPE_BYTES[dtype]:

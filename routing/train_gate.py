@@ -24,6 +24,7 @@ from routing.gates import GateRecipe, TrainedGates, train_gates
 from routing.rows import Row, encoded_rows
 from routing.spec import BaseRef
 from routing.training import BadRows
+from routing.weights import layers_of
 
 DEFAULTS = GateRecipe()
 
@@ -46,7 +47,7 @@ def trained_gates(base: Base, adapter: Path, rows: Path, recipe: GateRecipe) -> 
 
     Raises BadAdapter, BadRows, NothingLearnt; FrozenChanged if the folder's files are others afterwards.
     """
-    factors = expert_factors(read_adapter(adapter, base.spec))
+    factors = expert_factors(read_adapter(adapter, base.spec), layers_of(base))
     before = adapter_digest(adapter)
     _say(f"training gates at {len(factors)} modules on {base.device}")
     trained = train_gates(base, factors, read_rows(base, rows), recipe=recipe, progress=_progress)

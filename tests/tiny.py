@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
@@ -83,6 +83,7 @@ def tiny_adapter(
     targets: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
     rslora: bool = False,
+    dora: bool = False,
     rank_pattern: Mapping[str, int] | None = None,
     alpha_pattern: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -90,7 +91,8 @@ def tiny_adapter(
 ) -> Path:
     """Save a real PEFT LoRA for `base` (default: `tiny_llama()`) with random A and B, so that it changes every answer.
 
-    `scale` is the standard deviation of the entries. All targets and all layers are adapted unless named.
+    `scale` is the standard deviation of the entries. All targets and all layers are adapted unless named. With
+    `dora` the learnt lengths differ from the rows' own by some per cent.
     """
     base = base or tiny_llama()
     model = AutoModelForCausalLM.from_pretrained(base)
@@ -101,17 +103,53 @@ def tiny_adapter(
         target_modules=list(targets or known),
         layers_to_transform=None if layers is None else list(layers),
         use_rslora=rslora,
+        use_dora=dora,
         rank_pattern=dict(rank_pattern or {}),
         alpha_pattern=dict(alpha_pattern or {}),
         fan_in_fan_out=isinstance(model, GPT2LMHeadModel),
         task_type="CAUSAL_LM",
     )
+    return _adapted(model, config, directory, seed=seed, scale=scale)
+
+
+def tiny_ia3(
+    directory: Path,
+    base: Path | None = None,
+    *,
+    targets: Sequence[str] = (),
+    feedforward: Sequence[str] = (),
+    seed: int = 0,
+    scale: float = 0.3,
+) -> Path:
+    """Save a real PEFT (IA)^3 with factors around one, by default on keys, values and the feed-forward input."""
+    model = AutoModelForCausalLM.from_pretrained(base or tiny_llama())
+    conv1d = isinstance(model, GPT2LMHeadModel)
+    config = IA3Config(
+        target_modules=list(
+            targets or (("c_attn", "mlp.c_proj") if conv1d else ("k_proj", "v_proj", "down_proj"))
+        ),
+        feedforward_modules=list(
+            feedforward or ([] if targets else ["mlp.c_proj" if conv1d else "down_proj"])
+        ),
+        fan_in_fan_out=conv1d,
+        task_type="CAUSAL_LM",
+    )
+    return _adapted(model, config, directory, seed=seed, scale=scale)
+
+
+def _adapted(model: torch.nn.Module, config: PeftConfig, directory: Path, *, seed: int, scale: float) -> Path:
+    """Fill what PEFT would train with random numbers, and save it."""
     adapted = get_peft_model(model, config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in adapted.named_parameters():
-            if ".lora_A." in name or ".lora_B." in name:
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+            noise = (
+                torch.randn(parameter.shape, generator=generator) * scale if parameter.requires_grad else None
+            )
+            if noise is not None and ".lora_magnitude_vector." in name:
+                parameter.mul_(noise.exp())
+            elif noise is not None:
+                parameter.copy_(noise + float(".ia3_l." in name))
     adapted.save_pretrained(str(directory))
     return directory
 

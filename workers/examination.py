@@ -14,12 +14,12 @@ from routing.checks.behaviour import default_neutral_text, run_behaviour_checks
 from routing.checks.copies import run_copy_checks
 from routing.checks.numbers import run_number_checks
 from routing.checks.samples import parse_samples
-from routing.factors import expert_factors
+from routing.factors import Factors, expert_factors
 from routing.finding import Finding
 from routing.gate_files import run_gate_checks
 from routing.spec import BaseSpec
 from workers.known import known_experts
-from workers.places import base_spec, loaded_base
+from workers.places import base_layers, base_spec, loaded_base
 from workers.sandbox import Limits, run_confined
 
 LIMITS = Limits()
@@ -46,16 +46,22 @@ class Examination:
     def adapter(self) -> Adapter:
         return read_adapter(self.upload, self.spec)
 
+    @cached_property
+    def factors(self) -> Mapping[str, Factors]:
+        return expert_factors(self.adapter, base_layers(self.release.adapter.library))
+
     def files(self) -> list[Finding]:
         """A stranger's bytes are first read where they can do no harm."""
         return static_findings(self.upload, self.spec, scratch=self.scratch)
 
     def numbers(self) -> list[Finding]:
-        return [*run_number_checks(self.upload, self.spec), *run_gate_checks(self.upload)]
+        found = run_number_checks(self.upload, self.spec, lambda _adapter: self.factors)
+        return [*found, *run_gate_checks(self.upload)]
 
     def copies(self) -> list[Finding]:
-        known = known_experts(self.release.adapter.library)
-        return run_copy_checks(expert_factors(self.adapter), known, adapter=self.release.adapter.full_name)
+        library = self.release.adapter.library
+        name, layers = self.release.adapter.full_name, base_layers(library)
+        return run_copy_checks(self.factors, known_experts(library), adapter=name, layers=layers)
 
     def behaviour(self) -> list[Finding]:
         samples, complaints = parse_samples(self._sample_bytes()) if self.release.samples_id else ([], [])

@@ -11,6 +11,7 @@ from hub.library.models import Library
 from routing.base import Base, load_base
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore, open_store
+from routing.weights import Layer, Layers, layers_of
 
 transformers_logging.disable_progress_bar()  # nobody watches a worker's terminal
 
@@ -45,6 +46,15 @@ def base_spec(library: Library) -> BaseSpec:
 def loaded_base(library: Library) -> Base:
     """The base in float32 on this machine's device."""
     return _loaded(library.base_source, library.base_revision or None, library.base_digest)
+
+
+def base_layers(library: Library) -> Layers:
+    """The base's target modules by name; it is loaded when the first is asked for, which few experts need."""
+
+    def layer(name: str) -> Layer:
+        return layers_of(loaded_base(library))(name)
+
+    return layer
 
 
 @lru_cache(maxsize=1)

@@ -13,12 +13,13 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.adapter import read_adapter
 from routing.checks.copies import run_copy_checks
-from routing.factors import Factors, expert_factors, fingerprint, statistics
+from routing.expert_statistics import statistics
+from routing.factors import Factors, expert_factors, fingerprint
 from routing.prototypes import routing_vectors
 from routing.store import StoredExpert
 from workers.folders import lay_out, work_folder
 from workers.known import fingerprint_bytes, known_experts
-from workers.places import base_spec, index_store
+from workers.places import base_layers, base_spec, index_store
 from workers.validation import as_json, release_of, tree_of
 
 
@@ -44,8 +45,9 @@ def compute(claim: Claim) -> None:
 
 def make_ready(claim: Claim, release: Release, folder: Path) -> None:
     jobs.report_progress(claim, 1, 4, "computing factors and prototypes")
-    adapter = read_adapter(folder, base_spec(release.adapter.library))
-    factors = expert_factors(adapter)
+    library = release.adapter.library
+    adapter = read_adapter(folder, base_spec(library))
+    factors = expert_factors(adapter, base_layers(library))
     reach("vectors.computed")
     jobs.report_progress(claim, 2, 4, "storing them")
     stored = index_store().put_expert(routing_vectors(factors), factors)
@@ -60,7 +62,12 @@ def admit(claim: Claim, release: Release, expert: Expert) -> bool:
     """Settle the release against everybody who is ready now. False when that changed meanwhile."""
     library = release.adapter.library
     compared_with = queries.admitted(library.pk)
-    copies = run_copy_checks(expert.factors, known_experts(library), adapter=release.adapter.full_name)
+    copies = run_copy_checks(
+        expert.factors,
+        known_experts(library),
+        adapter=release.adapter.full_name,
+        layers=base_layers(library),
+    )
     if any(finding.severity == "error" for finding in copies):
         adapters.record_report(claim, release.pk, [*release.findings, *as_json(copies)])
         jobs.log(claim, "rejected: the same expert was admitted while this one was being checked")

@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.adapter import Adapter, LowRank
+from routing.adapter import Adapter
 from routing.base import Base
 from routing.chat import BadConversation
 from routing.checks.samples import FILE, Sample
 from routing.finding import Finding
-from routing.lora_layout import TENSOR_FILE
 from routing.rows import encoded_row
+from routing.scales import added_by, exact_form
+from routing.tensor_names import TENSOR_FILE
+from routing.weights import layers_of
 
 # How much the loss on neutral text may rise above the base's, in nats per token. A narrow expert costs some
 # tenths. At one more it is 2.7 times as surprised by plain English; at four more, 55 times: it has lost the
@@ -67,18 +69,18 @@ def default_neutral_text() -> str:
 def adapted(base: Base, adapter: Adapter) -> Iterator[None]:
     """Let the base answer with the adapter's exact update until the block ends; no parameter is touched."""
     with contextlib.ExitStack() as hooks:
+        layers = layers_of(base)
         for name, update in adapter.modules.items():
+            low_rank, scales = exact_form(update, layers(name))
+            added = added_by(low_rank.a, low_rank.scaling * low_rank.b, scales, layers(name).weight)
             layer = base.model.get_submodule(name)
-            hooks.callback(layer.register_forward_hook(_addition(update, base)).remove)
+            hooks.callback(layer.register_forward_hook(_addition(added)).remove)
         yield
 
 
-def _addition(update: LowRank, base: Base) -> Callable[[Any, Any, Tensor], Tensor]:
-    a = update.a.to(base.device, base.dtype)
-    b = (update.scaling * update.b).to(base.device, base.dtype)
-
+def _addition(added: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Any, Tensor], Tensor]:
     def add(_layer: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        return output + (inputs[0] @ a.T) @ b.T
+        return output + added(inputs[0], output)
 
     return add
 

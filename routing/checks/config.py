@@ -1,4 +1,4 @@
-"""adapter_config.json: sound JSON, a plain LoRA, for this library's base."""
+"""adapter_config.json: sound JSON, of a kind that can be routed, for this library's base."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from routing.adapter_config import config_findings
+from routing.adapter_layout import belongs_to
 from routing.checks.tensors import header_of
+from routing.config_document import CONFIG_FILE, read_document
 from routing.errors import BadAdapter
 from routing.finding import Finding
-from routing.lora_config import CONFIG_FILE, config_findings, read_document
-from routing.lora_layout import belongs_to
 from routing.spec import BaseSpec
 
 
-def config_is_a_plain_lora(directory: Path, spec: BaseSpec) -> Iterator[Finding]:  # noqa: ARG001
-    """Sound JSON whose every setting is understood and harmless; see the tables of `routing.lora_config`."""
+def config_is_of_a_known_kind(directory: Path, spec: BaseSpec) -> Iterator[Finding]:  # noqa: ARG001
+    """Sound JSON whose every setting is understood; see the tables of `lora_config` and `ia3_config`."""
     try:
         document = read_document(directory)
     except BadAdapter as error:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from routing.factors import Factors, cosine, fingerprint
 from routing.finding import Finding
-from routing.lora_layout import TENSOR_FILE
+from routing.tensor_names import TENSOR_FILE
+from routing.weights import Layers
 
 COPY = 0.99
 RELATED = 0.8
@@ -32,19 +33,28 @@ class KnownExpert:
 
 
 def run_copy_checks(
-    factors: Mapping[str, Factors], known: Iterable[KnownExpert], *, adapter: str
+    factors: Mapping[str, Factors],
+    known: Iterable[KnownExpert],
+    *,
+    adapter: str,
+    layers: Layers | None = None,
 ) -> list[Finding]:
-    """Findings about other adapters' releases that this expert repeats; `adapter` is whose it is."""
+    """Findings about other adapters' releases that this expert repeats; `adapter` is whose it is.
+
+    Where one of two experts works through the base's weight, its `layers` are needed to compare them.
+    """
     others = (expert for expert in known if expert.adapter != adapter)
-    return sorted(_alike(factors, others), key=lambda finding: finding.severity)
+    return sorted(_alike(factors, others, layers), key=lambda finding: finding.severity)
 
 
-def _alike(factors: Mapping[str, Factors], others: Iterable[KnownExpert]) -> Iterator[Finding]:
+def _alike(
+    factors: Mapping[str, Factors], others: Iterable[KnownExpert], layers: Layers | None
+) -> Iterator[Finding]:
     sketch = fingerprint(factors)
     for other in others:
         if float(sketch @ other.fingerprint) < SHORT_LIST:
             continue
-        likeness = cosine(factors, other.read_factors())
+        likeness = cosine(factors, other.read_factors(), layers)
         found = f"cosine {likeness:.4f} to {other.adapter} at {other.release[:12]}"
         if likeness >= COPY:
             fix = "It is the same expert, perhaps rescaled or saved anew: propose the change to its owner."

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from routing.checks.gates import GATE_FILES
+from routing.config_document import CONFIG_FILE
 from routing.finding import Finding
-from routing.lora_config import CONFIG_FILE
-from routing.lora_layout import TENSOR_FILE
 from routing.spec import BaseSpec
+from routing.tensor_names import TENSOR_FILE
 from routing.tokenizer_files import PRESENTATION_FILES, VOCABULARY_FILES, meaning_digest
 
 KNOWN = frozenset(

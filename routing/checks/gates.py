@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from routing.adapter_layout import adapted_modules
 from routing.checks.tensors import header_of
+from routing.config_document import CONFIG_FILE
 from routing.digests import canonical_json, digest_of, digest_of_file
 from routing.errors import BadAdapter
 from routing.finding import Finding
-from routing.lora_config import CONFIG_FILE
-from routing.lora_layout import FACTOR_NAME, TENSOR_FILE
 from routing.spec import BaseSpec
 from routing.strict_json import parse_strict
 from routing.tensor_header import TensorHeader, read_tensor_header
+from routing.tensor_names import TENSOR_FILE
 
 GATE_FILE = "fletch_gates.safetensors"
 RECORD_FILE = "fletch_gates.json"
@@ -129,8 +130,7 @@ def _record_findings(record: GateRecord, directory: Path, spec: BaseSpec) -> Ite
 
 def _shape_findings(header: TensorHeader, directory: Path, spec: BaseSpec) -> Iterator[Finding]:
     adapted = header_of(directory)
-    names = adapted.tensors if adapted else ()
-    changed = {match["module"] for name in names if (match := FACTOR_NAME.fullmatch(name))}
+    changed = adapted_modules(adapted) if adapted else set()
     if not header.tensors:
         yield _error(GATE_FILE, "", "no gates", "a gate for each module that the adapter changes")
     for name, entry in header.tensors.items():

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from routing.adapter import Adapter, read_adapter, read_tensor
+from routing.adapter import Adapter, Dora, read_adapter, read_tensor
 from routing.checks.tensors import header_of
-from routing.errors import BadAdapter
-from routing.factors import expert_factors
+from routing.errors import BadAdapter, UpdateNotFinite
+from routing.factors import Factors, expert_factors
 from routing.finding import Finding
-from routing.lora_layout import TENSOR_FILE
 from routing.spec import BaseSpec
 from routing.tensor_header import TensorHeader
+from routing.tensor_names import TENSOR_FILE
 
 # The largest singular value of the update over that of the base's weight. Honest small experts had a median
 # of 0.3 and a maximum of 1.2; what is ten times the base drowns it, and every other expert of a mixture.
@@ -23,9 +23,16 @@ IMPLAUSIBLE_NORM = 10.0
 NEGLIGIBLE_NORM = 1e-6
 
 
-def run_number_checks(directory: Path, spec: BaseSpec) -> list[Finding]:
+FactorsOf = Callable[[Adapter], Mapping[str, Factors]]
+
+
+def run_number_checks(
+    directory: Path, spec: BaseSpec, factors_of: FactorsOf = expert_factors
+) -> list[Finding]:
     """Every finding about the values of the PEFT folder `directory`.
 
+    `factors_of` brings the adapter into canonical form; kinds that work through the base's weight need one
+    that has the base at hand (see `expert_factors`).
     Works on as much as can be read: what keeps the file from being read is for the static checks to say.
     """
     header = header_of(directory)
@@ -38,7 +45,8 @@ def run_number_checks(directory: Path, spec: BaseSpec) -> list[Finding]:
         adapter = read_adapter(directory, spec)
     except BadAdapter:
         return []
-    return list(_sizes(adapter, spec))
+    findings = list(_magnitudes(adapter))
+    return findings or list(_sizes(adapter, spec, factors_of))
 
 
 def _non_finite(path: Path, header: TensorHeader) -> Iterator[Finding]:
@@ -51,10 +59,31 @@ def _non_finite(path: Path, header: TensorHeader) -> Iterator[Finding]:
             yield Finding("finite", "error", TENSOR_FILE, entry.name, found, "finite numbers", fix)
 
 
-def _sizes(adapter: Adapter, spec: BaseSpec) -> Iterator[Finding]:
+def _magnitudes(adapter: Adapter) -> Iterator[Finding]:
+    """A DoRA's magnitudes are the lengths of rows."""
+    for name, update in adapter.modules.items():
+        if not isinstance(update, Dora):
+            continue
+        bad = int((update.magnitude <= 0).sum())
+        if bad:
+            found = (
+                f"{bad} lengths that are zero or negative, the smallest {float(update.magnitude.min()):.3g}"
+            )
+            fix = "The training diverged: train again with a lower learning rate."
+            field = f"{name}.lora_magnitude_vector"
+            yield Finding("magnitude", "error", TENSOR_FILE, field, found, "lengths above zero", fix)
+
+
+def _sizes(adapter: Adapter, spec: BaseSpec, factors_of: FactorsOf) -> Iterator[Finding]:
+    try:
+        expert = factors_of(adapter)
+    except UpdateNotFinite as error:
+        expected = "an update whose every row has a length"
+        yield Finding("finite", "error", TENSOR_FILE, "", str(error), expected, "Train a plain LoRA there.")
+        return
     shares = {
-        name: float(factors.sigma[0]) / max(spec.module(name).spectral_norm, sys.float_info.min)
-        for name, factors in expert_factors(adapter).items()
+        name: float(factors.leading.sigma[0]) / max(spec.module(name).spectral_norm, sys.float_info.min)
+        for name, factors in expert.items()
     }
     largest = max(shares.values(), default=0.0)
     if largest < NEGLIGIBLE_NORM:

@@ -1,4 +1,4 @@
-"""adapter_model.safetensors: a sound file whose tensors are the halves of a LoRA on the base's modules."""
+"""adapter_model.safetensors: a sound file whose tensors are the parts of an adapter on the base's modules."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from routing.adapter_config import Settings, read_settings
+from routing.adapter_layout import adapted_modules, layout_findings
+from routing.config_document import CONFIG_FILE, is_literal, read_document
 from routing.errors import BadAdapter
 from routing.finding import Finding
-from routing.lora_config import CONFIG_FILE, LITERAL_NAME, LoraSettings, read_document, read_settings
-from routing.lora_layout import FACTOR_NAME, TENSOR_FILE, layout_findings
 from routing.spec import BaseSpec
 from routing.tensor_header import TensorHeader, read_tensor_header
+from routing.tensor_names import TENSOR_FILE
 
 # PEFT's rule for a layer's index when `layers_pattern` is not given.
 LAYER_INDEX = re.compile(r".*\.[^.]*\.(\d+)\.")
@@ -29,7 +31,7 @@ def tensor_file_is_sound(directory: Path, spec: BaseSpec) -> Iterator[Finding]: 
 
 
 def tensors_fit_the_base(directory: Path, spec: BaseSpec) -> Iterator[Finding]:
-    """Every tensor is half of a LoRA on a module of the base, in the base's widths and the declared rank."""
+    """Every tensor is part of an update of a module of the base, in its widths and as it is declared."""
     if header := header_of(directory):
         yield from layout_findings(header, settings_of(directory), spec)
 
@@ -42,8 +44,7 @@ def tensors_are_the_declared_targets(directory: Path, spec: BaseSpec) -> Iterato
     header, declared = header_of(directory), _declared_targets(directory, spec)
     if header is None or declared is None:
         return
-    present = {match["module"] for name in header.tensors if (match := FACTOR_NAME.fullmatch(name))}
-    present = {module for module in present if module in spec}
+    present = {module for module in adapted_modules(header) if module in spec}
     fix = "Save tensors and configuration together, with PEFT's save_pretrained."
     if missing := sorted(declared - present):
         found = f"no tensors for {len(missing)} of {len(declared)} declared modules, such as {_some(missing)}"
@@ -62,8 +63,8 @@ def header_of(directory: Path) -> TensorHeader | None:
         return None
 
 
-def settings_of(directory: Path) -> LoraSettings | None:
-    """The LoRA settings if they are there and sound."""
+def settings_of(directory: Path) -> Settings | None:
+    """The adapter's settings if they are there and sound."""
     try:
         return read_settings(directory)
     except BadAdapter:
@@ -79,9 +80,7 @@ def _declared_targets(directory: Path, spec: BaseSpec) -> set[str] | None:
     names, layers = document.get("target_modules"), _layers(document)
     if layers is None or document.get("layers_pattern") or document.get("exclude_modules"):
         return None
-    if not isinstance(names, list) or not all(
-        isinstance(n, str) and LITERAL_NAME.fullmatch(n) for n in names
-    ):
+    if not isinstance(names, list) or not all(is_literal(name) for name in names):
         return None
     return {
         module.name

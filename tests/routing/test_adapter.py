@@ -68,7 +68,7 @@ def test_every_update_equals_pefts(tmp_path: Path, kind: str) -> None:
     base, options = KINDS[kind]
     directory = tiny_adapter(tmp_path, base(), **options)
 
-    ours = read_adapter(directory, spec_of(base())).modules
+    ours = read_adapter(directory, spec_of(base())).low_rank
 
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base()), str(directory))
     layers = {
@@ -89,7 +89,7 @@ def test_half_precision_is_read_as_it_is(tmp_path: Path, dtype: torch.dtype) -> 
     halves = {name: tensor.to(dtype) for name, tensor in load_file(path).items()}
     save_file(halves, path)
 
-    update = read_adapter(tmp_path, spec_of(tiny_llama())).modules["model.layers.0.mlp.up_proj"]
+    update = read_adapter(tmp_path, spec_of(tiny_llama())).low_rank["model.layers.0.mlp.up_proj"]
 
     stored = halves["base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"]
     assert update.b.dtype == torch.float32

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from routing.adapter import Adapter, LowRank, read_adapter
 from routing.base import inspect_base
+from routing.expert_statistics import statistics
 from routing.factors import (
     Factors,
     canonical,
@@ -20,7 +21,6 @@ from routing.factors import (
     inner,
     norm,
     reconstruction_error,
-    statistics,
 )
 from routing.prototypes import arrow_prototype, routing_vectors
 from routing.spec import BaseRef
@@ -118,7 +118,7 @@ def test_working_in_batches_changes_no_bit(tmp_path: Path) -> None:
     together = expert_factors(adapter)
 
     assert list(together) == [module.name for module in spec.target_modules]
-    for name, update in adapter.modules.items():
+    for name, update in adapter.low_rank.items():
         alone = canonical(update)
         assert torch.equal(together[name].a, alone.a)
         assert torch.equal(together[name].b, alone.b)

@@ -60,7 +60,7 @@ def assert_peft_agrees(base: Base, adapter: Adapter, folder: Path) -> None:
         ours = base.model(ids).logits
     torch.testing.assert_close(ours, theirs(ids).logits, atol=1e-5, rtol=1e-4)
     again = read_adapter(folder, base.spec)
-    assert all(torch.equal(update.a, again.modules[name].a) for name, update in adapter.modules.items())
+    assert all(torch.equal(update.a, again.low_rank[name].a) for name, update in adapter.low_rank.items())
 
 
 def test_ranks_and_scalings_of_their_own_survive_the_folder(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_equal_seeds_give_equal_adapters_and_targets_are_named_as_in_peft(base: 
     first, second = (train_lora(base, one_answer(10), recipe=recipe) for _ in range(2))
 
     assert {name.rpartition(".")[2] for name in first.adapter.modules} == {kind}
-    for name, update in first.adapter.modules.items():
-        assert torch.equal(update.a, second.adapter.modules[name].a)
-        assert torch.equal(update.b, second.adapter.modules[name].b)
+    for name, update in first.adapter.low_rank.items():
+        assert torch.equal(update.a, second.adapter.low_rank[name].a)
+        assert torch.equal(update.b, second.adapter.low_rank[name].b)
 
 
 def test_what_cannot_be_trained_is_said(base: Base) -> None:

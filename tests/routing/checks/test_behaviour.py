@@ -34,7 +34,7 @@ def parameters_digest(base: Base) -> str:
 
 
 def scaled(adapter: Adapter, by: float) -> Adapter:
-    return Adapter({name: LowRank(u.a, u.b, u.scaling * by) for name, u in adapter.modules.items()})
+    return Adapter({name: LowRank(u.a, u.b, u.scaling * by) for name, u in adapter.low_rank.items()})
 
 
 @pytest.mark.parametrize("folder", [tiny_llama, tiny_gpt2])

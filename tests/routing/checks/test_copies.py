@@ -24,7 +24,7 @@ def known(factors: Mapping[str, Factors], adapter: str = "ann/poems") -> KnownEx
 
 
 def each(adapter: Adapter, change: Callable[[LowRank], LowRank]) -> Adapter:
-    return Adapter({name: change(update) for name, update in adapter.modules.items()})
+    return Adapter({name: change(update) for name, update in adapter.low_rank.items()})
 
 
 def mixed(update: LowRank) -> LowRank:

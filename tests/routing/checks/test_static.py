@@ -110,44 +110,44 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
     "tensors in shards": (shards, "files", TENSORS, "00001-of-00002"),
     "another tokenizer": (other_tokenizer, "tokenizer", "tokenizer.json", "another vocabulary"),
     # the configuration as JSON
-    "no configuration": (lambda d: (d / CONFIG).unlink(), "lora-config", CONFIG, "no such file"),
+    "no configuration": (lambda d: (d / CONFIG).unlink(), "adapter-config", CONFIG, "no such file"),
     "a folder for a configuration": (
-        folder_for_a_configuration, "lora-config", CONFIG, "no such file"
+        folder_for_a_configuration, "adapter-config", CONFIG, "no such file"
     ),
-    "65 kB of configuration": (write_config(b" " * 66_000), "lora-config", CONFIG, "66000 bytes"),
-    "a list": (write_config(b"[]"), "lora-config", CONFIG, "list"),
-    "no JSON": (write_config(b"{"), "lora-config", CONFIG, "Expecting"),
-    "UTF-16": (write_config('{"r": 8}'.encode("utf-16")), "lora-config", CONFIG, "not UTF-8"),
-    "a byte order mark": (write_config(b"\xef\xbb\xbf{}"), "lora-config", CONFIG, "BOM"),
-    "a key twice": (write_config(b'{"r": 4, "r": 8}'), "lora-config", CONFIG, "twice"),
-    "NaN": (write_config(b'{"lora_alpha": NaN}'), "lora-config", CONFIG, "NaN"),
-    "Infinity": (write_config(b'{"lora_alpha": -Infinity}'), "lora-config", CONFIG, "Infinity"),
-    "a number beyond floats": (write_config(b'{"lora_alpha": 1e400}'), "lora-config", CONFIG, "1e400"),
-    "a number of 5000 digits": (write_config(b'{"r": ' + b"9" * 5000 + b"}"), "lora-config", CONFIG, "a number of 5000 digits"),
-    "deep nesting": (write_config(b'{"x": [[[[[[[]]]]]]]}'), "lora-config", CONFIG, "nesting"),
-    "nesting without end": (write_config(b"[" * 30_000 + b"]" * 30_000), "lora-config", CONFIG, "nested"),
-    "half a surrogate": (write_config(b'{"x": "\\ud800"}'), "lora-config", CONFIG, "surrogate"),
+    "65 kB of configuration": (write_config(b" " * 66_000), "adapter-config", CONFIG, "66000 bytes"),
+    "a list": (write_config(b"[]"), "adapter-config", CONFIG, "list"),
+    "no JSON": (write_config(b"{"), "adapter-config", CONFIG, "Expecting"),
+    "UTF-16": (write_config('{"r": 8}'.encode("utf-16")), "adapter-config", CONFIG, "not UTF-8"),
+    "a byte order mark": (write_config(b"\xef\xbb\xbf{}"), "adapter-config", CONFIG, "BOM"),
+    "a key twice": (write_config(b'{"r": 4, "r": 8}'), "adapter-config", CONFIG, "twice"),
+    "NaN": (write_config(b'{"lora_alpha": NaN}'), "adapter-config", CONFIG, "NaN"),
+    "Infinity": (write_config(b'{"lora_alpha": -Infinity}'), "adapter-config", CONFIG, "Infinity"),
+    "a number beyond floats": (write_config(b'{"lora_alpha": 1e400}'), "adapter-config", CONFIG, "1e400"),
+    "a number of 5000 digits": (write_config(b'{"r": ' + b"9" * 5000 + b"}"), "adapter-config", CONFIG, "a number of 5000 digits"),
+    "deep nesting": (write_config(b'{"x": [[[[[[[]]]]]]]}'), "adapter-config", CONFIG, "nesting"),
+    "nesting without end": (write_config(b"[" * 30_000 + b"]" * 30_000), "adapter-config", CONFIG, "nested"),
+    "half a surrogate": (write_config(b'{"x": "\\ud800"}'), "adapter-config", CONFIG, "surrogate"),
     # the configuration as settings
-    "not a LoRA": (set_config(peft_type="IA3"), "lora-config", CONFIG, "peft_type"),
-    "no kind": (set_config(peft_type=None), "lora-config", CONFIG, "peft_type"),
-    "not a causal LM": (set_config(task_type="SEQ_CLS"), "lora-config", CONFIG, "task_type"),
-    "biases": (set_config(bias="all"), "lora-config", CONFIG, "bias"),
-    "an unknown setting": (set_config(use_novelty=True), "lora-config", CONFIG, "use_novelty"),
+    "not a LoRA": (set_config(peft_type="LOHA"), "adapter-config", CONFIG, "peft_type"),
+    "no kind": (set_config(peft_type=None), "adapter-config", CONFIG, "peft_type"),
+    "not a causal LM": (set_config(task_type="SEQ_CLS"), "adapter-config", CONFIG, "task_type"),
+    "biases": (set_config(bias="all"), "adapter-config", CONFIG, "bias"),
+    "an unknown setting": (set_config(use_novelty=True), "adapter-config", CONFIG, "use_novelty"),
     "a mapping to another library": (
-        set_config(auto_mapping={"base_model_class": "X", "parent_library": "os.path"}), "lora-config", CONFIG, "auto_mapping"
+        set_config(auto_mapping={"base_model_class": "X", "parent_library": "os.path"}), "adapter-config", CONFIG, "auto_mapping"
     ),
-    "rank as text": (set_config(r="4"), "lora-config", CONFIG, "r"),
-    "rank as a boolean": (set_config(r=True), "lora-config", CONFIG, "r"),
-    "a rank of 200000": (set_config(r=200_000), "lora-config", CONFIG, "200000"),
-    "a rank of zero": (set_config(r=0), "lora-config", CONFIG, "r"),
-    "a negative alpha": (set_config(lora_alpha=-16), "lora-config", CONFIG, "lora_alpha"),
-    "alpha as text": (set_config(lora_alpha="16"), "lora-config", CONFIG, "lora_alpha"),
-    "alpha as a boolean": (set_config(lora_alpha=True), "lora-config", CONFIG, "lora_alpha"),
-    "rslora as text": (set_config(use_rslora="yes"), "lora-config", CONFIG, "use_rslora"),
-    "a pattern for ranks": (set_config(rank_pattern={"(a+)+$": 4}), "lora-config", CONFIG, "rank_pattern.(a+)+$"),
-    "a pattern for alphas": (set_config(alpha_pattern={".*q_proj": 4}), "lora-config", CONFIG, "alpha_pattern..*q_proj"),
-    "a huge rank in a pattern": (set_config(rank_pattern={"q_proj": 10**9}), "lora-config", CONFIG, "rank_pattern.q_proj"),
-    "a list for a pattern": (set_config(alpha_pattern=[1]), "lora-config", CONFIG, "alpha_pattern"),
+    "rank as text": (set_config(r="4"), "adapter-config", CONFIG, "r"),
+    "rank as a boolean": (set_config(r=True), "adapter-config", CONFIG, "r"),
+    "a rank of 200000": (set_config(r=200_000), "adapter-config", CONFIG, "200000"),
+    "a rank of zero": (set_config(r=0), "adapter-config", CONFIG, "r"),
+    "a negative alpha": (set_config(lora_alpha=-16), "adapter-config", CONFIG, "lora_alpha"),
+    "alpha as text": (set_config(lora_alpha="16"), "adapter-config", CONFIG, "lora_alpha"),
+    "alpha as a boolean": (set_config(lora_alpha=True), "adapter-config", CONFIG, "lora_alpha"),
+    "rslora as text": (set_config(use_rslora="yes"), "adapter-config", CONFIG, "use_rslora"),
+    "a pattern for ranks": (set_config(rank_pattern={"(a+)+$": 4}), "adapter-config", CONFIG, "rank_pattern.(a+)+$"),
+    "a pattern for alphas": (set_config(alpha_pattern={".*q_proj": 4}), "adapter-config", CONFIG, "alpha_pattern..*q_proj"),
+    "a huge rank in a pattern": (set_config(rank_pattern={"q_proj": 10**9}), "adapter-config", CONFIG, "rank_pattern.q_proj"),
+    "a list for a pattern": (set_config(alpha_pattern=[1]), "adapter-config", CONFIG, "alpha_pattern"),
     # configuration against tensors
     "alpha far above the rank": (set_config(lora_alpha=1e30), "tensors-fit-base", CONFIG, "q_proj"),
     "alpha far above one rank": (set_config(alpha_pattern={"o_proj": 1000}), "tensors-fit-base", CONFIG, "o_proj"),
@@ -205,7 +205,8 @@ TRAPS: dict[str, tuple[Spoil, str, str, str]] = {
         f"the type {dtype}": (dtype_of_one(dtype), "tensor-file", TENSORS, f"dtype {dtype}")
         for dtype in ("U8", "BOOL", "I64", "F64", "F8_E4M3", "F4", "C64", 7)
     },
-    "one dimension": (edit_header(lambda h: entry(h, shape=[128])), "tensor-file", TENSORS, "shape"),
+    "one dimension": (edit_header(lambda h: entry(h, shape=[128])), "tensors-fit-base", TENSORS, "shape [128]"),
+    "three dimensions": (edit_header(lambda h: entry(h, shape=[4, 4, 8])), "tensor-file", TENSORS, "shape"),
     "5000 dimensions": (edit_header(lambda h: entry(h, shape=[1] * 5000)), "tensor-file", TENSORS, "shape"),
     "no rows": (edit_header(lambda h: entry(h, shape=[0, 2**62])), "tensor-file", TENSORS, "shape"),
     "negative rows": (edit_header(lambda h: entry(h, shape=[-4, -32])), "tensor-file", TENSORS, "shape"),
@@ -332,7 +333,7 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
     checks = {finding.check for finding in run_static_checks(tmp_path, spec())}
 
-    assert checks == {"lora-config", "tensors-fit-base", "tokenizer", "base-name"}
+    assert checks == {"adapter-config", "tensors-fit-base", "tokenizer", "base-name"}
 
 
 def test_no_control_character_of_an_upload_reaches_a_finding(tmp_path: Path) -> None:
