@@ -78,7 +78,7 @@ def test_our_prototypes_are_the_svds_and_pefts_only_near_them(ours: ComposedMode
     layers, spec = arrow_layers(theirs), ours.routed.base.spec
     mine, their_own = [], []
     for row, name in enumerate(NAMES):
-        for module, update in read_adapter(adapters / name, spec).modules.items():
+        for module, update in read_adapter(adapters / name, spec).low_rank.items():
             exact = torch.linalg.svd(update.b.double() @ update.a.double()).Vh[0]
             mine.append(float((exact @ ours.pack.modules[module].vectors.prototypes[row].double()).abs()))
             their_own.append(float((exact @ layers[module].prototypes[row].double()).abs()))
