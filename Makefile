@@ -57,6 +57,10 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup
 
+study: setup ## every way to route, measured against each other, on the demonstration's base and adapters
+	$(BIN)/python -m study.quill
+	$(BIN)/python -m study --suite build/study/quill/suite.toml --page docs/study.md $(ARGS)
+
 demo-content: setup ## train the demonstration's base and adapters again (about half an hour)
 	$(BIN)/python -m demo.train_base
 	$(BIN)/python -m demo.train_adapters
@@ -72,4 +76,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test check lint types migrations bench demo-content tree screenshots lock
+.PHONY: help setup demo up test check lint types migrations bench study demo-content tree screenshots lock
