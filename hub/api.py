@@ -10,6 +10,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from hub import schemas
 from hub.accounts.api import router as accounts
 from hub.adapters.api import router as adapters
+from hub.adapters.gates_api import router as gates
 from hub.errors import HubError, Invalid, NotSignedIn
 from hub.http import as_json
 from hub.indexes.api import router as indexes
@@ -22,7 +23,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, indexes):
+for part in (accounts, libraries, adapters, gates, indexes):
     api.add_router("", part)
 
 

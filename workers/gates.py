@@ -1,64 +1,66 @@
-"""GATES: train an expert's gates on its contributor's sample rows, and keep them beside its prototypes."""
+"""GATES: make the gates that an expert lacks, look at what they would take, and keep them."""
 
-from hub.adapters import services as adapters
+from collections.abc import Mapping
+
+from hub.adapters import gates as hub_gates
+from hub.adapters.gates import Candidate
 from hub.adapters.models import Release
-from hub.blobs import services as blobs
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
-from routing.checks.samples import parse_samples
-from routing.gates import TrainedGates, train_gates
+from routing.chat import BadConversation
+from routing.factors import Factors
 from routing.prototypes import routing_vectors
-from routing.rows import Row, encoded_rows
 from routing.training import BadRows
+from workers.gate_sources import SOURCES, Made
 from workers.indexing import entry
-from workers.places import index_store, loaded_base
-from workers.validation import release_of
+from workers.places import index_store
+from workers.plausibility import doubts
+from workers.validation import as_json, release_of
 
 
 def train(claim: Claim) -> None:
     reach("gates.claimed")
     release = release_of(claim)
-    if release.status != Release.Status.READY or not release.samples_id:
-        jobs.log(claim, "nothing to do: it is not ready, or it has no sample rows")
+    ready = release.status == Release.Status.READY
+    lacking = hub_gates.lacking_sources(release) if ready else []
+    if not lacking:
+        jobs.log(claim, "nothing to do: it is not ready, or it has all gates that it could have")
         return
     factors = index_store().read_factors(entry(release))
-    base = loaded_base(release.adapter.library)
+    for source in lacking:
+        try:
+            made = SOURCES[source](claim, release, factors)
+        except (BadRows, BadConversation) as error:
+            jobs.log(claim, f"no gates from {source}: {error}")
+            continue
+        reach("gates.trained")
+        if made.best_step == 0:
+            what = "none was better on held-out rows than the expert at half strength"
+            jobs.log(claim, f"no gates from {source}: {what}")
+            continue
+        keep(claim, release, factors, source=source, made=made)
 
-    def progress(done: int, total: int, note: str) -> None:
-        jobs.report_progress(claim, done, total, note)
 
-    try:
-        trained = train_gates(base, factors, rows_of(release), progress=progress)
-    except BadRows as error:
-        jobs.log(claim, f"no gates: {error}")
-        return
-    reach("gates.trained")
-    if trained.best_step == 0:
-        jobs.log(claim, "no gates: none was better on held-out rows than the expert at half strength")
-        return
-    stored = index_store().put_expert(routing_vectors(factors, trained.gates), factors)
+def keep(claim: Claim, release: Release, factors: Mapping[str, Factors], *, source: str, made: Made) -> None:
+    """Put gates beside the prototypes into the store, and record them, held back if they take too much."""
+    vectors = routing_vectors(factors, made.gates)
+    stored = index_store().put_expert(vectors, factors)
     reach("gates.stored")
-    record(claim, release, trained, digest=stored.vectors, size=stored.vectors_size)
-    reach("gates.recorded")
-
-
-def rows_of(release: Release) -> list[Row]:
-    """The contributor's rows in the base's tokens."""
-    samples, _findings = parse_samples(blobs.local_path(str(release.samples_id)).read_bytes())
-    return encoded_rows(loaded_base(release.adapter.library), samples)
-
-
-def record(claim: Claim, release: Release, trained: TrainedGates, *, digest: str, size: int) -> None:
-    adapters.record_gates(
-        claim,
-        release.pk,
-        vectors_digest=digest,
-        vectors_size=size,
-        rows=trained.rows,
-        curve=[(point.step, point.training, point.held_out) for point in trained.curve],
-        best_step=trained.best_step,
-        seconds=trained.seconds,
-        peak_bytes=trained.peak_bytes,
+    findings = as_json(doubts(release, vectors))
+    candidate = Candidate(
+        source=source,
+        vectors_digest=stored.vectors,
+        vectors_size=stored.vectors_size,
+        rows=made.rows,
+        curve=made.curve,
+        best_step=made.best_step,
+        seconds=made.seconds,
+        peak_bytes=made.peak_bytes,
+        rows_digest=made.rows_digest,
+        findings=findings,
     )
-    jobs.log(claim, f"gates of step {trained.best_step} in {trained.seconds:.1f} s")
+    hub_gates.record(claim, release.pk, candidate)
+    reach("gates.recorded")
+    held = "held back: " + "; ".join(finding["found"] for finding in findings) if findings else "admitted"
+    jobs.log(claim, f"gates from {source}, step {made.best_step}, {made.seconds:.1f} s: {held}")

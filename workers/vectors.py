@@ -1,6 +1,6 @@
 """VECTORS: bring a validated release into canonical form, keep it in the index store, make it ready."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from hub.adapters import queries
 from hub.adapters import services as adapters
 from hub.adapters.models import Release
+from hub.errors import FindingJson
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -20,6 +21,7 @@ from routing.store import StoredExpert
 from workers.folders import lay_out, work_folder
 from workers.known import fingerprint_bytes, known_experts
 from workers.places import base_layers, base_spec, index_store
+from workers.plausibility import doubts
 from workers.validation import as_json, release_of, tree_of
 
 
@@ -30,6 +32,7 @@ class Expert:
     factors: Mapping[str, Factors]
     stored: StoredExpert
     statistics: Mapping[str, Any]
+    doubts: Sequence[FindingJson] = ()
 
 
 def compute(claim: Claim) -> None:
@@ -50,10 +53,12 @@ def make_ready(claim: Claim, release: Release, folder: Path) -> None:
     factors = expert_factors(adapter, base_layers(library))
     reach("vectors.computed")
     jobs.report_progress(claim, 2, 4, "storing them")
-    stored = index_store().put_expert(routing_vectors(factors), factors)
+    vectors = routing_vectors(factors)
+    stored = index_store().put_expert(vectors, factors)
     reach("vectors.stored")
-    jobs.report_progress(claim, 3, 4, "looking for copies that came meanwhile")
-    expert = Expert(factors, stored, statistics(adapter, factors))
+    jobs.report_progress(claim, 3, 4, "looking for copies that came meanwhile, and at its share")
+    findings = [] if release.adapter.private else as_json(doubts(release, vectors))
+    expert = Expert(factors, stored, statistics(adapter, factors), findings)
     while not admit(claim, release, expert):
         pass  # somebody else was admitted in this moment: compare with them too
 
@@ -77,7 +82,8 @@ def admit(claim: Claim, release: Release, expert: Expert) -> bool:
     except adapters.Overtaken:
         return False
     reach("vectors.recorded")
-    jobs.log(claim, f"ready: {len(expert.factors)} modules")
+    held = ", in quarantine: it takes an implausible share of neutral text" if expert.doubts else ""
+    jobs.log(claim, f"ready: {len(expert.factors)} modules{held}")
     return True
 
 
@@ -92,4 +98,5 @@ def record(claim: Claim, release: Release, expert: Expert, *, compared_with: int
         statistics=expert.statistics,
         fingerprint=fingerprint_bytes(fingerprint(expert.factors)),
         compared_with=compared_with,
+        doubts=expert.doubts,
     )

@@ -37,9 +37,9 @@ class ReleaseAdmin(ReadOnlyAdmin):
 
 @admin.register(Gates)
 class GatesAdmin(ReadOnlyAdmin):
-    list_display = ("release", "number", "rows", "best_step", "seconds", "created_at")
+    list_display = ("release", "number", "source", "standing", "rows", "best_step", "seconds", "created_at")
     list_select_related = ("release__adapter__owner",)
-    list_filter = ("release__adapter__library",)
+    list_filter = ("standing", "source", "release__adapter__library")
 
 
 @admin.register(ReleaseEvent)

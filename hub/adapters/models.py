@@ -140,16 +140,33 @@ class Release(models.Model):
 
 
 class Gates(models.Model):
-    """Gates that were trained for a release, kept in the index store together with its prototypes.
+    """Gates of a release, kept in the index store together with its prototypes.
 
-    An index version names those that were the newest when it was planned; newer ones change no older version.
+    An index version names those that its library preferred when it was planned (`hub.adapters.gates`); later
+    ones change no older version.
     """
+
+    class Source(models.TextChoices):
+        """Whose rows they were trained on."""
+
+        SAMPLES = "samples"
+        BROUGHT = "brought"
+        COLLECTOR = "collector"
+
+    class Standing(models.TextChoices):
+        ADMITTED = "admitted"
+        HELD = "held"
+        REFUSED = "refused"
 
     release = models.ForeignKey(Release, on_delete=models.PROTECT, related_name="gates")
     number = models.PositiveIntegerField()
+    source = models.CharField(max_length=10, choices=Source, default=Source.SAMPLES)
+    standing = models.CharField(max_length=10, choices=Standing, default=Standing.ADMITTED)
+    findings = models.JSONField(default=list, blank=True, help_text="why they were held back, if they were")
+    rows_digest = models.CharField(max_length=64, blank=True, help_text="of the rows, where the hub had them")
     vectors_digest = models.CharField(max_length=64)
     vectors_size = models.PositiveBigIntegerField()
-    rows = models.PositiveIntegerField(help_text="sample rows they were trained and tried on")
+    rows = models.PositiveIntegerField(help_text="rows they were trained and tried on")
     curve = models.JSONField(help_text="[step, training loss, held-out loss] in nats per token")
     best_step = models.PositiveIntegerField()
     seconds = models.FloatField()
@@ -162,6 +179,13 @@ class Gates(models.Model):
         constraints: ClassVar = [
             UniqueConstraint(fields=["release", "number"], name="gate_numbers_are_unique"),
             CheckConstraint(condition=~Q(vectors_digest=""), name="gates_are_in_the_store"),
+            CheckConstraint(
+                condition=Q(source__in=["samples", "brought", "collector"]), name="gates_have_a_known_source"
+            ),
+            CheckConstraint(
+                condition=Q(standing__in=["admitted", "refused"]) | (Q(standing="held") & ~Q(findings=[])),
+                name="gates_are_held_back_for_a_reason",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -177,12 +201,16 @@ class ReleaseEvent(models.Model):
         REJECTED = "rejected"
         READY = "ready"
         GATED = "gated"
+        GATES_HELD = "gates held"
+        GATES_LET_IN = "gates let in"
+        GATES_REFUSED = "gates refused"
+        ROWS_DELETED = "rows deleted"
         YANKED = "yanked"
         QUARANTINED = "quarantined"
         RESTORED = "restored"
 
     release = models.ForeignKey(Release, on_delete=models.CASCADE, related_name="events")
-    what = models.CharField(max_length=12, choices=What)
+    what = models.CharField(max_length=16, choices=What)
     by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )

@@ -1,6 +1,5 @@
 """Receiving uploads, and recording what became of them."""
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
@@ -15,8 +14,9 @@ from django.utils import timezone
 from hub import faults
 from hub.accounts import names
 from hub.accounts.models import User
-from hub.adapters import gitnames, paths, queries
-from hub.adapters.models import Adapter, Commit, CommitFile, Gates, Release, ReleaseEvent
+from hub.adapters import gates, gitnames, paths, queries
+from hub.adapters.finite import finite
+from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -179,11 +179,13 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     statistics: Mapping[str, Any],
     fingerprint: bytes,
     compared_with: int | None = None,
+    doubts: Sequence[FindingJson] = (),
 ) -> bool:
     """Make a validated release ready to be an expert, and ask for an index version with it.
 
-    `compared_with` is how many ready releases of the library it was compared with for copies. False when it
-    was recorded before. Raises Fenced; Overtaken when there are more by now: compare again.
+    `compared_with` is how many ready releases of the library it was compared with for copies. With `doubts`
+    it begins in quarantine, for a maintainer to look at. False when it was recorded before. Raises Fenced;
+    Overtaken when there are more by now: compare again.
     """
     claims.hold(claim)
     release = (
@@ -203,60 +205,20 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
         statistics=finite(dict(statistics)),
         fingerprint=fingerprint,
         settled_at=Now(),
+        findings=finite([*release.findings, *doubts]),
     )
     ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.READY)
+    release.refresh_from_db()
+    if doubts:
+        quarantine(release=release, by=None, reason=reason_of(doubts))
     jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
-    if release.adapter.library.train_gates and release.samples_id:
-        jobs.enqueue(JobKind.GATES, release_id=release_id)
+    gates.ask_for_one(release)
     return True
 
 
-@transaction.atomic
-def record_gates(  # noqa: PLR0913  what the worker trained
-    claim: Claim,
-    release_id: int,
-    *,
-    vectors_digest: str,
-    vectors_size: int,
-    rows: int,
-    curve: Sequence[tuple[int, float, float]],
-    best_step: int,
-    seconds: float,
-    peak_bytes: int,
-) -> bool:
-    """Keep a ready release's new gates, and ask for an index version with them.
-
-    False when gates of the same digest are its newest already. Raises Fenced.
-    """
-    claims.hold(claim)
-    release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
-    newest = release.gates.order_by("-number").first()
-    if newest is not None and newest.vectors_digest == vectors_digest:
-        return False
-    Gates.objects.create(
-        release=release,
-        number=newest.number + 1 if newest else 1,
-        vectors_digest=vectors_digest,
-        vectors_size=vectors_size,
-        rows=rows,
-        curve=finite(list(curve)),
-        best_step=best_step,
-        seconds=seconds,
-        peak_bytes=peak_bytes,
-    )
-    ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.GATED)
-    jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
-    return True
-
-
-def ask_for_gates(library: Library) -> int:
-    """Ask for gates of every ready release that has sample rows and no gates; how many that are."""
-    lacking = Release.objects.filter(
-        adapter__library=library, status=Release.Status.READY, gates=None, yanked_at=None, quarantined_at=None
-    ).exclude(samples=None)
-    for release_id in lacking.values_list("pk", flat=True):
-        jobs.enqueue(JobKind.GATES, release_id=release_id)
-    return lacking.count()
+def reason_of(doubts: Sequence[FindingJson]) -> str:
+    """What the owner and the maintainers read about something that the hub held back by itself."""
+    return "; ".join(f"{doubt['found']}, expected {doubt['expected']}" for doubt in doubts)
 
 
 def yank(*, release: Release, by: User, reason: str = "") -> None:
@@ -294,18 +256,6 @@ def _change_standing(
     ReleaseEvent.objects.create(release=release, what=what, by=by, reason=reason)
     if release.status == Release.Status.READY:
         jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
-
-
-def finite(value: Any) -> Any:
-    """JSON has no words for infinity and not-a-number: they become null, at any depth."""
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: finite(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [finite(inner) for inner in value]
-    return value
 
 
 def _check_library(library: Library) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from hub.adapters.models import Gates, Release
+from hub.adapters import gates
+from hub.adapters.models import Release
 from hub.errors import Disabled, NotFound
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion
 from hub.library.models import Library
@@ -51,9 +52,9 @@ def desired(library: Library) -> QuerySet[Release]:
 
 
 def desired_members(library: Library) -> set[tuple[int, int | None]]:
-    """(release, its newest gates) of everybody who should be in the next version."""
-    gates = Gates.objects.filter(release=OuterRef("pk")).order_by("-number").values("pk")[:1]
-    pairs = desired(library).annotate(newest_gates=Subquery(gates)).values_list("pk", "newest_gates")
+    """(release, the gates that the library prefers) of everybody who should be in the next version."""
+    chosen = gates.preferred(library).values("pk")[:1]
+    pairs = desired(library).annotate(chosen_gates=Subquery(chosen)).values_list("pk", "chosen_gates")
     return set(pairs)
 
 

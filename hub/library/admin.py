@@ -1,7 +1,7 @@
 from django.contrib import admin
 
-from hub.library.models import Library
-from hub.readonly import AnyAdmin
+from hub.library.models import CollectorRows, Library
+from hub.readonly import AnyAdmin, ReadOnlyAdmin
 
 
 @admin.register(Library)
@@ -16,7 +16,15 @@ class LibraryAdmin(AnyAdmin):
         "base_digest",
         "status",
         "policy",
+        "gate_sources",
         "current",
         "created_at",
     )
     search_fields = ("slug", "name")
+
+
+@admin.register(CollectorRows)
+class CollectorRowsAdmin(ReadOnlyAdmin):
+    list_display = ("library", "lines", "sha256", "by", "created_at", "deleted_at")
+    list_select_related = ("library", "by")
+    exclude = ("blob",)

@@ -4,15 +4,23 @@ from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import CheckConstraint, F, Q
+from django.db.models import CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower, Now
 
+from hub.blobs.models import Blob
 from hub.library.policy import Policy
+
+GATE_SOURCES = ("collector", "samples", "brought")
 
 
 def default_policy() -> dict[str, object]:
     """What a policy is when nothing is decided."""
     return Policy().model_dump()
+
+
+def default_gate_sources() -> list[str]:
+    """What was measured to route best comes first (docs/decisions)."""
+    return list(GATE_SOURCES)
 
 
 class Library(models.Model):
@@ -27,7 +35,10 @@ class Library(models.Model):
     name = models.CharField(max_length=120)
     description = models.TextField(blank=True)
     train_gates = models.BooleanField(
-        default=False, help_text="train PHATGOOSE gates on the sample rows that contributors gave"
+        default=False, help_text="train PHATGOOSE gates on rows of contributors and maintainers"
+    )
+    gate_sources = models.JSONField(
+        default=default_gate_sources, help_text="whose gates are used, the preferred first"
     )
     base_source = models.CharField(max_length=500, help_text="a folder on the workers, or a hub id")
     base_revision = models.CharField(max_length=100, blank=True)
@@ -66,3 +77,36 @@ class Library(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+
+class CollectorRows(models.Model):
+    """Rows that a library's maintainer gave to train every expert's gates on: private, and deletable.
+
+    The digest stays when the rows are gone, so that gates can say what they were trained on.
+    """
+
+    library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="collector_rows")
+    blob = models.ForeignKey(Blob, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    sha256 = models.CharField(max_length=64)
+    lines = models.PositiveIntegerField()
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        verbose_name_plural = "collector rows"
+        constraints: ClassVar = [
+            UniqueConstraint(
+                fields=["library"], condition=Q(deleted_at=None), name="one_set_of_collector_rows_per_library"
+            ),
+            CheckConstraint(
+                condition=Q(deleted_at=None, blob__isnull=False) | Q(deleted_at__isnull=False, blob=None),
+                name="deleted_rows_and_no_others_have_no_bytes",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lines} rows of {self.library}"

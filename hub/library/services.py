@@ -1,5 +1,6 @@
 """Founding a library and saying how it is served."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -13,7 +14,7 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
-from hub.library.models import Library
+from hub.library.models import GATE_SOURCES, Library
 from hub.library.policy import check_policy
 
 
@@ -83,6 +84,20 @@ def change_gate_training(*, library: Library, wanted: bool) -> None:
     """Whether gates are trained of experts that become ready from now on."""
     Library.objects.filter(pk=library.pk).update(train_gates=wanted)
     library.train_gates = wanted
+
+
+@transaction.atomic
+def change_gate_sources(*, library: Library, sources: Sequence[str]) -> None:
+    """Whose gates are used, the preferred first; one that is left out is not used. Raises Invalid.
+
+    It takes effect with the next index version.
+    """
+    if len(set(sources)) != len(sources) or not set(sources) <= set(GATE_SOURCES):
+        known = ", ".join(GATE_SOURCES)
+        raise Invalid(f"gate sources are {list(sources)}; expected some of {known}, once each")
+    Library.objects.filter(pk=library.pk).update(gate_sources=list(sources))
+    library.gate_sources = list(sources)
+    jobs.enqueue(JobKind.INDEX, library_id=library.pk)
 
 
 @receiver(job_failed)

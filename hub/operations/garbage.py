@@ -22,7 +22,7 @@ from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
 from hub.jobs.models import Job
-from hub.library.models import Library
+from hub.library.models import CollectorRows, Library
 from hub.operations import index_store
 
 LONGEST_WORK = timedelta(hours=3)  # a composition may use its folder for two
@@ -40,9 +40,10 @@ def unreferenced(grace: timedelta) -> QuerySet[Blob]:
     """Blobs that nothing names and that were last brought before the grace."""
     files = CommitFile.objects.filter(blob=OuterRef("pk"))
     samples = Release.objects.filter(samples=OuterRef("pk"))
+    given = CollectorRows.objects.filter(blob=OuterRef("pk"))
     composed = CheckpointFile.objects.filter(blob=OuterRef("pk"))
     old = Blob.objects.filter(stored_at__lt=timezone.now() - grace)
-    return old.filter(~Exists(files), ~Exists(samples), ~Exists(composed))
+    return old.filter(~Exists(files), ~Exists(samples), ~Exists(given), ~Exists(composed))
 
 
 def expired_checkpoints() -> QuerySet[ComposedCheckpoint]:

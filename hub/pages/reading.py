@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString, mark_safe
 
+from hub.adapters import gates
 from hub.adapters.models import Adapter, CommitFile, Gates, Release
 from hub.adapters.permissions import visible_adapters
 from hub.blobs import services as blobs
@@ -43,6 +44,7 @@ class Expert:
     spectrum: charts.LineChart | None
     norms: charts.HeatChart | None
     gates: Gates | None
+    other_gates: list[Gates]
 
     @property
     def losses(self) -> list[tuple[int, float, float]]:
@@ -116,12 +118,14 @@ def expert_of(release: Release) -> Expert | None:
     modules = release.statistics.get("modules")
     if not modules:
         return None
+    used = gates.in_use(release)
     return Expert(
         statistics=release.statistics,
         modules=list(modules.items()),
         spectrum=charts.spectrum(modules),
         norms=charts.norms(modules),
-        gates=release.gates.order_by("-number").first(),
+        gates=used,
+        other_gates=[one for one in release.gates.order_by("-number") if one != used],
     )
 
 

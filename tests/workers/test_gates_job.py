@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from hub.adapters import services as adapters
+from hub.adapters import gates
 from hub.adapters.models import Gates, Release
 from hub.jobs.models import Job, JobKind
+from hub.library import rows as collector
+from hub.library import services as libraries
 from hub.library.models import Library
 from routing.adapter import read_adapter
 from routing.base import load_base
 from routing.checks.behaviour import adapted
+from routing.factors import expert_factors
+from routing.gate_files import write_gates
+from routing.gates import GateRecipe, TrainedGates
 from routing.spec import BaseRef
+from routing.training import Point
 from tests.tiny import tiny_adapter, tiny_llama
 from tests.workers.live import LiveHub
 from tests.workers.mortal import work_until_killed_at
@@ -71,9 +77,9 @@ def test_gates_follow_in_a_version_of_their_own(either_hub: LiveHub, tmp_path: P
 
     work_off_jobs()
 
-    gates = Gates.objects.get(release=release)
-    assert gates.best_step > 0
-    assert gates.curve[0][2] > min(point[2] for point in gates.curve)
+    trained = Gates.objects.get(release=release)
+    assert trained.best_step > 0
+    assert trained.curve[0][2] > min(point[2] for point in trained.curve)
     newest = max(places.index_store().versions(library.slug))
     release.refresh_from_db()
     assert gated_modules(library, newest) == set(places.index_store().read_factors(entry(release)))
@@ -89,11 +95,12 @@ def test_nobody_trains_gates_where_the_library_does_not_say_so(hub: LiveHub, tmp
     work_off_jobs()
     assert not Gates.objects.exists()
 
-    assert adapters.ask_for_gates(library) == 1
+    libraries.change_gate_training(library=library, wanted=True)
+    assert gates.ask_for_all(library) == 1
     work_off_jobs()
 
     assert release.gates.count() == 1
-    assert adapters.ask_for_gates(library) == 0
+    assert gates.ask_for_all(library) == 0
 
 
 def test_few_rows_give_no_gates_and_say_why(hub: LiveHub, tmp_path: Path) -> None:
@@ -120,3 +127,44 @@ def test_gates_are_recorded_once_wherever_a_worker_dies(hub: LiveHub, tmp_path: 
     assert release.gates.count() == 1
     assert not Job.objects.exclude(state="done").exists()
     assert complaints() == []
+
+
+def test_gates_trained_at_home_are_taken_over_where_the_hub_trains_none(hub: LiveHub, tmp_path: Path) -> None:
+    library = ready_library()
+    folder = tiny_adapter(tmp_path / "a", layers=[1], rank=2)
+    spec = places.base_spec(library)
+    modules = expert_factors(read_adapter(folder, spec))
+    draw = torch.Generator().manual_seed(0)
+    brought = {name: torch.randn(module.a.shape[1], generator=draw) for name, module in modules.items()}
+    curve = (Point(0, 2.0, 2.0), Point(10, 1.0, 1.5))
+    trained = TrainedGates(gates=brought, curve=curve, best_step=10, rows=40, seconds=1.5, peak_bytes=9)
+    write_gates(folder, trained, GateRecipe(), spec)
+    release = upload(library, folder, name="a")
+
+    work_off_jobs()
+
+    kept = Gates.objects.get(release=release)
+    assert (kept.source, kept.standing, kept.rows, kept.best_step) == ("brought", "admitted", 40, 10)
+    (expert,) = places.index_store().read_version(library.slug, 2).experts
+    stored = places.index_store().read_vectors(expert)
+    kept_gates = {name: vector.gate for name, vector in stored.items()}
+    torch.testing.assert_close(kept_gates, brought, rtol=0, atol=0)
+    assert "gates" not in {finding["check"] for finding in Release.objects.get(pk=release.pk).findings}
+    assert complaints() == []
+
+
+def test_the_collectors_rows_give_gates_beside_the_contributors(hub: LiveHub, tmp_path: Path) -> None:
+    library = gated_library()
+    release = uploaded(library, tmp_path, rows=12)
+    (tmp_path / "rows.jsonl").write_bytes(what_the_expert_says(tmp_path / "a", rows=14))
+    given = collector.keep(library=library, file=tmp_path / "rows.jsonl", by=None)
+
+    work_off_jobs()
+
+    ours = {one.source: one for one in release.gates.all()}
+    assert set(ours) == {"samples", "collector"}
+    assert ours["collector"].rows == 14
+    assert ours["collector"].rows_digest == given.sha256
+    release = Release.objects.select_related("adapter__library").get(pk=release.pk)
+    assert gates.in_use(release) == ours["collector"]
+    assert gates.lacking_sources(release) == []
