@@ -62,6 +62,11 @@ class Source:
     spec: BaseSpec
     base: BaseRef
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all experts of the index version."""
+        return frozenset(entry.adapter for entry in self.manifest.experts)
+
     def subset(self, experts: Sequence[str] | None) -> IndexManifest:
         """The manifest of these experts alone (None: of all); RoutingError for one that is not a member."""
         entries = chosen_entries(self.manifest, experts)
@@ -78,10 +83,13 @@ def write_routed(
 ) -> list[Path]:
     """Write the routed model into an empty or absent folder; same inputs, same bytes.
 
+    The policy's general experts come along, so that what is chosen answers as it does in the library.
+
     Returns the files. Raises BadCheckpoint if the folder is not empty, RoutingError for an unknown expert.
     """
     prepare(directory)
-    manifest = source.subset(experts)
+    general = [name for name in source.manifest.policy.general if name in source.names]
+    manifest = source.subset(None if experts is None else [*experts, *general])
     files = list(_base_files(source.base))
     total = len(files) + len(manifest.experts)
     (directory / "base").mkdir()

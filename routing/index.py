@@ -50,6 +50,11 @@ class RoutingPolicy:
     prior: str = "evidence"  # by what a whole prompt is judged, where that is asked for
     prior_weight: float = 0.0  # how much of the prior's logarithm is added to every token's scores
     prior_abstain: bool = False  # whether a prompt that is nobody's is left to the plain base
+    general: tuple[str, ...] = ()  # experts of general knowledge, who do not speak for themselves
+    subtract: float = 0.0  # how much of their mean update is subtracted from every expert
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "general", tuple(self.general))  # JSON has lists
 
 
 @dataclass(frozen=True)

@@ -66,13 +66,15 @@ class RoutedLinear(nn.Module):
         if passage is None or seat is None:
             return output
         hidden = x.reshape(-1, x.shape[-1])
-        selection = passage.route.router(hidden, seat.module, seat.terms)
+        selection = seat.select(passage.route.router, hidden)
         if passage.witness is not None:
             passage.witness(seat, self.name, selection)
         rows = output.view(-1, output.shape[-1])
         if seat.module.scaled is not None:
             add_scaled(rows, hidden, selection, seat.module.scaled, self._matrix())
         add_mixture(rows, hidden, selection, seat.module)
+        if seat.shared is not None:
+            seat.shared.add(rows, hidden, selection.weights)
         return output
 
     def _matrix(self) -> Float[Tensor, "d_out d_in"]:

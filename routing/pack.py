@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -155,6 +155,11 @@ class Pack:
     def places(self) -> Mapping[str, int]:
         """From an expert's name to its place in `experts`."""
         return {name: place for place, name in enumerate(self.experts)}
+
+    @cached_property
+    def remembered(self) -> dict[tuple[object, ...], Any]:
+        """What was worked out from this pack alone and may be asked for again; see `routing.general`."""
+        return {}
 
     @property
     def nbytes(self) -> int:

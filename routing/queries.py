@@ -14,11 +14,12 @@ from dataclasses import replace
 
 import torch
 
-from routing.pack import Pack, places_of
+from routing.pack import Pack
 from routing.priors import PRIORS, Known
 from routing.routed import RoutedModel
 from routing.routers import QUERY_ROUTERS, ROUTERS
-from routing.routes import PromptScores, Route, Routing, route
+from routing.routes import PromptScores, Route, Routing, route, speakers
+from routing.subtracting import prepare
 
 REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a request ask again
 
@@ -45,11 +46,17 @@ class QueryRouter:
                 self._said.popitem(last=False)
         return said
 
+    def unread_route(self, routing: Routing) -> Route:
+        """The route before any prompt is read. Errors as `routing.routes.route`."""
+        prepare(self._known.model, self._known.pack, routing)
+        return route(self._known.pack, routing)
+
     def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
         """The route of this prompt's answer. Errors as `routing.routes.route`."""
         pack, prior = self._known.pack, routing.asked_prior
         if prior is None or not pack.experts:
-            return route(pack, routing)
+            return self.unread_route(routing)
+        prepare(self._known.model, pack, routing)
         said = self.scores(prior, prompt)
         chosen = _chosen(pack, routing, said)
         if not chosen:
@@ -60,8 +67,9 @@ class QueryRouter:
 def _chosen(pack: Pack, routing: Routing, said: PromptScores) -> tuple[str, ...]:
     """The experts that may answer, best first; none: the plain base does."""
     may = torch.full_like(said.experts, -torch.inf)
-    places = range(len(pack.experts)) if routing.experts is None else sorted(places_of(pack, routing.experts))
-    may[list(places)] = said.experts[list(places)]
+    allowed = speakers(pack, routing)
+    places = list(range(len(pack.experts)) if allowed is None else sorted(allowed))
+    may[places] = said.experts[places]
     if routing.prior_abstain and float(may.max()) <= said.nobody():
         return ()
     order = may.argsort(descending=True, stable=True)

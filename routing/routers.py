@@ -22,6 +22,7 @@ from routing.scores import SCORES, calibrated, evidence
 TIE_STEP = 2.0**-40
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
+FROM_WEIGHTS = frozenset({"arrow", "spectral", "delta-norm", "evidence", "two-stage"})  # what experts do
 QUERY_ROUTERS = frozenset({"retrieval"})  # a prior over the whole prompt, alone
 
 

@@ -12,9 +12,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.errors import BadRouting
+from routing.general import Differences, SharedTerm, differences, low_rank, shared_terms
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
-from routing.routers import ALWAYS_CALIBRATED, QUERY_ROUTERS, ROUTERS, Router, Terms
+from routing.routers import ALWAYS_CALIBRATED, FROM_WEIGHTS, QUERY_ROUTERS, ROUTERS, Router, Selection, Terms
 
 PRIOR_NAMES = ("evidence", "retrieval")
 ON_NEUTRAL_TEXT = frozenset({"evidence", "retrieval"})  # priors that are measured there
@@ -27,7 +28,8 @@ class Routing:
     `prior` says by what the whole prompt is judged (see `routing.priors`). With `shortlist` it narrows the
     experts to so many, with `prior_weight` its logarithm times so much is added to every token's scores, with
     `prior_abstain` a prompt that is nobody's is left to the plain base. `calibrated` and `abstain` are
-    explained at `routing.routers.Terms`.
+    explained at `routing.routers.Terms`. Experts named `general` speak only where `experts` names them too;
+    `subtract` times their mean update is subtracted from every expert (see `routing.general`).
     """
 
     router: str
@@ -40,6 +42,18 @@ class Routing:
     prior: str = "evidence"
     prior_weight: float = 0.0
     prior_abstain: bool = False
+    general: tuple[str, ...] = ()
+    subtract: float = 0.0
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether general knowledge is subtracted."""
+        return bool(self.general) and self.subtract > 0.0
+
+    @property
+    def by_differences(self) -> bool:
+        """Whether the router recognises experts by what is left of them after that."""
+        return self.subtracts and self.router in FROM_WEIGHTS
 
     @property
     def asked_prior(self) -> str | None:
@@ -63,6 +77,8 @@ class Routing:
             raise BadRouting("prior", self.prior, f"one of {', '.join(PRIOR_NAMES)}")
         if not 0.0 <= self.prior_weight < float("inf"):
             raise BadRouting("prior_weight", str(self.prior_weight), "0 or a number above it")
+        if not 0.0 <= self.subtract < float("inf"):
+            raise BadRouting("subtract", str(self.subtract), "0 or a number above it")
         if self.router == "single" and (self.experts is None or len(self.experts) != 1):
             raise BadRouting("experts", str(self.experts), "exactly one expert for the router 'single'")
 
@@ -81,10 +97,20 @@ class PromptScores:
 
 @dataclass(frozen=True)
 class Seat:
-    """One module's experts together with one request's terms there."""
+    """One module's experts together with one request's terms there.
+
+    With general knowledge subtracted, `judged` are the experts as the router sees them, in the same rows, and
+    `shared` is what is added for all of them.
+    """
 
     module: ModulePack
     terms: Terms
+    judged: ModulePack | None = None
+    shared: SharedTerm | None = None
+
+    def select(self, router: Router, hidden: Float[Tensor, "tokens d_in"]) -> Selection:
+        """Whom the router sends each token to."""
+        return router(hidden, self.module if self.judged is None else self.judged, self.terms)
 
 
 @dataclass(frozen=True)
@@ -106,7 +132,7 @@ class Route:
 
     def _width(self, seat: Seat) -> int:
         nothing = torch.zeros_like(seat.module.vectors.prototypes[:1])
-        return self.router(nothing, seat.module, seat.terms).experts.shape[1]
+        return seat.select(self.router, nothing).experts.shape[1]
 
 
 def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Route:
@@ -116,31 +142,55 @@ def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Rou
     """
     if needs_moments(routing) and pack.modules and pack.neutral is None:
         raise BadRouting("router", f"{routing.router}, calibrated", "an index version with neutral text")
-    allowed = None if routing.experts is None else places_of(pack, routing.experts)
+    allowed = speakers(pack, routing)
+    shared = shared_terms(pack, routing.general, routing.subtract) if routing.subtracts else {}
+    judged = _judged(pack, routing).modules if routing.by_differences else {}
     usual = _usual_terms(pack, routing, allowed, said)
     seats = {}
     for name, module in pack.modules.items():
         rows = None if allowed is None else _rows_of(module, allowed)
         if rows is None or len(rows):
-            seats[name] = Seat(module, _terms_at(module, usual, rows))
+            terms = _terms_at(module, usual, rows)
+            seats[name] = Seat(module, terms, judged.get(name), shared.get(name))
     return Route(pack, ROUTERS[routing.router], seats, said)
+
+
+def speakers(pack: Pack, routing: Routing) -> frozenset[int] | None:
+    """The places of the experts that may speak: those that are named, or all but the general ones.
+
+    None: all; UnknownExpert for a name that is not in the pack.
+    """
+    if routing.experts is not None:
+        return places_of(pack, routing.experts)
+    if not routing.general:
+        return None
+    return frozenset(range(len(pack.experts))) - places_of(pack, routing.general)
 
 
 def routing_of(policy: RoutingPolicy, **said: Any) -> Routing:
     """A library's own routing, in which every expert may speak, with what is `said` in its place.
 
-    What belongs to the policy's router is left behind with it, and who is named is not narrowed.
+    What belongs to the policy's router is left behind with it, who is named is not narrowed, and one expert
+    alone is all that it is.
     """
     usual = asdict(policy)
     if said.get("router", policy.router) != policy.router:
         usual |= {"calibrated": False, "abstain": None, "prior_weight": 0.0}
     if "router" in said or said.get("experts") is not None:
         usual |= {"shortlist": 0, "prior_abstain": False}
+    if said.get("router") == "single":
+        usual["subtract"] = 0.0
     return Routing(**(usual | said))
 
 
 def within_reach(policy: RoutingPolicy, pack: Pack) -> RoutingPolicy:
-    """The policy as far as this index version can follow it: no prior is asked that cannot tell."""
+    """The policy as far as this index version can follow it.
+
+    No prior is asked that cannot tell, and who is not in it, or works through the base's weight, has no
+    general knowledge to subtract.
+    """
+    there = [name for name in policy.general if name in pack.places and low_rank(pack, name)]
+    policy = replace(policy, general=tuple(there))
     if pack.neutral is None and pack.modules and policy.prior in ON_NEUTRAL_TEXT:
         return replace(policy, shortlist=0, prior_weight=0.0, prior_abstain=False)
     return policy
@@ -148,8 +198,20 @@ def within_reach(policy: RoutingPolicy, pack: Pack) -> RoutingPolicy:
 
 def needs_moments(routing: Routing) -> bool:
     """Whether scores must be measured in deviations from their mean on neutral text."""
-    by_token = routing.calibrated or routing.router in ALWAYS_CALIBRATED
-    return by_token or routing.asked_prior in ON_NEUTRAL_TEXT
+    return scores_calibrated(routing) or routing.asked_prior in ON_NEUTRAL_TEXT
+
+
+def scores_calibrated(routing: Routing) -> bool:
+    """Whether the router itself looks at calibrated scores of every token."""
+    return routing.calibrated or routing.router in ALWAYS_CALIBRATED
+
+
+def _judged(pack: Pack, routing: Routing) -> Differences:
+    found = differences(pack, routing.general, routing.subtract)
+    if scores_calibrated(routing) and found.neutral != pack.neutral:
+        expected = "differences that were calibrated by routing.subtracting.prepare"
+        raise BadRouting("subtract", str(routing.subtract), expected)
+    return found
 
 
 def _usual_terms(

@@ -27,7 +27,10 @@ EXPECTED = {
     "prior": f"one of {', '.join(PRIORS)}",
     "prior_weight": "0 or a number above it",
     "prior_abstain": "true or false",
+    "general": "a list of adapters, as owner/name",
+    "subtract": "0 or a number above it",
 }
+AdapterName = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
@@ -45,12 +48,14 @@ class Policy(BaseModel):
     prior: PriorName = "evidence"
     prior_weight: Annotated[Number, Field(ge=0)] = 0.0
     prior_abstain: bool = False
+    general: Annotated[tuple[AdapterName, ...], Field(strict=False)] = ()
+    subtract: Annotated[Number, Field(ge=0)] = 0.0
 
 
 def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
     """The whole policy when it makes sense. Raises Invalid with every complaint."""
     try:
-        return Policy(**policy).model_dump()
+        return Policy(**policy).model_dump(mode="json")
     except ValidationError as error:
         raise Invalid(
             "; ".join(_complaint(str(one["loc"][0]), one["input"]) for one in error.errors())

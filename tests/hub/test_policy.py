@@ -33,6 +33,8 @@ def test_the_hub_and_routing_know_the_same_policies() -> None:
         ("prior", "horoscope", "prior is .horoscope.; expected one of evidence"),
         ("prior_weight", -1, "prior_weight is -1; expected 0 or a number above it"),
         ("prior_abstain", 1, "prior_abstain is 1; expected true or false"),
+        ("general", ["mara"], "general is 'mara'; expected a list of adapters, as owner/name"),
+        ("subtract", -1, "subtract is -1; expected 0 or a number above it"),
         ("mood", "good", "'mood' is not a part of a routing policy"),
     ],
 )

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,24 @@ def test_plain_transformers_loads_the_merged_weights_and_they_are_the_mean(
     assert tuple(tokenizer(TEXT)["input_ids"]) == composed.tokens(TEXT)
     uniform = composed.logits(TEXT, composed.routing(router="uniform"))
     torch.testing.assert_close(logits(model, composed.tokens(TEXT)), uniform, atol=1e-4, rtol=1e-4)
+
+
+def test_general_knowledge_comes_along_and_is_subtracted(
+    source: Source, library: SmallLibrary, tmp_path: Path
+) -> None:
+    policy = replace(POLICY, general=("ada/plain", "zoe/gone"), subtract=0.5)
+    held = replace(source, manifest=replace(source.manifest, policy=policy))
+    uploads = {name: bytes_below(path) for name, path in library.adapters.items()}
+
+    write_routed(tmp_path / "two", held, experts=TWO)
+
+    model = load_checkpoint(tmp_path / "two")
+    assert model.experts == ("ada/plain", *TWO)
+    chosen = {name: expert for name, expert in library.experts().items() if name in model.experts}
+    expected = compose(library.base(), chosen, replace(policy, general=("ada/plain",)))
+    torch.testing.assert_close(model.logits(TEXT), expected.logits(TEXT), atol=1e-5, rtol=1e-5)
+    assert "ada/plain" not in model.generate(TEXT, max_tokens=2).shares
+    assert {name: bytes_below(path) for name, path in library.adapters.items()} == uploads
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from routing.composed import ComposedModel
 from routing.encoding import BaseEncoder
 from routing.neutral import neutral_tokens
 from routing.retrieval import profile_of
+from routing.routes import Routing
 from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
@@ -76,6 +77,35 @@ def test_routing_is_done_as_asked(
     )
     assert answered["choices"][0]["text"] == expected.text
     assert {one["adapter"] for one in answered["fletch"]["experts"]} == set(experts or composed.experts)
+
+
+def test_general_knowledge_is_subtracted_as_a_request_says(live: LiveServer, composed: ComposedModel) -> None:
+    less = {"general": ["bob/wide"], "subtract": 0.5}
+
+    routed = ask(live, {"router": "arrow", **less})
+    forced = ask(live, {"force": ["ada/plain"], **less})
+
+    others = Routing("arrow", composed.policy.top_k, general=("bob/wide",), subtract=0.5)
+    alone = Routing("uniform", 1, experts=("ada/plain",), general=("bob/wide",), subtract=0.5)
+    assert routed["choices"][0]["text"] == composed.generate(TEXT, max_tokens=10, routing=others).text
+    assert "bob/wide" not in {one["adapter"] for one in routed["fletch"]["experts"]}
+    assert forced["choices"][0]["text"] == composed.generate(TEXT, max_tokens=10, routing=alone).text
+
+
+@pytest.mark.parametrize(
+    ("routing", "param"),
+    [
+        ({"general": ["zoe/nobody"], "subtract": 0.5}, "routing.general"),
+        ({"subtract": 0.5}, "routing.subtract"),
+        ({"force": ["ada/plain"], "subtract": 0.5}, "routing.subtract"),
+        ({"general": ["bob/wide"], "subtract": -0.5}, "routing.subtract"),
+    ],
+)
+def test_subtracting_nobody_is_refused(live: LiveServer, routing: dict[str, object], param: str) -> None:
+    answer = live.post("/v1/completions", model="tales", prompt=TEXT, routing=routing)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
 
 
 def test_top_k_and_temperature_change_the_mixture(live: LiveServer) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
 from routing.index import RoutingPolicy
 from routing.routed import RoutedModel
-from routing.routes import Route, Routing, needs_moments, route, routing_of
+from routing.routes import Route, Routing, needs_moments, routing_of
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
@@ -91,11 +92,12 @@ def _route(
     version: Version, wanted: Routing, address: names.Routed | names.Single, body: RoutingBody
 ) -> Route:
     try:
-        return route(version.pack, wanted)
+        return version.queries.unread_route(wanted)
     except UnknownExpert as error:
         if isinstance(address, names.Single):
             raise not_found(f"{address.library}/{address.expert}", str(error)) from error
-        param = "routing.force" if body.force else "routing.experts"
+        strangers = not set(body.general or ()) <= version.pack.places.keys()
+        param = "routing.general" if strangers else "routing.force" if body.force else "routing.experts"
         raise invalid(param, str(error), code="unknown_expert") from error
 
 
@@ -105,11 +107,11 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
             raise invalid(
                 "routing", "the model's name says which expert answers; ask for the library instead"
             )
-        return Routing("single", top_k=1, experts=(address.expert,))
+        return Routing("single", top_k=1, experts=(address.expert,), **_subtracted(version, body))
     if body.force:
         if body.experts or body.router not in (None, "uniform", "single"):
             raise invalid("routing.force", "leaves nothing to choose; leave out `router` and `experts`")
-        return Routing("uniform", top_k=1, experts=tuple(body.force))
+        return Routing("uniform", top_k=1, experts=tuple(body.force), **_subtracted(version, body))
     if body.shortlist and body.experts is not None:
         raise invalid("routing.shortlist", "and `experts` both say who may speak; leave one out")
     return _asked(version, body)
@@ -118,13 +120,27 @@ def _routing(version: Version, address: names.Routed | names.Single, body: Routi
 def _asked(version: Version, body: RoutingBody) -> Routing:
     """The library's policy with what the request says in its place."""
     said = body.model_dump(include=OF_POLICY, exclude_none=True)
+    if body.general is not None:
+        said["general"] = tuple(body.general)
     experts = None if body.experts is None else tuple(body.experts)
     asked = routing_of(version.policy, experts=experts, **said)
     if version.pack.neutral is None and needs_moments(asked):
         asks_for_it = ("shortlist", "prior_weight", "prior_abstain", "calibrated")
         field = next((name for name in asks_for_it if said.get(name)), "router")
         raise invalid(f"routing.{field}", f"version {version.number} was published without neutral text")
+    if body.subtract and not asked.general:
+        raise invalid("routing.subtract", "names nobody: say in `general` whose knowledge it is")
     return asked
+
+
+def _subtracted(version: Version, body: RoutingBody) -> dict[str, Any]:
+    """What named experts are less of: nothing, unless the request says how much."""
+    if not body.subtract:
+        return {}
+    general = version.policy.general if body.general is None else tuple(body.general)
+    if not general:
+        raise invalid("routing.subtract", "names nobody: say in `general` whose knowledge it is")
+    return {"general": general, "subtract": body.subtract}
 
 
 def _not_ready(model: str, library: Library) -> ApiError:

@@ -57,6 +57,12 @@ class Command(HubCommand):
             help="leave a prompt that is nobody's to the plain base",
         )
         parser.add_argument(
+            "--general", nargs="+", help="adapters of general knowledge, which do not speak for themselves"
+        )
+        parser.add_argument(
+            "--subtract", type=float, help="how much of their mean every expert is less by (default: 0)"
+        )
+        parser.add_argument(
             "--train-gates", action="store_true", help="train PHATGOOSE gates where there are sample rows"
         )
         parser.add_argument(
