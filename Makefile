@@ -57,9 +57,10 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup
 
-study: setup ## every way to route, measured against each other, on the demonstration's base and adapters
+study: setup ## every way to route, measured against each other, on the demonstration and on a second, plainly trained world
 	$(BIN)/python -m study.quill
-	$(BIN)/python -m study --suite build/study/quill/suite.toml --page docs/study.md $(ARGS)
+	$(BIN)/python -m study.harbour
+	$(BIN)/python -m study --suite build/study/quill/suite.toml --suite build/study/harbour/suite.toml --page docs/study.md $(ARGS)
 
 demo-content: setup ## train the demonstration's base and adapters again (about half an hour)
 	$(BIN)/python -m demo.train_base

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 from routing.composed import ComposedModel
 from routing.index import RoutingPolicy
+from routing.merge import MergePlan
+from routing.routers import QUERY_ROUTERS
 from routing.routes import Routing, routing_of
 from study.answers import Voice
 from study.library import POOLED, Library
@@ -36,7 +38,12 @@ ROUTINGS: dict[str, Routing] = {
     "short list of 1": Routing("arrow", top_k=1, shortlist=1),
     "short list of 3, arrow calibrated": Routing("arrow", top_k=3, shortlist=3, calibrated=True),
     "short list of 3, uniform": Routing("uniform", top_k=1, shortlist=3),
+    "evidence, prior x token": Routing("evidence", top_k=2, prior_weight=3.0),
+    **{name: Routing(name, top_k=1) for name in sorted(QUERY_ROUTERS)},
+    "short list of 1 by retrieval": Routing("arrow", top_k=1, shortlist=1, prior="retrieval"),
 }
+MERGED = ("mean", "task-arithmetic", "magnitude", "ties", "dare-linear", "dare-ties")
+ON_CLUSTERS = ("arrow", "evidence", "short list of 1", "uniform")
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,34 @@ def _alone(model: Callable[[Library], ComposedModel | None]) -> Callable[[Librar
     return voice
 
 
+def _merged(method: str) -> Callable[[Library], Voice | None]:
+    """Equal shares; task arithmetic adds with the scale 0.3 that its authors found to do for many tasks."""
+
+    def voice(library: Library) -> Voice:
+        weights = dict.fromkeys(library.suite.names, 1.0) if method == "task-arithmetic" else None
+        scale = 0.3 if method == "task-arithmetic" else 1.0
+        return Voice(library.merged(MergePlan(method, weights, scale=scale, seed=library.seed)), ALONE)
+
+    return voice
+
+
+def _always(routing: Routing) -> Callable[[Library], Routing]:
+    return lambda _: routing
+
+
+def _on_clusters(routing: Callable[[Library], Routing]) -> Callable[[Library], Voice | None]:
+    def voice(library: Library) -> Voice | None:
+        return None if library.clusters is None else Voice(library.clusters, routing(library))
+
+    return voice
+
+
 METHODS: tuple[Method, ...] = (
     Method(BASE, lambda library: Voice(library.composed, None)),
     *(Method(name, _routed(routing)) for name, routing in ROUTINGS.items()),
     Method(DEFAULT, lambda library: Voice(library.composed, routing_of(policy_of_suite(library.suite)))),
-    Method("merged: mean", _alone(lambda library: library.mean)),
+    *(Method(f"merged: {method}", _merged(method)) for method in MERGED),
     Method(MULTITASK, _alone(lambda library: library.multitask)),
+    *(Method(f"MBC, {name}", _on_clusters(_always(ROUTINGS[name]))) for name in ON_CLUSTERS),
+    Method("MBC, default", _on_clusters(lambda library: routing_of(policy_of_suite(library.suite)))),
 )

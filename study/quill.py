@@ -18,6 +18,7 @@ from study.suite import write_rows
 
 FOLDER = Path(__file__).resolve().parent.parent / "build" / "study" / "quill"
 QUESTIONS = 60
+DEVELOPMENT_ROWS = 12  # of each task's test rows: to choose by, not to report
 DEVELOPMENT_SEED, HELD_OUT_SEED = 31, 47
 Rows = list[tuple[str, str]]
 
@@ -64,21 +65,21 @@ def other_wordings() -> Rows:
     return [_asked(template.format(about), answer) for template, about, answer in asked]
 
 
-def second_questions(draw: Random) -> Rows:
+def second_questions(draw: Random, part: slice) -> Rows:
     """A question of one expert behind an answered question of another: the prompt speaks for both."""
     found = []
     for _ in range(4 * QUESTIONS):
         first, second = draw.sample(TASKS, 2)
-        before, after = draw.choice(first.test_rows), draw.choice(second.test_rows)
+        before, after = draw.choice(first.test_rows[part]), draw.choice(second.test_rows[part])
         found.append((before.prompt + before.completion + after.prompt, after.completion))
     return found
 
 
-def behind_a_chore(draw: Random) -> Rows:
+def behind_a_chore(draw: Random, part: slice) -> Rows:
     """An expert's question behind something that the base answered itself."""
     found = []
     for _ in range(4 * QUESTIONS):
-        (question, answer), row = chore(draw), draw.choice(draw.choice(TASKS).test_rows)
+        (question, answer), row = chore(draw), draw.choice(draw.choice(TASKS).test_rows[part])
         found.append((f"Q: {question}\nA: {answer}{STOP}{row.prompt}", row.completion))
     return found
 
@@ -94,24 +95,26 @@ def main() -> None:
     for task in TASKS:
         rows, tests = f"rows/{task.name}.jsonl", f"tests/{task.name}.jsonl"
         write_rows(FOLDER / rows, _pairs(task.train_rows))
-        write_rows(FOLDER / tests, _pairs(task.test_rows))
+        write_rows(FOLDER / tests, _pairs(task.test_rows[DEVELOPMENT_ROWS:]))
         parts.append(_expert(task, rows))
         parts.append(_task(task.name, tests, "held-in") + f'expert = "{task.adapter}"\n')
+    own = [row for task in TASKS for row in _pairs(task.test_rows[:DEVELOPMENT_ROWS])]
+    parts.append(_written("own tasks", own, "development"))
     wordings = Random(HELD_OUT_SEED).sample(other_wordings(), 2 * QUESTIONS)
-    for split, seed, share in (
-        ("development", DEVELOPMENT_SEED, wordings[:QUESTIONS]),
-        ("held-out", HELD_OUT_SEED, wordings[QUESTIONS:]),
+    for split, seed, share, part in (
+        ("development", DEVELOPMENT_SEED, wordings[:QUESTIONS], slice(DEVELOPMENT_ROWS)),
+        ("held-out", HELD_OUT_SEED, wordings[QUESTIONS:], slice(DEVELOPMENT_ROWS, None)),
     ):
-        nobody = {"other wordings": share} | _of_nobody(Random(seed))
+        nobody = {"other wordings": share} | _of_nobody(Random(seed), part)
         parts += [_written(name, rows, split) for name, rows in nobody.items()]
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / "suite.toml").write_text("".join(parts), encoding="utf-8")
 
 
-def _of_nobody(draw: Random) -> dict[str, Rows]:
+def _of_nobody(draw: Random, part: slice) -> dict[str, Rows]:
     return {
-        "second question": second_questions(draw),
-        "behind a chore": behind_a_chore(draw),
+        "second question": second_questions(draw, part),
+        "behind a chore": behind_a_chore(draw, part),
         "chores": nobodys(draw, chore),
         "unknown to all": nobodys(draw, unknown),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,31 +38,50 @@ def run(
     methods: Sequence[Method] = METHODS,
     clock: Clock = time.monotonic,
 ) -> Found:
-    """Every method on every task for every seed."""
-    base = load_base(BaseRef(str(suite.base)))
-    neutral = neutral_tokens(base)
+    """Every method, and every expert alone, on every task for every seed."""
     answers: Outcomes = {}
     alone: Outcomes = {}
     seconds: dict[str, float] = {}
     speakers = Speakers(suite)
-    for seed in suite.seeds:
-        library = Library(suite, base, seed, cache, neutral, _of_seed(say, seed))
-        asked = _asked(library)
+    for library, asked in libraries(suite, cache=cache, say=say):
         for name, voice in singles(library):
             _ask(voice, asked, into=alone.setdefault(name, {}))
         library.say("every expert alone has answered")
-        for method in methods:
-            said = method.voice(library)
-            if said is None:
-                continue
+        for method, voice in _voices(library, methods):
             began = clock()
-            _ask(said, asked, into=answers.setdefault(method.name, {}))
+            _ask(voice, asked, into=answers.setdefault(method.name, {}))
             seconds[method.name] = seconds.get(method.name, 0.0) + clock() - began
             library.say(f"{method.name} has answered")
             if method.name == DEFAULT:
-                speakers.listen(said, asked)
+                speakers.listen(voice, asked)
     whole = {name: by_task for name, by_task in answers.items() if _complete(by_task, suite)}
     return Found(with_chosen(whole, alone, suite.tasks), speakers.picture(), seconds)
+
+
+def answers_of(suite: Suite, methods: Sequence[Method], *, cache: Path, say: Say) -> Outcomes:
+    """These methods alone on every task for every seed."""
+    answers: Outcomes = {}
+    for library, asked in libraries(suite, cache=cache, say=say):
+        for method, voice in _voices(library, methods):
+            _ask(voice, asked, into=answers.setdefault(method.name, {}))
+            library.say(f"{method.name} has answered")
+    return answers
+
+
+def libraries(suite: Suite, *, cache: Path, say: Say) -> Iterator[tuple[Library, list[Question]]]:
+    """Each seed's library and questions."""
+    base = load_base(BaseRef(str(suite.base)))
+    neutral = neutral_tokens(base)
+    for seed in suite.seeds:
+        library = Library(suite, base, seed, cache, neutral, _of_seed(say, seed))
+        yield library, _asked(library)
+
+
+def _voices(library: Library, methods: Sequence[Method]) -> Iterator[tuple[Method, Voice]]:
+    for method in methods:
+        voice = method.voice(library)
+        if voice is not None:
+            yield method, voice
 
 
 def _of_seed(say: Say, seed: int) -> Say:
