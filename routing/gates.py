@@ -8,6 +8,7 @@ sigmoid is gone: experts are compared by the directions of their gates alone (se
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,9 +21,10 @@ from torch.nn import Parameter
 from routing.base import Base
 from routing.factors import Factors
 from routing.frozen import unchanged
+from routing.frozen_prefix import computed_once
 from routing.rows import Row
 from routing.scales import added_by
-from routing.training import Course, Progress, TrainingRecipe, fit, silent
+from routing.training import Course, Progress, TrainingRecipe, fit, require_usable, silent
 from routing.weights import layers_of
 
 
@@ -53,13 +55,15 @@ def train_gates(
 
     Raises BadRows for too few rows or one that is longer than the base's context.
     """
+    require_usable(base, rows)
+    began = time.monotonic()
     gates = {
         name: Parameter(torch.zeros(factors.a.shape[1], device=base.device))
         for name, factors in expert.items()
     }
-    with unchanged(base, expert), gated(base, expert, gates):
+    with unchanged(base, expert), computed_once(base, gates, rows), gated(base, expert, gates):
         best, course = fit(base, gates, rows, recipe or GateRecipe(), progress)
-    return TrainedGates(gates=best, **vars(course))
+    return TrainedGates(gates=best, **{**vars(course), "seconds": time.monotonic() - began})
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ What is trained (gates, a LoRA) is put into the base's forward pass by its own m
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from routing import peak_memory
 from routing.base import Base
-from routing.completion_loss import completion_tokens, mean_loss, summed_loss
+from routing.completion_loss import completion_tokens, mean_loss, parts_by_length, summed_loss
 from routing.errors import RoutingError
 from routing.rows import Row
 
@@ -84,6 +84,7 @@ def fit(
     """
     require_usable(base, rows)
     training, held_out = _split(rows, recipe)
+    peak_memory.begin(base.device)
     began = time.monotonic()
     curve, best_step, best = _descend(base, parameters, training, held_out, recipe, progress)
     course = Course(
@@ -91,7 +92,7 @@ def fit(
         best_step=best_step,
         rows=len(rows),
         seconds=time.monotonic() - began,
-        peak_bytes=_peak_bytes(base.device),
+        peak_bytes=peak_memory.peak_bytes(base.device),
     )
     return best, course
 
@@ -148,8 +149,8 @@ def _step(base: Base, rows: Sequence[Row], recipe: TrainingRecipe) -> float:
     """Gradients of one effective batch, added up over parts that fit into memory; its mean loss."""
     answers = completion_tokens(rows)
     total = 0.0
-    for start in range(0, len(rows), recipe.at_once):
-        loss = summed_loss(base, rows[start : start + recipe.at_once]) / answers
+    for part in parts_by_length(rows, recipe.at_once):
+        loss = summed_loss(base, part) / answers
         loss.backward()
         total += float(loss.detach())
     return total
@@ -170,10 +171,3 @@ def _order(count: int, recipe: TrainingRecipe) -> Iterator[int]:
 
 def _copies(parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
     return {name: parameter.detach().clone().cpu() for name, parameter in parameters.items()}
-
-
-def _peak_bytes(device: torch.device) -> int:
-    """The most memory in use so far: of the device, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
