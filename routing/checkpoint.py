@@ -71,7 +71,13 @@ class Source:
         """The manifest of these experts alone (None: of all); RoutingError for one that is not a member."""
         entries = chosen_entries(self.manifest, experts)
         manifest = self.manifest
-        return manifest_of(manifest.base, entries, policy=manifest.policy, calibration=manifest.calibration)
+        return manifest_of(
+            manifest.base,
+            entries,
+            policy=manifest.policy,
+            calibration=manifest.calibration,
+            classifier=manifest.classifier,
+        )
 
 
 def quiet(_done: int, _total: int, _note: str) -> None:
@@ -98,8 +104,9 @@ def write_routed(
         progress(done + 1, total, path.name)
     kept = IndexStore(FolderStore(directory / "store"))
     kept.put_base(source.spec)
-    if manifest.calibration is not None:
-        kept.objects.put(source.store.objects.path(manifest.calibration))
+    for digest in (manifest.calibration, manifest.classifier):
+        if digest is not None:
+            kept.objects.put(source.store.objects.path(digest))
     for done, entry in enumerate(manifest.experts):
         for digest in objects_of(entry):
             kept.objects.put(source.store.objects.path(digest))

@@ -66,6 +66,7 @@ class IndexManifest:
     policy: RoutingPolicy = RoutingPolicy()
     calibration: str | None = None
     format: int = FORMAT
+    classifier: str | None = None
 
     def __post_init__(self) -> None:
         names = [entry.adapter for entry in self.experts]
@@ -103,10 +104,11 @@ def manifest_of(
     *,
     policy: RoutingPolicy | None = None,
     calibration: str | None = None,
+    classifier: str | None = None,
 ) -> IndexManifest:
     """A manifest of these experts in any order; BadManifest if an adapter is there twice."""
     ordered = tuple(sorted(experts, key=lambda entry: entry.adapter))
-    return IndexManifest(base, ordered, policy or RoutingPolicy(), calibration)
+    return IndexManifest(base, ordered, policy or RoutingPolicy(), calibration, classifier=classifier)
 
 
 def diff(old: IndexManifest, new: IndexManifest) -> Diff:
@@ -134,8 +136,10 @@ def pages(manifest: IndexManifest) -> Iterator[Page]:
 
 def root_bytes(manifest: IndexManifest, page_digests: Sequence[str]) -> bytes:
     """The manifest object itself; its sha256 is the manifest's digest."""
+    learnt = {} if manifest.classifier is None else {"classifier": manifest.classifier}
     return canonical_json(
         {
+            **learnt,
             "format": manifest.format,
             "base": manifest.base,
             "calibration": manifest.calibration,
@@ -171,7 +175,9 @@ def join(root: dict[str, Any], entries: Sequence[ExpertEntry]) -> IndexManifest:
     """The manifest of a root and the entries of its pages; BadManifest if a field is missing or unknown."""
     try:
         policy = RoutingPolicy(**root["policy"])
-        return IndexManifest(root["base"], tuple(entries), policy, root["calibration"], root["format"])
+        return IndexManifest(
+            root["base"], tuple(entries), policy, root["calibration"], root["format"], root.get("classifier")
+        )
     except (KeyError, TypeError) as error:
         raise BadManifest(f"root: {error}") from error
 

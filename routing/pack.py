@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from routing.classifier import Classifier
 from routing.errors import UnknownExpert
 from routing.profiles import Profile
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
@@ -150,6 +151,7 @@ class Pack:
     neutral: str | None = None
     text: Int[Tensor, "sequences length"] | None = None
     profiles: tuple[Profile | None, ...] = ()
+    classifier: Classifier | None = None
 
     @cached_property
     def places(self) -> Mapping[str, int]:

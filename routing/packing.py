@@ -78,6 +78,7 @@ def load_pack(
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
+    learnt = manifest.classifier
     return Pack(
         names,
         pack_updates(updates),
@@ -86,6 +87,7 @@ def load_pack(
         profiles=tuple(
             None if entry.profile is None else store.read_profile(entry.profile) for entry in manifest.experts
         ),
+        classifier=None if learnt is None else store.read_classifier(learnt),
     )
 
 

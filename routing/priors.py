@@ -16,11 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from routing import choosing
 from routing.calibration import ROWS_AT_ONCE, survey
+from routing.classifier import Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
 from routing.pack import ModulePack, Pack
-from routing.profiles import Profile
+from routing.profiles import Profile, described
 from routing.retrieval import Introductions, introduce, known_profiles
 from routing.routed import RoutedModel
 from routing.routes import PromptScores
@@ -53,6 +55,21 @@ class Known:
         """Every expert's profile."""
         given = self.pack.profiles or (None,) * len(self.pack.experts)
         return known_profiles(self.model.base, self.encoder, self.pack.experts, given)
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The trained head; BadRouting if there is none for this encoder."""
+        head = self.pack.classifier
+        if head is None or head.encoder != self.encoder.name:
+            raise BadRouting("prior", "classifier", "one that this index version has")
+        return head
+
+    @cached_property
+    def descriptions(self) -> list[str]:
+        """Every expert's description; its name where it has none."""
+        given = self.pack.profiles or (None,) * len(self.pack.experts)
+        pairs = zip(self.pack.experts, given, strict=True)
+        return [described(name, "") if profile is None else profile.description for name, profile in pairs]
 
     @cached_property
     def introductions(self) -> Introductions:
@@ -93,7 +110,39 @@ def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
     return PromptScores("retrieval", scores, lambda: known.unmoved["retrieval"])
 
 
-PRIORS: Mapping[str, Prior] = MappingProxyType({"evidence": evidence, "retrieval": retrieval})
+def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
+    """From a head that was trained on sample prompts: log-probabilities (see `routing.classifier`).
+
+    Experts that it does not know share what it gives to nobody, by retrieval, with nobody.
+    """
+    head, place = known.classifier, known.pack.places
+    embeddings = known.encoder.encode([prompt])
+    classes = head.log_probabilities(embeddings)[0]
+    scores = torch.full((len(place),), -torch.inf, device=classes.device)
+    members = [(place[name], row) for row, name in enumerate(head.experts) if name in place]
+    scores[[at for at, _row in members]] = classes[[row for _at, row in members]]
+    strangers = [at for name, at in place.items() if name not in head.experts]
+    if not strangers:
+        return PromptScores("classifier", scores, lambda: float(classes[-1]))
+    alike = known.introductions.similarities(embeddings)[0][strangers]
+    threshold = alike.new_tensor([known.unmoved["retrieval"]])
+    shares = torch.cat([alike, threshold]).log_softmax(-1) + classes[-1]
+    scores[strangers] = shares[:-1].to(scores)
+    return PromptScores("classifier", scores, lambda: float(shares[-1]))
+
+
+def lm(known: Known, prompt: Sequence[int]) -> PromptScores:
+    """From descriptions, by the base's own judgement (see `routing.choosing`)."""
+    base = known.model.base
+    if base.model.config.is_encoder_decoder:
+        raise BadRouting("prior", "lm", "another one: this base does not continue a text")
+    found = choosing.gains(base, prompt, [*known.descriptions, choosing.NOBODY])
+    return PromptScores("lm", found[:-1], lambda: float(found[-1]))
+
+
+PRIORS: Mapping[str, Prior] = MappingProxyType(
+    {"classifier": classifier, "evidence": evidence, "lm": lm, "retrieval": retrieval}
+)
 
 
 def evidence_scores(

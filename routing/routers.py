@@ -23,7 +23,7 @@ TIE_STEP = 2.0**-40
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
 FROM_WEIGHTS = frozenset({"arrow", "spectral", "delta-norm", "evidence", "two-stage"})  # what experts do
-QUERY_ROUTERS = frozenset({"retrieval"})  # a prior over the whole prompt, alone
+QUERY_ROUTERS = frozenset({"classifier", "lm", "retrieval"})  # a prior over the whole prompt, alone
 
 
 @dataclass(frozen=True)

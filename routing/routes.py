@@ -17,7 +17,7 @@ from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
 from routing.routers import ALWAYS_CALIBRATED, FROM_WEIGHTS, QUERY_ROUTERS, ROUTERS, Router, Selection, Terms
 
-PRIOR_NAMES = ("evidence", "retrieval")
+PRIOR_NAMES = ("classifier", "evidence", "lm", "retrieval")
 ON_NEUTRAL_TEXT = frozenset({"evidence", "retrieval"})  # priors that are measured there
 
 
@@ -140,6 +140,9 @@ def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Rou
 
     UnknownExpert for a name that is not in the pack; BadRouting for what the pack cannot do.
     """
+    if routing.asked_prior == "classifier" and pack.classifier is None:
+        field = "router" if routing.router == "classifier" else "prior"
+        raise BadRouting(field, "classifier", "an index version that has one")
     if needs_moments(routing) and pack.modules and pack.neutral is None:
         raise BadRouting("router", f"{routing.router}, calibrated", "an index version with neutral text")
     allowed = speakers(pack, routing)
@@ -191,8 +194,16 @@ def within_reach(policy: RoutingPolicy, pack: Pack) -> RoutingPolicy:
     """
     there = [name for name in policy.general if name in pack.places and low_rank(pack, name)]
     policy = replace(policy, general=tuple(there))
-    if pack.neutral is None and pack.modules and policy.prior in ON_NEUTRAL_TEXT:
-        return replace(policy, shortlist=0, prior_weight=0.0, prior_abstain=False)
+    if pack.classifier is None:
+        policy = replace(
+            policy,
+            router="retrieval" if policy.router == "classifier" else policy.router,
+            prior="retrieval" if policy.prior == "classifier" else policy.prior,
+        )
+    if pack.neutral is None and pack.modules:
+        policy = replace(policy, router="arrow" if policy.router == "retrieval" else policy.router)
+        if policy.prior in ON_NEUTRAL_TEXT:
+            policy = replace(policy, shortlist=0, prior_weight=0.0, prior_abstain=False)
     return policy
 
 

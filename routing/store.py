@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import torch
 from safetensors.torch import load, save
 
+from routing.classifier import Classifier
 from routing.digests import canonical_json
 from routing.errors import BadManifest, BadName, MissingObject, UnknownVersion, VersionConflict
 from routing.factor_tensors import factor_tensors, factors_of
@@ -126,6 +127,32 @@ class IndexStore:
         found = load(self.objects.read(digest))
         return Profile(_text(found["description"]), _text(found["encoder"]), found["card"], found["prompts"])
 
+    def put_classifier(self, head: Classifier) -> tuple[str, int]:
+        """Keep a classifier; its digest and size."""
+        content = save(
+            {
+                "centre": head.centre.contiguous(),
+                "scale": head.scale.contiguous(),
+                "weight": head.weight.contiguous(),
+                "bias": head.bias.contiguous(),
+                "encoder": _text_tensor(head.encoder),
+                "experts": _text_tensor("\n".join(head.experts)),
+            }
+        )
+        return self.objects.put(content), len(content)
+
+    def read_classifier(self, digest: str) -> Classifier:
+        """The classifier of this digest."""
+        found = load(self.objects.read(digest))
+        return Classifier(
+            _text(found["encoder"]),
+            tuple(_text(found["experts"]).split("\n")),
+            found["centre"],
+            found["scale"],
+            found["weight"],
+            found["bias"],
+        )
+
     def put_neutral(self, tokens: torch.Tensor) -> str:
         """Keep the neutral text that scores are calibrated on, as int32 tokens [sequences, length]."""
         return self.objects.put(save({"tokens": tokens.to(torch.int32).contiguous()}))
@@ -142,8 +169,9 @@ class IndexStore:
         A page that is already here was compared with the store when it came.
         """
         self._require(manifest.base)
-        if manifest.calibration is not None:
-            self._require(manifest.calibration)
+        for digest in (manifest.calibration, manifest.classifier):
+            if digest is not None:
+                self._require(digest)
         digests = []
         for page in pages(manifest):
             if not self.objects.exists(page.digest):
@@ -228,8 +256,9 @@ class IndexStore:
         """Every object that a version needs: its manifest, pages, base, calibration and experts."""
         root = parse_root(self.objects.read(manifest_digest))
         yield from (manifest_digest, root["base"])
-        if root["calibration"] is not None:
-            yield root["calibration"]
+        for digest in (root["calibration"], root.get("classifier")):
+            if digest is not None:
+                yield digest
         for page in root["pages"]:
             yield page
             for entry in parse_page(self.objects.read(page)):

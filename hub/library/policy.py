@@ -12,9 +12,18 @@ from hub.errors import Invalid
 MOST_EXPERTS_PER_TOKEN = 64
 # "single" needs an expert's name, so only a request can ask for it.
 RouterName = Literal[
-    "arrow", "phatgoose", "spectral", "delta-norm", "evidence", "two-stage", "uniform", "retrieval"
+    "arrow",
+    "phatgoose",
+    "spectral",
+    "delta-norm",
+    "evidence",
+    "two-stage",
+    "uniform",
+    "retrieval",
+    "classifier",
+    "lm",
 ]
-PriorName = Literal["evidence", "retrieval"]
+PriorName = Literal["evidence", "retrieval", "classifier", "lm"]
 ROUTERS: tuple[str, ...] = get_args(RouterName)
 PRIORS: tuple[str, ...] = get_args(PriorName)
 EXPECTED = {

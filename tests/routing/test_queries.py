@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from routing.base import Base
 from routing.checkpoint import Source, load_checkpoint, write_routed
+from routing.choosing import BETWEEN, NOBODY
+from routing.classifier import train_classifier
 from routing.composed import ComposedModel, compose
 from routing.encoding import BaseEncoder, prompt_tokens
 from routing.errors import BadRouting
@@ -19,7 +22,7 @@ from routing.index import RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
 from routing.profiles import Profile, described, sample_of, spoken_name
 from routing.retrieval import introduce, profile_of
-from routing.routes import Routing
+from routing.routes import Routing, within_reach
 from tests.routing.libraries import TEXT, SmallLibrary, llama_library
 from tests.routing.published import PublishedLibrary
 
@@ -279,3 +282,114 @@ def test_an_entry_without_a_profile_has_the_bytes_that_it_always_had(
     page = next(iter(published.store.reachable(digest)))
     assert b"profile" not in published.store.objects.read(page)
     assert published.store.read_manifest(digest) == published.manifest()
+
+
+def test_the_base_chooses_by_what_a_prompt_adds_to_a_descriptions_likelihood(
+    base: Base, model: ComposedModel
+) -> None:
+    said = model.prior(TEXT, "lm")
+
+    texts = [described(name, "") for name in model.experts] + [NOBODY]
+    lengths, added = [], []
+    for text in texts:
+        ids = base.tokenizer(text)["input_ids"]
+        lengths.append(len(ids))
+        added.append(log_likelihood(base, TEXT + BETWEEN, ids) - log_likelihood(base, "<s>" + BETWEEN, ids))
+    mean = sum(lengths) / len(lengths)
+    by_hand = [one * mean / length for one, length in zip(added, lengths, strict=True)]
+    torch.testing.assert_close(
+        said.experts.double(), torch.tensor(by_hand[:-1], dtype=torch.float64), atol=1e-3, rtol=1e-3
+    )
+    assert said.nobody() == pytest.approx(by_hand[-1], abs=1e-3)
+
+
+def log_likelihood(base: Base, before: str, ids: list[int]) -> float:
+    """One text alone, token by token."""
+    start = [token for part in before.partition(BETWEEN)[:2] for token in base.tokenizer(part)["input_ids"]]
+    with torch.no_grad():
+        logits = base.model(torch.tensor([[*start, *ids]])).logits[0].double().log_softmax(-1)
+    return sum(float(logits[len(start) + place - 1, token]) for place, token in enumerate(ids))
+
+
+def test_a_prompt_that_fills_the_context_is_cut_from_its_beginning(model: ComposedModel) -> None:
+    long = (model.tokens(TEXT) * 20)[: model.routed.base.spec.context]
+
+    for prior in ("lm", "retrieval"):
+        assert bool(model.prior(long, prior).experts.isfinite().all())
+
+
+@pytest.fixture(scope="module")
+def taught(model: ComposedModel, base: Base, profiles: dict[str, Profile]) -> ComposedModel:
+    """The model with a classifier that knows two of its experts."""
+    encoder, texts = BaseEncoder(base), [f"{place} boats in the bay" for place in range(8)]
+    several = {
+        "ada/plain": profile_of(base, encoder, adapter="ada/plain", prompts=texts),
+        "bob/wide": profile_of(
+            base, encoder, adapter="bob/wide", prompts=[f"apples {text[::-1]}" for text in texts]
+        ),
+    }
+    neutral = encoder.encode(neutral_tokens(base, length=24).tolist())
+    head, _report = train_classifier(several, neutral, encoder=encoder.name)
+    pack = replace(model.pack, classifier=head, profiles=tuple(several.get(name) for name in model.experts))
+    return ComposedModel(model.routed, pack, model.policy)
+
+
+def test_the_classifier_gives_its_own_experts_their_probabilities(taught: ComposedModel) -> None:
+    said = taught.prior("3 boats in the bay", "classifier")
+
+    head = taught.pack.classifier
+    assert head is not None
+    embedding = BaseEncoder(taught.routed.base).encode([taught.tokens("3 boats in the bay")])
+    by_hand = head.log_probabilities(embedding)[0]
+    assert taught.experts[int(said.experts.argmax())] == "ada/plain"
+    torch.testing.assert_close(said.experts[:2], by_hand[:2])
+
+
+def test_experts_that_the_classifier_does_not_know_share_nobodys_part(taught: ComposedModel) -> None:
+    for text in ("3 boats in the bay", TEXT, "late"):
+        said = taught.prior(text, "classifier")
+
+        whole = float(said.experts.double().exp().sum()) + math.exp(said.nobody())
+        assert whole == pytest.approx(1.0, abs=1e-4)
+        assert bool(said.experts.isfinite().all())
+
+
+def test_without_a_classifier_the_policy_falls_back_and_a_request_is_refused(model: ComposedModel) -> None:
+    for wanted in (Routing("classifier", 1), Routing("arrow", 1, prior="classifier", shortlist=1)):
+        with pytest.raises(BadRouting, match="classifier"):
+            model.logits(TEXT, wanted)
+
+    policy = within_reach(RoutingPolicy(router="classifier", prior="classifier"), model.pack)
+    assert (policy.router, policy.prior) == ("retrieval", "retrieval")
+
+
+def test_a_routed_checkpoint_brings_its_classifier(
+    library: SmallLibrary, base: Base, taught: ComposedModel, tmp_path: Path
+) -> None:
+    published = PublishedLibrary(tmp_path / "store", library)
+    assert taught.pack.classifier is not None
+    entries = {
+        name: replace(entry, profile=published.store.put_profile(profile)[0])
+        for (name, entry), profile in zip(
+            sorted(published.entries.items()), taught.pack.profiles, strict=True
+        )
+        if profile is not None
+    }
+    manifest = manifest_of(
+        published.spec.digest,
+        list((published.entries | entries).values()),
+        policy=RoutingPolicy(router="classifier", top_k=1),
+        calibration=published.store.put_neutral(neutral_tokens(base, length=24)),
+        classifier=published.store.put_classifier(taught.pack.classifier)[0],
+    )
+
+    write_routed(tmp_path / "home", Source(published.store, manifest, published.spec, published.base))
+    reloaded = load_checkpoint(tmp_path / "home")
+
+    torch.testing.assert_close(
+        reloaded.prior(TEXT, "classifier").experts,
+        taught.prior(TEXT, "classifier").experts,
+        atol=1e-3,
+        rtol=1e-3,
+    )
+    assert reloaded.policy.router == "classifier"

@@ -34,7 +34,10 @@ class Target:
         version, wanted = self.version, self.routing
         if version is None or wanted is None or wanted.asked_prior is None:
             return self.route
-        return version.queries.route(wanted, prompt)
+        try:
+            return version.queries.route(wanted, prompt)
+        except BadRouting as error:
+            raise invalid(f"routing.{error.field}", str(error).removeprefix(f"{error.field}: ")) from error
 
 
 def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
@@ -124,6 +127,9 @@ def _asked(version: Version, body: RoutingBody) -> Routing:
         said["general"] = tuple(body.general)
     experts = None if body.experts is None else tuple(body.experts)
     asked = routing_of(version.policy, experts=experts, **said)
+    if asked.asked_prior == "classifier" and version.pack.classifier is None:
+        field = "router" if asked.router == "classifier" else "prior"
+        raise invalid(f"routing.{field}", f"version {version.number} has no classifier")
     if version.pack.neutral is None and needs_moments(asked):
         asks_for_it = ("shortlist", "prior_weight", "prior_abstain", "calibrated")
         field = next((name for name in asks_for_it if said.get(name)), "router")
