@@ -172,6 +172,7 @@ class VersionOut(Schema):
 
 class VersionDetail(VersionOut):
     experts: list[Member]
+    classifier: dict[str, Any] | None
 
 
 class ChangeOut(Schema):

@@ -10,6 +10,7 @@ from hub.indexes.models import IndexMember, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
+from workers import classifiers
 from workers.places import index_store
 
 
@@ -21,8 +22,11 @@ def publish(claim: Claim) -> None:
         jobs.log(claim, "nothing changed since the newest version")
         return
     reach("publish.planned")
+    classifier = classifiers.trained(claim, version)
     jobs.report_progress(claim, 1, 3, f"writing version {version.number} with {version.expert_count} experts")
-    digest = index_store().write_version(version.library.slug, version.number, manifest(version))
+    digest = index_store().write_version(
+        version.library.slug, version.number, manifest(version, classifier=classifier)
+    )
     reach("publish.manifest_written")
     jobs.report_progress(claim, 2, 3, "recording it")
     indexes.record_published(claim, version.pk, digest, indexes.total_size(version))
@@ -30,13 +34,19 @@ def publish(claim: Claim) -> None:
     jobs.log(claim, f"version {version.number} has {version.expert_count} experts and digest {digest[:12]}")
 
 
-def manifest(version: IndexVersion) -> IndexManifest:
-    """The version as the store keeps it: a function of the database's rows and nothing else."""
+def manifest(version: IndexVersion, *, classifier: str | None = None) -> IndexManifest:
+    """The version as the store keeps it: a function of the database's rows and its classifier's digest."""
     entries = [member_entry(member) for member in queries.members(version)]
     known = index_store().library_ref(version.library.slug)
     calibration = None if known is None else known.calibration
     policy = RoutingPolicy(**version.policy)
-    return manifest_of(version.base_digest, entries, policy=policy, calibration=calibration)
+    return manifest_of(
+        version.base_digest,
+        entries,
+        policy=policy,
+        calibration=calibration,
+        classifier=classifier,
+    )
 
 
 def member_entry(member: IndexMember) -> ExpertEntry:
@@ -53,4 +63,6 @@ def entry(release: Release) -> ExpertEntry:
         factors=release.factors_digest,
         vectors_size=release.vectors_size,
         factors_size=release.factors_size,
+        profile=release.profile_digest or None,
+        profile_size=release.profile_size,
     )

@@ -19,6 +19,7 @@ from routing.factors import Factors, expert_factors, fingerprint
 from routing.prototypes import routing_vectors
 from routing.store import StoredExpert
 from workers.folders import lay_out, work_folder
+from workers.introducing import introduction
 from workers.known import fingerprint_bytes, known_experts
 from workers.places import base_layers, base_spec, index_store
 from workers.plausibility import doubts
@@ -31,6 +32,7 @@ class Expert:
 
     factors: Mapping[str, Factors]
     stored: StoredExpert
+    profile: tuple[str, int]
     statistics: Mapping[str, Any]
     doubts: Sequence[FindingJson] = ()
 
@@ -55,10 +57,11 @@ def make_ready(claim: Claim, release: Release, folder: Path) -> None:
     jobs.report_progress(claim, 2, 4, "storing them")
     vectors = routing_vectors(factors)
     stored = index_store().put_expert(vectors, factors)
+    profile = index_store().put_profile(introduction(release, folder))
     reach("vectors.stored")
     jobs.report_progress(claim, 3, 4, "looking for copies that came meanwhile, and at its share")
     findings = [] if release.adapter.private else as_json(doubts(release, vectors))
-    expert = Expert(factors, stored, statistics(adapter, factors), findings)
+    expert = Expert(factors, stored, profile, statistics(adapter, factors), findings)
     while not admit(claim, release, expert):
         pass  # somebody else was admitted in this moment: compare with them too
 
@@ -95,6 +98,8 @@ def record(claim: Claim, release: Release, expert: Expert, *, compared_with: int
         vectors_size=expert.stored.vectors_size,
         factors_digest=expert.stored.factors,
         factors_size=expert.stored.factors_size,
+        profile_digest=expert.profile[0],
+        profile_size=expert.profile[1],
         statistics=expert.statistics,
         fingerprint=fingerprint_bytes(fingerprint(expert.factors)),
         compared_with=compared_with,

@@ -102,6 +102,8 @@ class Release(models.Model):
     vectors_size = models.PositiveBigIntegerField(default=0)
     factors_digest = models.CharField(max_length=64, blank=True)
     factors_size = models.PositiveBigIntegerField(default=0)
+    profile_digest = models.CharField(max_length=64, blank=True, help_text="how query routers know it")
+    profile_size = models.PositiveBigIntegerField(default=0)
     created_at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True, blank=True, help_text="when it became ready or rejected")
     yanked_at = models.DateTimeField(null=True, blank=True)

@@ -32,10 +32,14 @@ def versions(request: HttpRequest, slug: str) -> list[schemas.VersionOut]:  # no
     operation_id="version",
 )
 def version(request: HttpRequest, slug: str, number: int) -> schemas.VersionDetail:  # noqa: ARG001
-    """One index version with its experts, in the order of the manifest."""
+    """One index version: its experts in the manifest's order, and how good its classifier of prompts is."""
     found = queries.version(libraries.library(slug), number)
     members = [schemas.Member.of(release) for release in queries.experts(found)]
-    return schemas.VersionDetail(**schemas.VersionOut.of(found).dict(), experts=members)
+    learnt = queries.classifier_of(found)
+    classifier = None if learnt is None else {"digest": learnt.digest, **learnt.report}
+    return schemas.VersionDetail(
+        **schemas.VersionOut.of(found).dict(), experts=members, classifier=classifier
+    )
 
 
 @router.get(

@@ -69,6 +69,23 @@ class IndexVersion(models.Model):
         return IndexMember.objects.filter(lasting, library=self.library_id, since__lte=self.number)
 
 
+class PromptClassifier(models.Model):
+    """What was trained to say which expert a prompt is for, before its version was written."""
+
+    version = models.OneToOneField(IndexVersion, on_delete=models.PROTECT, related_name="prompt_classifier")
+    digest = models.CharField(max_length=64)
+    size = models.PositiveBigIntegerField()
+    report = models.JSONField(help_text="what its held-out prompts say: accuracy, calibration error, ...")
+
+    class Meta:
+        constraints: ClassVar = [
+            CheckConstraint(condition=~Q(digest=""), name="a_prompt_classifier_is_in_the_store"),
+        ]
+
+    def __str__(self) -> str:
+        return f"classifier of {self.version}"
+
+
 class IndexMember(models.Model):
     """That a release is a member of all versions from `since` until before `until`.
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 from hub.adapters import gates
 from hub.adapters.models import Release
 from hub.errors import Disabled, NotFound
-from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion
+from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, PromptClassifier
 from hub.library.models import Library
 
 
@@ -56,6 +56,11 @@ def desired_members(library: Library) -> set[tuple[int, int | None]]:
     chosen = gates.preferred(library).values("pk")[:1]
     pairs = desired(library).annotate(chosen_gates=Subquery(chosen)).values_list("pk", "chosen_gates")
     return set(pairs)
+
+
+def classifier_of(version: IndexVersion) -> PromptClassifier | None:
+    """The classifier of prompts that was trained for a version, if one was."""
+    return PromptClassifier.objects.filter(version=version).first()
 
 
 def open_members(library: Library) -> QuerySet[IndexMember]:

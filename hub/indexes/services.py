@@ -3,6 +3,9 @@
 Numbers are 1, 2, 3, ... without a gap: each step holds a lock on the library's row.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from django.db import transaction
 from django.db.models import F, Max, Sum
 from django.db.models.functions import Coalesce, Now
@@ -11,7 +14,7 @@ from hub import faults
 from hub.accounts.models import User
 from hub.errors import Conflict
 from hub.indexes import queries
-from hub.indexes.models import IndexMember, IndexVersion, Promotion
+from hub.indexes.models import IndexMember, IndexVersion, Promotion, PromptClassifier
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -35,6 +38,20 @@ def plan_version(claim: Claim, library_id: int) -> IndexVersion | None:
     version = _plan(library, number=last.number + 1 if last else 1)
     faults.reach("publish.version_inserted")
     return version
+
+
+@transaction.atomic
+def record_classifier(
+    claim: Claim, version_id: int, *, digest: str, size: int, report: Mapping[str, Any]
+) -> PromptClassifier:
+    """What was trained for a planned version, before its manifest names it: the first that was recorded, so
+    that a worker that begins again writes the same manifest. Raises Fenced.
+    """
+    claims.hold(claim)
+    found, _new = PromptClassifier.objects.get_or_create(
+        version_id=version_id, defaults={"digest": digest, "size": size, "report": dict(report)}
+    )
+    return found
 
 
 @transaction.atomic
@@ -147,7 +164,9 @@ def _promote(library: Library, version: IndexVersion, *, by: User | None, reason
 
 
 def total_size(version: IndexVersion) -> int:
-    """Bytes of all vectors and factors that a version names."""
+    """Bytes of all vectors, factors and profiles that a version names."""
     vectors = Coalesce("gates__vectors_size", "release__vectors_size")
-    whole = version.memberships().aggregate(size=Sum(vectors + F("release__factors_size")))
+    whole = version.memberships().aggregate(
+        size=Sum(vectors + F("release__factors_size") + F("release__profile_size"))
+    )
     return whole["size"] or 0

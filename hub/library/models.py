@@ -40,6 +40,11 @@ class Library(models.Model):
     gate_sources = models.JSONField(
         default=default_gate_sources, help_text="whose gates are used, the preferred first"
     )
+    embed_samples = models.BooleanField(
+        default=False,
+        help_text="embed the sample prompts that contributors gave, publish the embeddings with the index, "
+        "and train a classifier of prompts on them at each version",
+    )
     base_source = models.CharField(max_length=500, help_text="a folder on the workers, or a hub id")
     base_revision = models.CharField(max_length=100, blank=True)
     base_spec = models.JSONField(

@@ -29,6 +29,7 @@ def create_library(  # noqa: PLR0913  what a library is
     policy: dict[str, Any] | None = None,
     auto_promote: bool = True,
     train_gates: bool = False,
+    embed_samples: bool = False,
     maintainer: User | None = None,
 ) -> Library:
     """Found a library on a base model, and ask for the inspection of that base. Raises Invalid, Conflict."""
@@ -45,6 +46,7 @@ def create_library(  # noqa: PLR0913  what a library is
                 policy=check_policy(policy or {}),
                 auto_promote=auto_promote,
                 train_gates=train_gates,
+                embed_samples=embed_samples,
                 maintainer=maintainer,
             )
     except IntegrityError as error:

@@ -129,12 +129,13 @@ def the_store_agrees() -> Iterator[str]:
 
 
 def experts_are_in_the_store() -> Iterator[str]:
-    """Vectors, factors and gates of every ready release are in the index store."""
+    """Vectors, factors, profile and gates of every ready release are in the index store."""
     root = index_store.folder()
     ready = Release.objects.filter(status=Release.Status.READY).select_related("adapter__owner")
     for release in ready.prefetch_related("gates").defer("statistics", "fingerprint") if root else []:
         gates = [one.vectors_digest for one in release.gates.all()]
-        for digest in (release.vectors_digest, release.factors_digest, *gates):
+        profile = [release.profile_digest] if release.profile_digest else []
+        for digest in (release.vectors_digest, release.factors_digest, *profile, *gates):
             if root and not index_store.object_path(root, digest).exists():
                 yield f"{release} names the index object {digest}, which is missing"
 

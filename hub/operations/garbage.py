@@ -20,7 +20,7 @@ from hub.adapters.models import CommitFile, Gates, Release
 from hub.blobs import content
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
-from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
+from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion, PromptClassifier
 from hub.jobs.models import Job
 from hub.library.models import CollectorRows, Library
 from hub.operations import index_store
@@ -131,9 +131,9 @@ def _anybody_works() -> bool:
 def _seeds() -> Iterator[str]:
     yield from IndexVersion.objects.exclude(manifest="").values_list("manifest", flat=True)
     yield from Library.objects.exclude(base_digest="").values_list("base_digest", flat=True)
-    for vectors, factors in Release.objects.exclude(vectors_digest="").values_list(
-        "vectors_digest", "factors_digest"
+    for digests in Release.objects.exclude(vectors_digest="").values_list(
+        "vectors_digest", "factors_digest", "profile_digest"
     ):
-        yield vectors
-        yield factors
+        yield from filter(None, digests)
+    yield from PromptClassifier.objects.values_list("digest", flat=True)
     yield from Gates.objects.values_list("vectors_digest", flat=True)

@@ -12,6 +12,7 @@ from hub.adapters import services as adapters
 from hub.adapters.models import Release
 from hub.indexes import checkpoints
 from hub.indexes import services as indexes
+from hub.indexes.models import PromptClassifier
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind, Queue
 from hub.library.models import Library
@@ -186,6 +187,26 @@ def test_versions_show_what_came_what_changed_and_who_promoted(made: Content) ->
     assert re.search(r"out: bob/borrowed-weights", page)
     assert "Promoted by cleo" in page
     assert "Calm before the storm" in page
+
+
+def test_a_version_says_how_good_its_classifier_of_prompts_is(made: Content) -> None:
+    version = made.library.versions.latest("number")
+    report = {"classes": 7, "accuracy": 0.96875, "calibration_error": 0.0412}
+    PromptClassifier.objects.create(version=version, digest="c" * 64, size=10, report=report)
+
+    page = text(Client(), f"/libraries/{made.library.slug}/versions")
+
+    assert "knows 7 experts and named the right one for a share of 0.969" in page
+    assert "calibration error 0.0412" in page
+
+
+def test_the_upload_page_says_what_becomes_of_sample_prompts(made: Content) -> None:
+    path, visitor = f"/libraries/{made.library.slug}/upload", seen_by(made.contributor)
+    assert "publishes an embedding of each prompt" not in text(visitor, path)
+
+    Library.objects.filter(pk=made.library.pk).update(embed_samples=True)
+
+    assert "publishes an embedding of each prompt" in text(visitor, path)
 
 
 def test_only_maintainers_are_offered_a_promotion(made: Content) -> None:

@@ -30,9 +30,9 @@ CHECKPOINTS = 20
 @require_safe
 def versions(request: HttpRequest, slug: str) -> HttpResponse:
     library = library_called(slug)
-    page = Paginator(queries.published(library).order_by("-number"), VERSIONS).get_page(
-        request.GET.get("page")
-    )
+    page = Paginator(
+        queries.published(library).select_related("prompt_classifier").order_by("-number"), VERSIONS
+    ).get_page(request.GET.get("page"))
     context = {
         "library": library,
         "page": page,

@@ -66,6 +66,12 @@ class Command(HubCommand):
             "--train-gates", action="store_true", help="train PHATGOOSE gates where there are sample rows"
         )
         parser.add_argument(
+            "--embed-samples",
+            action="store_true",
+            help="introduce experts by embeddings of their sample prompts, published with the index, "
+            "and train a classifier on them at each version",
+        )
+        parser.add_argument(
             "--hold", action="store_true", help="publish versions, but let a person promote them"
         )
         parser.add_argument("--wait", action="store_true", help="follow the inspection until it is done")
@@ -97,6 +103,7 @@ class Command(HubCommand):
             policy={part: value for part, value in parts.items() if value is not None},
             auto_promote=not options["hold"],
             train_gates=options["train_gates"],
+            embed_samples=options["embed_samples"],
             maintainer=user_called(options["maintainer"]) if options["maintainer"] else None,
         )
 
