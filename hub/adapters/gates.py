@@ -125,6 +125,8 @@ def lacking_sources(release: Release) -> list[str]:
     if release.samples_id and not release.gates.filter(source=Gates.Source.SAMPLES).exists():
         wanted.append(Gates.Source.SAMPLES.value)
     given = rows.current(release.adapter.library)
+    if Gates.Source.COLLECTOR not in release.adapter.library.gate_sources:
+        return wanted
     own = release.gates.filter(source=Gates.Source.COLLECTOR)
     if given is not None and not own.filter(rows_digest=given.sha256).exists():
         wanted.append(Gates.Source.COLLECTOR.value)

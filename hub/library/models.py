@@ -10,7 +10,7 @@ from django.db.models.functions import Lower, Now
 from hub.blobs.models import Blob
 from hub.library.policy import Policy
 
-GATE_SOURCES = ("collector", "samples", "brought")
+GATE_SOURCES = ("samples", "brought", "collector")
 
 
 def default_policy() -> dict[str, object]:
@@ -19,8 +19,10 @@ def default_policy() -> dict[str, object]:
 
 
 def default_gate_sources() -> list[str]:
-    """What was measured to route best comes first (docs/decisions)."""
-    return list(GATE_SOURCES)
+    """Each expert's gates apart on the collector's rows route worse than any others: only who says so uses
+    them (docs/routing/phatgoose.md).
+    """
+    return ["samples", "brought"]
 
 
 class Library(models.Model):

@@ -133,6 +133,9 @@ def test_gates_of_the_preferred_source_are_used_whichever_came_last() -> None:
     collector = making.gate(release, source="collector")
     brought = making.gate(release, source="brought")
 
+    assert gates.in_use(release) == brought
+    libraries.change_gate_sources(library=place, sources=["collector", "brought"])
+    release.refresh_from_db()
     assert gates.in_use(release) == collector
     libraries.change_gate_sources(library=place, sources=["brought", "samples"])
     release.refresh_from_db()
@@ -236,6 +239,7 @@ def test_sample_rows_are_forgotten_with_their_bytes_and_the_gates_stay(tmp_path:
 def test_the_collectors_rows_are_the_maintainers_alone(client: Client, tmp_path: Path) -> None:
     maintainer, owner = making.user("mara"), making.user()
     place = making.library(maintainer=maintainer, train_gates=True)
+    libraries.change_gate_sources(library=place, sources=["collector"])
     making.ready(owner, place)
     secrets = {
         user: tokens.issue_token(user=user, name="x", scopes=[Scope.ADMIN])[1] for user in (maintainer, owner)
@@ -305,8 +309,8 @@ def test_the_operators_commands_say_and_do_the_same(
     call_command("review_gates", "ada/poetry")
     call_command("review_gates", "ada/poetry", "--let-in", "1")
     call_command("collector_rows", place.slug, str(tmp_path / "rows.jsonl"))
+    call_command("train_gates", place.slug, "--prefer", "brought,collector")
     call_command("train_gates", place.slug)
-    call_command("train_gates", place.slug, "--prefer", "samples")
     call_command("collector_rows", place.slug, "--delete")
 
     said = capsys.readouterr().out
@@ -315,7 +319,7 @@ def test_the_operators_commands_say_and_do_the_same(
     assert "gates 1, brought: admitted, in use" in said
     assert "1 rows, sha256 " in said
     assert "asked for gates of 1 experts" in said
-    assert "gates are used of samples" in said
+    assert "gates are used of brought, collector" in said
     assert "the rows are forgotten" in said
     assert (tmp_path / "rows.jsonl").exists()
 

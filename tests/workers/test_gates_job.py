@@ -155,6 +155,7 @@ def test_gates_trained_at_home_are_taken_over_where_the_hub_trains_none(hub: Liv
 
 def test_the_collectors_rows_give_gates_beside_the_contributors(hub: LiveHub, tmp_path: Path) -> None:
     library = gated_library()
+    libraries.change_gate_sources(library=library, sources=["collector", "samples"])
     release = uploaded(library, tmp_path, rows=12)
     (tmp_path / "rows.jsonl").write_bytes(what_the_expert_says(tmp_path / "a", rows=14))
     given = collector.keep(library=library, file=tmp_path / "rows.jsonl", by=None)

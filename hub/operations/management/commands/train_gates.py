@@ -23,7 +23,7 @@ class Command(HubCommand):
         parser.add_argument(
             "--prefer",
             help="whose gates to use, the preferred first, those left out not at all "
-            f"(default: {','.join(GATE_SOURCES)}); trains nothing",
+            f"(known: {','.join(GATE_SOURCES)}; the last only where it is named); trains nothing",
         )
 
     def handle(self, **options: Any) -> None:
