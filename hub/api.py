@@ -11,6 +11,7 @@ from hub import schemas
 from hub.accounts.api import router as accounts
 from hub.adapters.api import router as adapters
 from hub.adapters.gates_api import router as gates
+from hub.clusters.api import router as clusters
 from hub.errors import HubError, Invalid, NotSignedIn
 from hub.http import as_json
 from hub.indexes.api import router as indexes
@@ -23,7 +24,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, gates, indexes):
+for part in (accounts, libraries, adapters, gates, indexes, clusters):
     api.add_router("", part)
 
 

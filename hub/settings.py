@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "hub.library",
     "hub.adapters",
     "hub.indexes",
+    "hub.clusters",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

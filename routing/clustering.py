@@ -28,6 +28,7 @@ Grouping = Callable[[Float64[Tensor, "experts experts"], Sequence[int]], Iterato
 
 STARTS, ROUNDS = 10, 100
 SHUFFLES = 5
+LEAST = 0.05  # below this silhouette a group shares less than a twentieth of its direction
 CLEARER = 1.25  # how much better than shuffled cosines the best grouping must be to be believed
 
 
@@ -78,9 +79,9 @@ def rows_by_k_means(
 def cluster(found: Similarity, *, count: int | None = None, grouping: Grouping = average_linkage) -> Clusters:
     """Groups of experts; without a count, as many as have the best silhouette, or one if none is clear.
 
-    Clear is what is a quarter better than the best grouping of the same cosines shuffled among the pairs:
-    that keeps how alike experts are, and destroys who is alike. Raises BadCount for a count below 1 or
-    above the experts'.
+    Clear is a silhouette of .05 that is a quarter better than the best grouping of the same cosines
+    shuffled among the pairs: that keeps how alike experts are, and destroys who is alike. Raises BadCount
+    for a count below 1 or above the experts'.
     """
     size = len(found.names)
     if count is not None:
@@ -92,7 +93,7 @@ def cluster(found: Similarity, *, count: int | None = None, grouping: Grouping =
     tried = _tried(found.cosines, grouping)
     best = max(tried, key=lambda one: (tried[one][1], -one), default=1)
     by_count = {number: quality for number, (_, quality) in tried.items()}
-    if not tried or tried[best][1] <= CLEARER * _by_chance(found.cosines, grouping):
+    if not tried or tried[best][1] <= max(LEAST, CLEARER * _by_chance(found.cosines, grouping)):
         return Clusters((found.names,) if size else (), 0.0, by_count)
     labels, quality = tried[best]
     return Clusters(_named(found.names, labels), quality, by_count)

@@ -12,14 +12,17 @@ adapters that began at the same random A. Updates need nothing of the kind.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float32, Float64, Int
+from safetensors.torch import load, save
 from torch import Tensor
 
+from routing.digests import canonical_json
 from routing.factors import Factors, cosine, fingerprint, norm
 
 Expert = Mapping[str, Factors]
@@ -232,3 +235,16 @@ def mean_cosine(found: Similarity, names: Sequence[str]) -> float:
         return 1.0
     part: Float[Tensor, "some some"] = found.cosines[torch.tensor(places).unsqueeze(1), places]
     return float((part.sum() - part.diagonal().sum()) / (len(places) * (len(places) - 1)))
+
+
+def similarity_bytes(found: Similarity) -> bytes:
+    """The cosines in float32 and the names, as one safetensors file that `read_similarity` reads."""
+    names = torch.frombuffer(bytearray(canonical_json(list(found.names))), dtype=torch.uint8)
+    return save({"cosines": found.cosines.float().contiguous(), "names": names})
+
+
+def read_similarity(content: bytes) -> Similarity:
+    """Read what `similarity_bytes` wrote."""
+    tensors = load(content)
+    names = json.loads(bytes(tensors["names"].tolist()))
+    return Similarity(tuple(names), tensors["cosines"].double())

@@ -1,7 +1,17 @@
 """What this worker can do: every kind of job, by whom it is done and how long it may take."""
 
 from hub.jobs.models import JobKind
-from workers import composition, gates, indexing, inspection, promotion, validation, vectors
+from workers import (
+    cluster_training,
+    clusters,
+    composition,
+    gates,
+    indexing,
+    inspection,
+    promotion,
+    validation,
+    vectors,
+)
 from workers.app import app
 from workers.claiming import Duty
 from workers.registration import register
@@ -14,6 +24,8 @@ DUTIES = {
     JobKind.INDEX: Duty(indexing.publish, seconds=900),
     JobKind.PROMOTE: Duty(promotion.promote, seconds=60),
     JobKind.COMPOSE: Duty(composition.compose, seconds=7200),
+    JobKind.CLUSTER: Duty(clusters.find, seconds=7200),
+    JobKind.TRAIN_CLUSTER: Duty(cluster_training.train, seconds=14400),
 }
 
 register(app, DUTIES)

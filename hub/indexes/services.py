@@ -74,6 +74,7 @@ def record_published(claim: Claim, version_id: int, manifest: str, size: int) ->
     version.refresh_from_db()
     if _should_serve(library, version):
         _promote(library, version, by=None, reason="published")
+    jobs.enqueue(JobKind.CLUSTER, library_id=library.pk)
     if _differs(library, version):  # somebody became ready, or was withdrawn, while this one was being built
         jobs.enqueue(JobKind.INDEX, library_id=library.pk)
     faults.reach("publish.recorded")

@@ -13,6 +13,7 @@ class Subject(TypedDict, total=False):
     library_id: int
     release_id: int
     checkpoint_id: int
+    training_id: int
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ class JobKind(models.TextChoices):
     INDEX = "workers.index"
     PROMOTE = "workers.promote"
     COMPOSE = "workers.compose"
+    CLUSTER = "workers.cluster"
+    TRAIN_CLUSTER = "workers.train_cluster"
 
 
 class Queue(models.TextChoices):

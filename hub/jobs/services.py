@@ -42,6 +42,8 @@ QUEUE_OF = {
     JobKind.INDEX: Queue.CPU,
     JobKind.PROMOTE: Queue.IO,
     JobKind.COMPOSE: Queue.GPU,
+    JobKind.CLUSTER: Queue.CPU,
+    JobKind.TRAIN_CLUSTER: Queue.GPU,
 }
 
 

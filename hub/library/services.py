@@ -55,6 +55,29 @@ def create_library(  # noqa: PLR0913  what a library is
     return library
 
 
+def create_beside(library: Library, *, slug: str, name: str, maintainer: User) -> Library:
+    """Found another library on the base of one that is inspected already. Raises Conflict.
+
+    It takes uploads at once; its own inspection follows, and finds the same base.
+    """
+    created = create_library(
+        slug=slug,
+        name=name,
+        base_source=library.base_source,
+        base_revision=library.base_revision,
+        policy=library.policy,
+        auto_promote=library.auto_promote,
+        maintainer=maintainer,
+    )
+    created.base_spec, created.base_digest, created.status = (
+        library.base_spec,
+        library.base_digest,
+        library.status,
+    )
+    created.save(update_fields=["base_spec", "base_digest", "status"])
+    return created
+
+
 @transaction.atomic
 def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: str) -> bool:
     """What the worker found in the base. False when it is recorded already. Raises Fenced, Conflict."""

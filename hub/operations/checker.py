@@ -14,6 +14,7 @@ from hub.adapters import gitnames
 from hub.adapters.models import Commit, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
+from hub.clusters.models import Clustering
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import queries as jobs
 from hub.jobs.models import Job, JobEvent
@@ -140,6 +141,14 @@ def experts_are_in_the_store() -> Iterator[str]:
                 yield f"{release} names the index object {digest}, which is missing"
 
 
+def cosines_are_in_the_store() -> Iterator[str]:
+    """The cosines of every clustering are in the index store."""
+    root = index_store.folder()
+    for found in Clustering.objects.select_related("version__library") if root else []:
+        if root and not index_store.object_path(root, found.matrix).exists():
+            yield f"{found} names the index object {found.matrix}, which is missing"
+
+
 def the_store_is_unaltered() -> Iterator[str]:
     """Every object of the index store still has its digest (reads all bytes)."""
     root = index_store.folder()
@@ -183,6 +192,7 @@ QUICK: tuple[Check, ...] = (
     versions_are_contiguous,
     the_store_agrees,
     experts_are_in_the_store,
+    cosines_are_in_the_store,
     checkpoints_are_whole,
     nothing_is_left_over,
 )

@@ -20,6 +20,7 @@ from hub.adapters.models import CommitFile, Gates, Release
 from hub.blobs import content
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
+from hub.clusters.models import Clustering
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion, PromptClassifier
 from hub.jobs.models import Job
 from hub.library.models import CollectorRows, Library
@@ -137,3 +138,4 @@ def _seeds() -> Iterator[str]:
         yield from filter(None, digests)
     yield from PromptClassifier.objects.values_list("digest", flat=True)
     yield from Gates.objects.values_list("vectors_digest", flat=True)
+    yield from Clustering.objects.values_list("matrix", flat=True)

@@ -7,6 +7,7 @@ from django.db.models.fields.json import KeyTransform
 
 from hub.adapters.models import Adapter, Release
 from hub.adapters.permissions import visible_adapters
+from hub.clusters import queries as clusters
 from hub.errors import NotFound
 from hub.indexes.models import IndexMember
 from hub.library.models import Library
@@ -28,6 +29,12 @@ def library_called(slug: str) -> Library:
     if library is None:
         raise NotFound(f"There is no library {slug!r} here.")
     return library
+
+
+def clusters_of(library: Library) -> dict[str, Any] | None:
+    """The newest clustering with its groups, if the library was clustered."""
+    found = clusters.newest_clustering(library.pk)
+    return None if found is None else {"clustering": found, "groups": clusters.groups(found)}
 
 
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:

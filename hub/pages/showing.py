@@ -8,6 +8,7 @@ from django.http import HttpRequest
 
 from hub.adapters import permissions
 from hub.adapters.models import Adapter, Release
+from hub.clusters import queries as clusters
 from hub.errors import HubError
 from hub.library.models import Library
 from hub.library.permissions import Visitor
@@ -16,6 +17,8 @@ from hub.pages.forms import ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
 
 RELEASES = 20
+NEIGHBOURS = 5
+OTHERS = 50
 
 
 def adapter_page(request: HttpRequest, adapter: Adapter) -> dict[str, Any]:
@@ -46,7 +49,23 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         or may_maintain,
         "sees_log": sees_log(request.user, adapter),
         "reason_form": ReasonForm(auto_id=False),
+        "alike": alike(release),
+        "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
+    }
+
+
+def alike(release: Release) -> dict[str, Any] | None:
+    """Its nearest neighbours and the others of its cluster, once it was compared with the other experts."""
+    placement = clusters.placement_of(release)
+    if placement is None:
+        return None
+    others = clusters.groups(placement.clustering)[placement.cluster]
+    return {
+        "neighbours": clusters.neighbours(placement)[:NEIGHBOURS],
+        "cluster": placement.cluster,
+        "clustering": placement.clustering,
+        "others": [one.adapter for one in others if one.pk != release.pk][:OTHERS],
     }
 
 

@@ -25,4 +25,5 @@ urlpatterns = [
     path(f"{RELEASE}/yank", adapters.yank, name="yank"),
     path(f"{RELEASE}/quarantine", adapters.quarantine, name="quarantine"),
     path(f"{RELEASE}/restore", adapters.restore, name="restore"),
+    path(f"{RELEASE}/share", adapters.share, name="share"),
 ]

@@ -98,7 +98,7 @@ def publish(place: Library) -> IndexVersion:
     indexes.record_published(claim, version.pk, f"{version.number:064x}", 30)
     jobs.finish(claim)
     while (rest := jobs.claim(queues=Queue.values)) is not None:
-        assert rest.kind in {JobKind.PROMOTE, JobKind.INDEX}
+        assert rest.kind in {JobKind.PROMOTE, JobKind.INDEX, JobKind.CLUSTER}
         jobs.finish(rest)
     place.refresh_from_db()
     version.refresh_from_db()

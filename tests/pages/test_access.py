@@ -59,6 +59,10 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
             f"/{ready.adapter.full_name}/releases/{ready.oid}/restore",
             {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
         ),
+        "share": (
+            f"/{ready.adapter.full_name}/releases/{ready.oid}/share",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
         "adapter, private": (f"/{private.adapter.full_name}", OWNER_ONLY),
         "release, private": (f"/{private.adapter.full_name}/releases/{private.oid}", OWNER_ONLY),
         "course, private": (f"/{private.adapter.full_name}/releases/{private.oid}/course", OWNER_ONLY),
@@ -89,6 +93,7 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
         ),
         "yank": (f"{release}/yank", reason, POST_OWNER),
         "quarantine": (f"{release}/quarantine", reason, POST_MAINTAINER),
+        "share": (f"{release}/share", {"shared": "no"}, POST_OWNER),
         "restore": (f"{held}/restore", reason, POST_MAINTAINER),
         "yank, private": (
             f"/{made.private.adapter.full_name}/releases/{made.private.oid}/yank",

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from hub.adapters import permissions, services
 from hub.adapters.models import Adapter, Release
 from hub.adapters.uploading import refuse_if_stopped, staged_files
+from hub.clusters import services as clusters
 from hub.errors import HubError, Invalid
 from hub.http import status_of
 from hub.library.models import Library
@@ -114,6 +115,17 @@ def restore(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
         permissions.require_write(request.user, found.adapter)
     services.restore(release=found, by=signed_in(request), reason=request.POST.get("reason", ""))
     messages.success(request, "Restored. The next index version takes it in again.")
+    return _back_to(found)
+
+
+@login_required
+@require_POST
+def share(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    """Its owner agrees, or no longer, that its sample rows are pooled."""
+    found = _release(request, owner, name, oid)
+    permissions.require_write(request.user, found.adapter)
+    shared = request.POST.get("shared") == "yes"
+    clusters.share_samples(release=found, by=signed_in(request), shared=shared)
     return _back_to(found)
 
 

@@ -28,6 +28,7 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
         "library": found,
         "page": Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page")),
         "checkpoints": checkpoints[:RECENT],
+        "clusters": listing.clusters_of(found),
         "serving_url": settings.SERVING_URL,
         "ask": snippets.ask_served_model(settings.SERVING_URL, found.slug),
         "client": snippets.openai_client(settings.SERVING_URL, found.slug),
