@@ -13,11 +13,12 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from routing.digests import digest_of, digest_of_file
 from routing.errors import UnsupportedBase, WrongBase
+from routing.family import FAMILIES, Family, family_of
 from routing.spec import BaseRef, BaseSpec, TargetModule
 from routing.tokenizer_files import tokenizer_file_digests
 
@@ -39,9 +40,14 @@ class Base:
     dtype: torch.dtype
     ref: BaseRef
 
+    @property
+    def family(self) -> Family:
+        """How it reads and continues."""
+        return FAMILIES[self.spec.family]
+
 
 def inspect_base(ref: BaseRef, *, name: str) -> BaseSpec:
-    """Describe and pin the base model at `ref`; UnsupportedBase if it is no causal LM of transformers."""
+    """Describe and pin the base model at `ref`; UnsupportedBase if it is no text-to-text LM."""
     folder = local_folder(ref)
     model = _load_model(folder, "auto")
     modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
@@ -141,12 +147,12 @@ def _refuse_another_base(spec: BaseSpec, folder: Path) -> None:
 
 def _load_model(folder: Path, dtype: torch.dtype | str) -> Any:
     try:
-        AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)
-        return AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, **NO_REMOTE_CODE
-        )
+        loader = family_of(AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)).loader
+        return loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, **NO_REMOTE_CODE)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
-        raise UnsupportedBase(f"{folder}: transformers cannot load this as a causal LM: {error}") from error
+        raise UnsupportedBase(
+            f"{folder}: transformers cannot load this as a causal or an encoder-decoder LM: {error}"
+        ) from error
 
 
 def _describe(name: str, layer: Any, spectral_norm: float) -> TargetModule:
@@ -169,6 +175,7 @@ def _spec(folder: Path, model: Any, *, name: str, target_modules: tuple[TargetMo
         context=getattr(text, "max_position_embeddings", None) or UNSTATED_CONTEXT,
         target_modules=target_modules,
         tokenizer_files=tokenizer_file_digests(folder),
+        family=family_of(model.config).name,
     )
 
 

@@ -6,6 +6,7 @@ measured the next takes over.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -45,11 +46,20 @@ class Survey:
 
 
 def survey(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], look: Look) -> None:
-    """Pass a text through the plain base and let `look` see what each module with experts is given."""
+    """Pass prompts through the plain base and let `look` see what each module with experts is given."""
     for rows in tokens.split(ROWS_AT_ONCE):
         passage = Survey(pack, look)
         ids = rows.to(device=model.base.device, dtype=torch.int64)
         model.last_logits(ids, route=passage.route, witness=passage.witness)
+
+
+def survey_neutral(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"], look: Look) -> None:
+    """As `survey`, of text that reaches every module alike: also an encoder-decoder's decoder reads some."""
+    for rows in text.split(ROWS_AT_ONCE):
+        passage = Survey(pack, look)
+        ids = rows.to(device=model.base.device, dtype=torch.int64)
+        inputs = model.base.family.neutral(model.base.model, ids)
+        model.run(inputs, route=passage.route, witness=passage.witness)
 
 
 def calibrated_pack(
@@ -73,16 +83,18 @@ def measure(
 ) -> Mapping[str, Mapping[str, Moments]]:
     """By module and kind of score: mean and deviation of every expert's score, in float64 sums."""
     sums: dict[tuple[str, str], Float64[Tensor, "2 experts"]] = {}
+    counts: Counter[str] = Counter()
 
     def look(name: str, hidden: Tensor, module: ModulePack) -> None:
+        counts[name] += len(hidden)
         for kind, score in SCORES.items():
             scores = score(hidden, module).double()
             both = torch.stack([scores.sum(0), scores.square().sum(0)])
             sums[name, kind] = sums[name, kind] + both if (name, kind) in sums else both
 
-    survey(model, pack, tokens, look)
+    survey_neutral(model, pack, tokens, look)
     return {
-        name: {kind: _moments(sums[name, kind], tokens.numel()) for kind in SCORES} for name in pack.modules
+        name: {kind: _moments(sums[name, kind], counts[name]) for kind in SCORES} for name in pack.modules
     }
 
 

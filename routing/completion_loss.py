@@ -8,14 +8,13 @@ from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
 from routing.base import Base
+from routing.family import IGNORED
 from routing.rows import Row
-
-IGNORED = -100
 
 
 @torch.no_grad()
@@ -27,14 +26,15 @@ def mean_loss(base: Base, rows: Sequence[Row], at_once: int) -> float:
 
 def summed_loss(base: Base, rows: Sequence[Row]) -> Float[Tensor, ""]:
     """The negative log-likelihood of all completion tokens of these rows together, in float32."""
-    ids, labels = padded(rows, base.device)
+    batch = base.family.batch(base.model, rows, base.device)
+    labels = batch.labels
     # from where the first completion is predicted: of long prompts logits are most of the cost
-    first = min(len(prompt) for prompt, _completion in rows) - 1
-    trimmed = {"logits_to_keep": ids.shape[1] - first} if _trims_logits(type(base.model).forward) else {}
-    logits = base.model(input_ids=ids, use_cache=False, **trimmed).logits
-    predicted = logits[:, -(ids.shape[1] - first) : -1].float()
+    first = int((labels != IGNORED).any(0).int().argmax())
+    kept = labels.shape[1] - first
+    trimmed = {"logits_to_keep": kept} if _trims_logits(type(base.model).forward) else {}
+    predicted = base.model(**batch.inputs, **trimmed).logits[:, -kept:].float()
     return functional.cross_entropy(
-        predicted.flatten(0, 1), labels[:, first + 1 :].flatten(), ignore_index=IGNORED, reduction="sum"
+        predicted.flatten(0, 1), labels[:, first:].flatten(), ignore_index=IGNORED, reduction="sum"
     )
 
 
@@ -56,17 +56,3 @@ def parts_by_length(rows: Sequence[Row], at_once: int) -> Iterator[Sequence[Row]
 def completion_tokens(rows: Sequence[Row]) -> int:
     """How many tokens of these rows are predicted."""
     return sum(len(completion) for _, completion in rows)
-
-
-def padded(
-    rows: Sequence[Row], device: torch.device
-) -> tuple[Int[Tensor, "rows length"], Int[Tensor, "rows length"]]:
-    """Ids and labels padded on the right, where causal attention never looks back from."""
-    width = max(len(prompt) + len(completion) for prompt, completion in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.int64)
-    labels = torch.full_like(ids, IGNORED)
-    for place, (prompt, completion) in enumerate(rows):
-        end = len(prompt) + len(completion)
-        ids[place, :end] = torch.tensor([*prompt, *completion])
-        labels[place, len(prompt) : end] = torch.tensor(completion)
-    return ids.to(device), labels.to(device)

@@ -15,6 +15,7 @@ from routing.base import Base
 from routing.calibration import calibrated_pack
 from routing.digests import digest_of
 from routing.factors import Factors
+from routing.family import IGNORED
 from routing.generation import Finish, Generation, Request
 from routing.index import IndexManifest, RoutingPolicy
 from routing.neutral import neutral_tokens
@@ -73,8 +74,20 @@ class ComposedModel:
     def logits(
         self, text: str | Sequence[int], routing: Routing | None = None
     ) -> Float[Tensor, "tokens vocabulary"]:
-        """The logits at every token of `text`, in float32; see `base_logits` for the base alone."""
+        """The logits at every token of `text`, in float32; see `base_logits` for the base alone.
+
+        Of an encoder-decoder, `text` is the prompt, and there is one row: where its answer begins.
+        """
         return self._logits(text, self.way(text, routing))
+
+    def completion_logits(
+        self, prompt: str | Sequence[int], completion: Sequence[int], routing: Routing | None = None
+    ) -> Float[Tensor, "completion vocabulary"]:
+        """The logits that predict each token of a completion, after `prompt` and what comes before it."""
+        base, row = self.routed.base, (self.tokens(prompt), tuple(completion))
+        batch = base.family.batch(base.model, [row], base.device)
+        logits = self.routed.run(batch.inputs, route=self.way(prompt, routing))[0]
+        return logits[batch.labels[0] != IGNORED]
 
     def base_logits(self, text: str | Sequence[int]) -> Float[Tensor, "tokens vocabulary"]:
         """The logits of the base without any expert."""

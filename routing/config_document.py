@@ -18,6 +18,7 @@ CONFIG_FILE = "adapter_config.json"
 CHECK = "adapter-config"
 MAX_CONFIG = 64 * 2**10
 MAX_DEPTH = 6
+TASK_TYPES = (None, "CAUSAL_LM", "SEQ_2_SEQ_LM")
 # Only literal names: what people write into `target_modules`, and with `^` for a whole name into patterns.
 LITERAL_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
@@ -48,15 +49,15 @@ def is_literal(name: Any) -> bool:
 
 
 def task_findings(document: Mapping[str, Any]) -> Iterator[Finding]:
-    """An adapter for causal language modelling, of classes that transformers has."""
-    if document.get("task_type") not in (None, "CAUSAL_LM"):
-        yield config_error("task_type", document["task_type"], "CAUSAL_LM", "Train with task_type=CAUSAL_LM.")
+    """An adapter for language modelling, of classes that transformers has; of which kind, the base says."""
+    if document.get("task_type") not in TASK_TYPES:
+        expected = "CAUSAL_LM, or SEQ_2_SEQ_LM for an encoder-decoder"
+        yield config_error("task_type", document["task_type"], expected, "Train with that task_type.")
     mapping = document.get("auto_mapping")
     library = mapping.get("parent_library", "") if isinstance(mapping, dict) else ""
     if mapping and not str(library).startswith("transformers."):
-        yield config_error(
-            "auto_mapping", mapping, "null, or a class of transformers", "Train with task_type=CAUSAL_LM."
-        )
+        expected = "null, or a class of transformers"
+        yield config_error("auto_mapping", mapping, expected, "Train with a task_type.")
 
 
 def unknown_settings(document: Mapping[str, Any], known: set[str], kind: str) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ class RoutingError(Exception):
 
 
 class UnsupportedBase(RoutingError):
-    """This is not a causal language model whose linear layers experts can modify."""
+    """This is no causal or encoder-decoder language model whose linear layers experts can modify."""
 
 
 class WrongBase(RoutingError):

@@ -18,6 +18,7 @@ from routing.base import NO_REMOTE_CODE, load_base, local_folder
 from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
 from routing.errors import BadCheckpoint
 from routing.factors import Factors, dense
+from routing.family import FAMILIES
 from routing.index import IndexManifest
 from routing.merge import mean_expert, retruncate
 from routing.scales import bias_change
@@ -28,9 +29,9 @@ The exact mean of their updates, cut to rank {rank}; {lost:.2%} of its squared n
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import {loader}
 
-base = AutoModelForCausalLM.from_pretrained("{source}")
+base = {loader}.from_pretrained("{source}")
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 
@@ -46,9 +47,9 @@ MERGED_README = """# {base} with {count} experts merged into its weights
 The exact mean of their updates, added to the base. It loads like any model:
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {loader}, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")
+model = {loader}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
@@ -97,6 +98,7 @@ def write_adapter(
     readme = ADAPTER_README.format(
         count=len(manifest.experts),
         base=source.spec.name,
+        loader=_loader(source),
         rank=widest,
         lost=1.0 - kept / whole,
         source=_public_source(source),
@@ -125,7 +127,10 @@ def write_merged(
         shutil.copyfile(folder / name, directory / name)
     _describe(directory, "merged", source, manifest, {})
     readme = MERGED_README.format(
-        base=source.spec.name, count=len(manifest.experts), experts=expert_list(manifest)
+        base=source.spec.name,
+        loader=_loader(source),
+        count=len(manifest.experts),
+        experts=expert_list(manifest),
     )
     (directory / "README.md").write_text(readme, encoding="utf-8")
     return written(directory)
@@ -158,7 +163,7 @@ def _lora_config(source: Source, modules: Sequence[str], rank: int) -> dict[str,
     kinds = {source.spec.module(name).kind for name in modules}
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": source.spec.task_type,
         "base_model_name_or_path": _public_source(source),
         "revision": source.base.revision,
         "r": rank,
@@ -171,6 +176,11 @@ def _lora_config(source: Source, modules: Sequence[str], rank: int) -> dict[str,
         "init_lora_weights": True,
         "inference_mode": True,
     }
+
+
+def _loader(source: Source) -> str:
+    """The class of transformers that loads this kind of base."""
+    return str(FAMILIES[source.spec.family].loader.__name__)
 
 
 def _public_source(source: Source) -> str:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from routing.base import Base
-from routing.completion_loss import padded
 from routing.rows import Row
 
 MOST_BYTES = 2**30
@@ -57,7 +56,12 @@ def computed_once(base: Base, modules: Collection[str], rows: Sequence[Row]) -> 
 
 
 def _first_changed(base: Base, modules: Collection[str]) -> tuple[nn.ModuleList, int] | None:
-    """The base's list of layers, and the first that is changed; None if there is nothing below it."""
+    """The base's list of layers, and the first that is changed; None if there is nothing below it.
+
+    None also of an encoder-decoder: its encoder looks both ways, and its layers are of two kinds.
+    """
+    if base.family.name != "causal":
+        return None
     places = [IN_A_LAYER.match(name) for name in modules]
     lists = {place["layers"] for place in places if place}
     first = min((int(place["number"]) for place in places if place), default=0)
@@ -76,9 +80,9 @@ def _states(base: Base, layer: nn.Module, rows: Sequence[Row]) -> dict[tuple[int
         hook = layer.register_forward_pre_hook(lambda _layer, arguments: seen.append(arguments[0][0]))
         stack.callback(hook.remove)
         for row in rows:
-            ids, _ = padded([row], base.device)
-            base.model(input_ids=ids, use_cache=False)
-            key = _key(ids[0].tolist())
+            inputs = base.family.batch(base.model, [row], base.device).inputs
+            base.model(**inputs)
+            key = _key(inputs["input_ids"][0].tolist())
             if key not in found or len(found[key]) < len(seen[-1]):
                 found[key] = seen[-1].clone()
             seen.clear()

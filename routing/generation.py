@@ -50,11 +50,12 @@ class Generation:
         self.trace = Trace(request.route.pack) if request.route is not None and request.trace else None
         self._model = model
         self._ends = _end_tokens(model)
-        self._cache = model.new_cache()
+        prompt = torch.tensor([request.prompt], device=model.base.device)
+        self._cache = model.new_cache(prompt)
         self._chance = request.sampling.generator(request.choice)
-        self._unread = list(request.prompt)
+        self._unread = model.base.family.opening(model.base.model, request.prompt)
         self.read_tokens: list[int] = []
-        self._text = Speller(model.base.tokenizer, request.prompt)
+        self._text = Speller(model.base.tokenizer, self._unread)
         self._stops = StopWatch(request.stop)
         self._echo = Speller(model.base.tokenizer)
         self._before: Float[Tensor, " vocabulary"] | None = None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from routing.mixing import add_mixture, add_scaled
+from routing.pack import ModulePack
 from routing.routers import Selection
 from routing.routes import Route, Seat
 
@@ -72,7 +73,10 @@ class RoutedLinear(nn.Module):
         rows = output.view(-1, output.shape[-1])
         if seat.module.scaled is not None:
             add_scaled(rows, hidden, selection, seat.module.scaled, self._matrix())
-        add_mixture(rows, hidden, selection, seat.module)
+        if hidden.dtype == seat.module.a.dtype:
+            add_mixture(rows, hidden, selection, seat.module)
+        else:
+            rows += _in_dtype_of_experts(hidden, selection, seat.module)
         if seat.shared is not None:
             seat.shared.add(rows, hidden, selection.weights)
         return output
@@ -80,3 +84,12 @@ class RoutedLinear(nn.Module):
     def _matrix(self) -> Float[Tensor, "d_out d_in"]:
         """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
         return self.base_layer.weight.T if isinstance(self.base_layer, Conv1D) else self.base_layer.weight
+
+
+def _in_dtype_of_experts(
+    hidden: Float[Tensor, "tokens d_in"], selection: Selection, experts: ModulePack
+) -> Float[Tensor, "tokens d_out"]:
+    """The mixture alone, where a base keeps a layer in another dtype than the rest (T5: `wo` in float32)."""
+    mixture = experts.b.new_zeros(len(hidden), experts.b.shape[1])
+    add_mixture(mixture, hidden.to(experts.a.dtype), selection, experts)
+    return mixture

@@ -46,7 +46,7 @@ def _config(adapter: Adapter, spec: BaseSpec, source: str, revision: str | None)
     rank, alpha = _commonest(ranks.values()), _commonest(alphas.values())
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": spec.task_type,
         "base_model_name_or_path": source,
         "revision": revision,
         "r": rank,

@@ -160,12 +160,13 @@ def _evidence_of(
     model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]
 ) -> Float[Tensor, "prompts experts"]:
     total = torch.zeros(len(tokens), len(pack.experts), device=model.base.device)
-    modules = torch.zeros(len(pack.experts), device=model.base.device)
+    seen = torch.zeros(len(pack.experts), device=model.base.device)
 
     def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
-        scores = expert_evidence(hidden, module)
-        total[:, module.member_ids] += scores.view(len(tokens), -1, len(module)).mean(1)
-        modules[module.member_ids] += 1
+        # a decoder that has only begun counts as the one token that it has read, beside a whole prompt
+        scores = expert_evidence(hidden, module).view(len(tokens), -1, len(module))
+        total[:, module.member_ids] += scores.sum(1)
+        seen[module.member_ids] += scores.shape[1]
 
     survey(model, pack, tokens, look)
-    return torch.where(modules > 0, total / modules.clamp_min(1), -torch.inf)
+    return torch.where(seen > 0, total / seen.clamp_min(1), -torch.inf)

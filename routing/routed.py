@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from transformers import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from routing.base import Base
+from routing.family import Inputs, Memory
 from routing.layers import RoutedLinear, Witness, routed_by
 from routing.routes import Route
 
@@ -25,45 +24,68 @@ class RoutedModel:
             _wrap(base.model, module.name)
         self._trims_logits = "logits_to_keep" in inspect.signature(base.model.forward).parameters
 
-    def new_cache(self) -> DynamicCache:
-        """An empty key-value cache. It is valid for one route only: keys depend on what was added to them."""
-        return DynamicCache(config=self.base.model.config)
+    def new_cache(
+        self, prompts: Int[Tensor, "batch length"] | None = None, attention_mask: Tensor | None = None
+    ) -> Memory:
+        """An empty memory for answers to these prompts, which only an encoder-decoder needs to be told.
 
-    @torch.inference_mode()
+        It is valid for one route only: keys depend on what was added to them.
+        """
+        nothing = torch.empty(0, 0, dtype=torch.int64, device=self.base.device)
+        asked = nothing if prompts is None else prompts
+        return self.base.family.memory(self.base.model, asked, attention_mask)
+
     def logits(
         self,
         ids: Int[Tensor, "batch tokens"],
         *,
         route: Route | None = None,
-        cache: DynamicCache | None = None,
+        cache: Memory | None = None,
         attention_mask: Int[Tensor, "batch seen"] | None = None,
         witness: Witness | None = None,
     ) -> Float[Tensor, "batch tokens vocabulary"]:
-        """Logits at every position; None as route is the plain base. `cache` is extended by `ids`."""
-        return self._forward(ids, route, witness, past_key_values=cache, attention_mask=attention_mask)
+        """Logits at every position; None as route is the plain base. `cache` is extended by `ids`.
 
-    @torch.inference_mode()
+        Without one `ids` are prompts. An encoder-decoder then has one position: where its answer begins.
+        """
+        inputs = self._inputs(ids, cache, attention_mask)
+        return self.run(inputs, route=route, cache=cache, witness=witness)
+
     def last_logits(
         self,
         ids: Int[Tensor, "batch tokens"],
         *,
         route: Route | None = None,
-        cache: DynamicCache | None = None,
+        cache: Memory | None = None,
         witness: Witness | None = None,
     ) -> Float[Tensor, "batch 1 vocabulary"]:
         """Logits at the last position alone, without the cost of the others where the architecture allows."""
         trimmed = {"logits_to_keep": 1} if self._trims_logits else {}
-        return self._forward(ids, route, witness, past_key_values=cache, **trimmed)[:, -1:]
+        inputs = {**self._inputs(ids, cache, None), **trimmed}
+        return self.run(inputs, route=route, cache=cache, witness=witness)[:, -1:]
 
-    def _forward(
-        self, ids: Int[Tensor, "batch tokens"], route: Route | None, witness: Witness | None, **options: Any
-    ) -> Tensor:
+    @torch.inference_mode()
+    def run(
+        self,
+        inputs: Inputs,
+        *,
+        route: Route | None = None,
+        cache: Memory | None = None,
+        witness: Witness | None = None,
+    ) -> Float[Tensor, "batch tokens vocabulary"]:
+        """One pass with inputs that the base's family made."""
         with routed_by(route, witness):
-            answer = self.base.model(
-                input_ids=ids, use_cache=options["past_key_values"] is not None, **options
-            )
+            answer = self.base.model(**inputs)
+        if cache is not None:
+            self.base.family.keep(cache, answer)
         logits: Tensor = answer.logits
         return logits.float()
+
+    def _inputs(self, ids: Tensor, cache: Memory | None, mask: Tensor | None) -> Inputs:
+        family = self.base.family
+        if cache is None:
+            return family.read(self.base.model, ids, mask)
+        return family.step(ids, cache) | ({} if mask is None else {"attention_mask": mask})
 
 
 def _wrap(model: nn.Module, name: str) -> None:

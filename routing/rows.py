@@ -20,8 +20,9 @@ def encoded_row(base: Base, sample: Sample) -> Row:
         answer = chat_answer(base.tokenizer, sample.turns, sample.completion)
         return chat_prompt(base.tokenizer, sample.turns), answer
     prompt = base.tokenizer(sample.prompt, verbose=False).input_ids
-    completion = base.tokenizer(sample.completion, add_special_tokens=False, verbose=False).input_ids
-    return prompt or [base.tokenizer.bos_token_id or 0], completion
+    return prompt or [base.tokenizer.bos_token_id or 0], base.family.completion(
+        base.tokenizer, sample.completion
+    )
 
 
 def encoded_rows(base: Base, samples: Iterable[Sample]) -> list[Row]:

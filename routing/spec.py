@@ -10,6 +10,8 @@ from typing import Any, Literal
 from routing.digests import canonical_json, digest_of
 from routing.errors import RoutingError
 
+FamilyName = Literal["causal", "encoder-decoder"]
+
 
 @dataclass(frozen=True)
 class BaseRef:
@@ -51,6 +53,7 @@ class BaseSpec:
     context: int
     target_modules: tuple[TargetModule, ...]
     tokenizer_files: Mapping[str, str] = field(default_factory=dict, hash=False)
+    family: FamilyName = "causal"
 
     @cached_property
     def _by_name(self) -> dict[str, TargetModule]:
@@ -63,14 +66,22 @@ class BaseSpec:
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
+    @property
+    def task_type(self) -> str:
+        """PEFT's word for what adapters of this base are trained for."""
+        return {"causal": "CAUSAL_LM", "encoder-decoder": "SEQ_2_SEQ_LM"}[self.family]
+
     @cached_property
     def digest(self) -> str:
         """The sha256 of the canonical JSON: the name of this base in index manifests."""
         return digest_of(canonical_json(self.to_json()))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON that `from_json` reads back."""
-        return {**asdict(self), "target_modules": [asdict(module) for module in self.target_modules]}
+        """Plain JSON that `from_json` reads back. What names no family is causal, as all bases once were."""
+        document = {**asdict(self), "target_modules": [asdict(module) for module in self.target_modules]}
+        if self.family == "causal":
+            del document["family"]
+        return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> BaseSpec:

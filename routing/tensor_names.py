@@ -34,16 +34,21 @@ def any_part(names: Iterable[str], part: str) -> bool:
     return any(name.endswith(f".{part}") for name in names)
 
 
+# What the name of a tensor gives away, the surest mark first.
+STRANGERS = (
+    ("a DoRA magnitude under a name that PEFT does not write", ("lora_magnitude_vector",)),
+    ("relative position biases, which no expert may change", ("relative_attention_bias",)),
+    (
+        "token embeddings, which no expert may change",
+        ("lora_embedding_", "embed", ".shared.", ".wte.", ".wpe."),
+    ),
+    ("the output head, which no expert may change", ("lm_head",)),
+    ("a LoRA tensor under a name that PEFT does not write", (".lora_",)),
+    ("a vector of an (IA)^3, which this adapter is not", (".ia3_",)),
+)
+
+
 def reason_for_stranger(name: str) -> str:
     """What a tensor that is no part of an adapter would be, as far as its name says."""
-    if "lora_magnitude_vector" in name:
-        return "a DoRA magnitude under a name that PEFT does not write"
-    if "lora_embedding_" in name or "embed" in name or ".wte." in name or ".wpe." in name:
-        return "token embeddings, which no expert may change"
-    if "lm_head" in name:
-        return "the output head, which no expert may change"
-    if ".lora_" in name:
-        return "a LoRA tensor under a name that PEFT does not write"
-    if ".ia3_" in name:
-        return "a vector of an (IA)^3, which this adapter is not"
-    return "a weight of the base itself, which no expert may change"
+    said = (reason for reason, marks in STRANGERS if any(mark in name for mark in marks))
+    return next(said, "a weight of the base itself, which no expert may change")

@@ -104,7 +104,7 @@ def require_usable(base: Base, rows: Sequence[Row]) -> None:
     for number, (prompt, completion) in enumerate(rows, 1):
         if not prompt or not completion:
             raise BadRows(f"training, row {number}: found an empty prompt or completion")
-        length = len(prompt) + len(completion)
+        length = base.family.length(prompt, completion)
         if length > base.spec.context:
             raise BadRows(
                 f"training, row {number}: found {length} tokens, expected at most {base.spec.context}"

@@ -8,23 +8,35 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedConfig,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 VOCABULARY = 320
 CONTEXT = 256
 LLAMA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 GPT2_TARGETS = ("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj")
+T5_TARGETS = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
+TARGETS = {
+    LlamaForCausalLM: LLAMA_TARGETS,
+    GPT2LMHeadModel: GPT2_TARGETS,
+    T5ForConditionalGeneration: T5_TARGETS,
+}
 TEXT = (
     "The ferry leaves at nine and crosses the bay in an hour. Bread, cheese and two apples were on the table. "
     "She counted 12 boats, 345 gulls and 6789 waves; nobody asked why. When it rains, the path by the mill is closed."
@@ -74,6 +86,27 @@ def tiny_gpt2(*, seed: int = 0, layers: int = 2) -> Path:
     return _save(GPT2LMHeadModel, config, _workshop() / f"gpt2-{seed}-{layers}", seed)
 
 
+@functools.cache
+def tiny_t5(*, seed: int = 0, gated: bool = True) -> Path:
+    """A T5 of two layers a side (hidden 32): gated GELU as in v1.1, or ReLU and a scaled head."""
+    shape: dict[str, Any] = {
+        "vocab_size": VOCABULARY,
+        "d_model": 32,
+        "d_kv": 8,
+        "d_ff": 48,
+        "num_layers": 2,
+        "num_heads": 4,
+        "dropout_rate": 0.0,
+        "feed_forward_proj": "gated-gelu" if gated else "relu",
+        "tie_word_embeddings": not gated,
+        "decoder_start_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+    }
+    config = T5Config(**shape)
+    return _save(T5ForConditionalGeneration, config, _workshop() / f"t5-{seed}-{gated}", seed)
+
+
 def tiny_adapter(
     directory: Path,
     base: Path | None = None,
@@ -95,8 +128,8 @@ def tiny_adapter(
     `dora` the learnt lengths differ from the rows' own by some per cent.
     """
     base = base or tiny_llama()
-    model = AutoModelForCausalLM.from_pretrained(base)
-    known = GPT2_TARGETS if isinstance(model, GPT2LMHeadModel) else LLAMA_TARGETS
+    model = tiny_model(base)
+    known = TARGETS[type(model)]
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]
@@ -107,7 +140,7 @@ def tiny_adapter(
         rank_pattern=dict(rank_pattern or {}),
         alpha_pattern=dict(alpha_pattern or {}),
         fan_in_fan_out=isinstance(model, GPT2LMHeadModel),
-        task_type="CAUSAL_LM",
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
     return _adapted(model, config, directory, seed=seed, scale=scale)
 
@@ -154,7 +187,14 @@ def _adapted(model: torch.nn.Module, config: PeftConfig, directory: Path, *, see
     return directory
 
 
-def _save(kind: type, config: LlamaConfig | GPT2Config, folder: Path, seed: int) -> Path:
+def tiny_model(base: Path) -> Any:
+    """A base as plain transformers loads it."""
+    config = AutoConfig.from_pretrained(base)
+    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return loader.from_pretrained(base)
+
+
+def _save(kind: type, config: PreTrainedConfig, folder: Path, seed: int) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = kind(config)

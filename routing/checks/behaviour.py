@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from routing.adapter import Adapter
 from routing.base import Base
 from routing.chat import BadConversation
 from routing.checks.samples import FILE, Sample
+from routing.completion_loss import completion_tokens, mean_loss
 from routing.finding import Finding
-from routing.rows import encoded_row
+from routing.rows import Row, encoded_row
 from routing.scales import added_by, exact_form
 from routing.tensor_names import TENSOR_FILE
 from routing.weights import layers_of
@@ -33,8 +33,6 @@ WINDOW = 256
 # Enough rows to tell better from worse, few enough for a large base on a CPU; always the first ones.
 COMPARED_SAMPLES = 64
 
-Rows = Sequence[tuple[Sequence[int], int]]  # token ids, and how many of them only prepare for the rest
-
 
 def run_behaviour_checks(
     adapter: Adapter, base: Base, neutral_text: str, samples: Sequence[Sample] = ()
@@ -43,10 +41,10 @@ def run_behaviour_checks(
 
     The base's parameters are only read: the adapter's products are added to its layers' outputs meanwhile.
     """
-    texts: dict[str, Rows] = {"neutral": _neutral_rows(base, neutral_text)}
+    texts: dict[str, Sequence[Row]] = {"neutral": _neutral_rows(base, neutral_text)}
     findings = list(_unfit_samples(base, samples[:COMPARED_SAMPLES]))
     if samples and not findings:
-        texts["samples"] = [_sample_row(base, sample) for sample in samples[:COMPARED_SAMPLES]]
+        texts["samples"] = [encoded_row(base, sample) for sample in samples[:COMPARED_SAMPLES]]
     plain = {name: _loss(base, rows) for name, rows in texts.items()}
     with adapted(base, adapter):
         changed = {name: _loss(base, rows) for name, rows in texts.items()}
@@ -54,7 +52,11 @@ def run_behaviour_checks(
     if "samples" in texts:
         findings += _sample_findings(plain["samples"], changed["samples"])
     measured = {
-        name: {"base": _number(plain[name]), "adapted": _number(changed[name]), "tokens": _scored(rows)}
+        name: {
+            "base": _number(plain[name]),
+            "adapted": _number(changed[name]),
+            "tokens": completion_tokens(rows),
+        }
         for name, rows in texts.items()
     }
     return findings, measured
@@ -85,24 +87,18 @@ def _addition(added: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Any, Any, 
     return add
 
 
-def _neutral_rows(base: Base, text: str) -> Rows:
-    """The text's first tokens in windows; in each, all but the first are predicted."""
+def _neutral_rows(base: Base, text: str) -> list[Row]:
+    """The text's first tokens in windows, each split into what is given and what is predicted."""
     tokens = base.tokenizer(text, add_special_tokens=False, verbose=False).input_ids[:NEUTRAL_TOKENS]
     width = min(WINDOW, base.spec.context)
     windows = [tokens[start : start + width] for start in range(0, len(tokens), width)]
-    return [(window, 1) for window in windows if len(window) > 1]
-
-
-def _sample_row(base: Base, sample: Sample) -> tuple[Sequence[int], int]:
-    """Prompt and completion as one sequence, of which only the completion is predicted."""
-    prompt, completion = encoded_row(base, sample)
-    return [*prompt, *completion], len(prompt)
+    return [base.family.halves(window) for window in windows if len(window) > 1]
 
 
 def _unfit_samples(base: Base, samples: Sequence[Sample]) -> Iterator[Finding]:
     for number, sample in enumerate(samples, 1):
         try:
-            length = len(_sample_row(base, sample)[0])
+            length = base.family.length(*encoded_row(base, sample))
         except BadConversation as error:
             fix = "Write the turns as the base's chat template wants them, or as prompt and completion."
             found, expected = str(error), "a conversation that the base can read"
@@ -116,20 +112,9 @@ def _unfit_samples(base: Base, samples: Sequence[Sample]) -> Iterator[Finding]:
 
 
 @torch.inference_mode()
-def _loss(base: Base, rows: Rows) -> float:
+def _loss(base: Base, rows: Sequence[Row]) -> float:
     """The mean negative log-likelihood of the predicted tokens, in nats, computed in float32."""
-    total = 0.0
-    for tokens, given in rows:
-        ids = torch.tensor([tokens], device=base.device)
-        logits: Float[Tensor, "tokens vocabulary"] = base.model(ids, use_cache=False).logits[0].float()
-        total += float(
-            torch.nn.functional.cross_entropy(logits[given - 1 : -1], ids[0, given:], reduction="sum")
-        )
-    return total / max(_scored(rows), 1)
-
-
-def _scored(rows: Rows) -> int:
-    return sum(len(tokens) - given for tokens, given in rows)
+    return mean_loss(base, rows, at_once=1) if rows else 0.0
 
 
 def _number(loss: float) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from routing.checks.config import base_is_the_librarys, config_is_of_a_known_kind
+from routing.checks.config import base_is_the_librarys, config_is_of_a_known_kind, task_is_the_librarys
 from routing.checks.files import other_files_are_ignored, tensors_are_safetensors, tokenizer_is_the_bases
 from routing.checks.gates import gates_are_for_this_adapter
 from routing.checks.tensors import (
@@ -22,6 +22,7 @@ STATIC_CHECKS: tuple[Callable[[Path, BaseSpec], Iterator[Finding]], ...] = (
     tensors_are_safetensors,
     other_files_are_ignored,
     config_is_of_a_known_kind,
+    task_is_the_librarys,
     base_is_the_librarys,
     tokenizer_is_the_bases,
     tensor_file_is_sound,

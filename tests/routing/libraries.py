@@ -9,13 +9,12 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
 
 from routing.adapter import read_adapter
 from routing.base import Base, load_base
 from routing.factors import Factors, expert_factors
 from routing.spec import BaseRef
-from tests.tiny import GPT2_TARGETS, tiny_adapter, tiny_gpt2, tiny_llama
+from tests.tiny import GPT2_TARGETS, tiny_adapter, tiny_gpt2, tiny_llama, tiny_model, tiny_t5
 
 TEXT = "The ferry leaves at nine; nobody counted 345 gulls."
 WAYS_TO_DIFFER: dict[str, dict[str, object]] = {
@@ -38,6 +37,28 @@ GPT2_WAYS_TO_DIFFER: dict[str, dict[str, object]] = {
 }
 
 
+T5_WAYS_TO_DIFFER: dict[str, dict[str, object]] = {
+    "ada/plain": {"rank": 4, "alpha": 8},
+    "bob/encoder": {
+        "rank": 6,
+        "alpha": 3,
+        "rslora": True,
+        "targets": ("encoder.block.1.layer.0.SelfAttention.v",),
+    },
+    "cy/cross": {
+        "rank": 2,
+        "alpha": 4,
+        "targets": ("EncDecAttention.k", "EncDecAttention.v", "EncDecAttention.q"),
+    },
+    "di/patterned": {
+        "rank": 3,
+        "alpha": 6,
+        "rank_pattern": {"SelfAttention.q": 6},
+        "alpha_pattern": {"wo": 1.0},
+    },
+}
+
+
 @dataclass(frozen=True)
 class SmallLibrary:
     """A base folder with adapter folders by name."""
@@ -56,9 +77,7 @@ class SmallLibrary:
 
     def peft_logits(self, name: str, text: str = TEXT) -> torch.Tensor:
         """What peft says about a text with this adapter: the authority."""
-        model = PeftModel.from_pretrained(
-            AutoModelForCausalLM.from_pretrained(self.folder), self.adapters[name]
-        )
+        model = PeftModel.from_pretrained(tiny_model(self.folder), self.adapters[name])
         ids = torch.tensor([self.base().tokenizer(text)["input_ids"]])
         with torch.no_grad():
             return model.eval()(ids).logits[0]
@@ -74,6 +93,12 @@ def llama_library(directory: Path) -> SmallLibrary:
 def gpt2_library(directory: Path) -> SmallLibrary:
     """Four adapters of a small GPT-2."""
     return _library(directory, tiny_gpt2(), GPT2_WAYS_TO_DIFFER)
+
+
+@cache
+def t5_library(directory: Path, *, gated: bool = True) -> SmallLibrary:
+    """Four adapters of a small T5: of everything, of the encoder alone, of cross-attention alone."""
+    return _library(directory, tiny_t5(gated=gated), T5_WAYS_TO_DIFFER)
 
 
 def _library(directory: Path, base: Path, ways: Mapping[str, Mapping[str, object]]) -> SmallLibrary:

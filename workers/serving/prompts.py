@@ -18,6 +18,8 @@ COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
 def completion_generations(body: CompletionBody, target: Target, limits: Limits) -> list[Generation]:
     """A generation for each prompt and choice."""
+    if body.echo and target.model.base.family.name != "causal":
+        raise invalid("echo", "this base reads prompts with an encoder, and says nothing of their tokens")
     prompts = _prompts(body, target, limits)
     wanted = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
@@ -32,7 +34,7 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits) -> list[Gen
     tokenizer = target.model.base.tokenizer
     prompt = tuple(chat_prompt(tokenizer, body.messages)) or _beginning(target, "messages")
     asked = body.max_completion_tokens or body.max_tokens
-    room = max(1, min(target.model.base.spec.context - len(prompt), limits.max_tokens))
+    room = _room(prompt, target, limits)
     _require_fit(prompt, asked or 1, target, limits, "messages")
     return _generations(
         body,
@@ -131,12 +133,19 @@ def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits:
     context = min(target.model.base.spec.context, limits.prompt_tokens)
     if max_tokens > limits.max_tokens:
         raise invalid("max_tokens", f"found {max_tokens}, expected at most {limits.max_tokens}")
-    if len(prompt) + max_tokens > context:
+    if target.model.base.family.length(prompt, range(max_tokens)) > context:
         message = (
             f"{param}: found {len(prompt)} tokens and up to {max_tokens} more to write, "
             f"expected at most {context} together"
         )
         raise ApiError(400, message, code="context_length_exceeded", param=param)
+
+
+def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:
+    """How long an answer may become, when nothing is said of it."""
+    base = target.model.base
+    taken = base.family.length(prompt, range(base.spec.context)) - base.spec.context
+    return max(1, min(base.spec.context - taken, limits.max_tokens))
 
 
 def _require_small_trace(target: Target, answers: int, positions: int, limits: Limits) -> None:

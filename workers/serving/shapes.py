@@ -118,6 +118,14 @@ def _shares(generations: Sequence[Generation]) -> list[tuple[str, float]]:
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
+def _encoded(target: Target, generation: Generation) -> dict[str, Any]:
+    """What an encoder read: its modules, and those that read what it made, have these tokens."""
+    base = target.model.base
+    if base.family.name == "causal":
+        return {}
+    return {"encoder_tokens": [base.tokenizer.decode([token]) for token in generation.request.prompt]}
+
+
 def _trace(target: Target, generation: Generation) -> dict[str, Any] | None:
     """For each module and token: experts as places in `experts`, and their weights."""
     if generation.trace is None or target.version is None:
@@ -126,6 +134,7 @@ def _trace(target: Target, generation: Generation) -> dict[str, Any] | None:
     return {
         "experts": list(target.version.pack.experts),
         "tokens": [tokenizer.decode([token]) for token in generation.read_tokens],
+        **_encoded(target, generation),
         "modules": {
             name: {
                 "experts": module.experts.tolist(),
