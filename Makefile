@@ -62,6 +62,11 @@ study: setup ## every way to route, measured against each other, on the demonstr
 	$(BIN)/python -m study.harbour
 	$(BIN)/python -m study --suite build/study/quill/suite.toml --suite build/study/harbour/suite.toml --page docs/study.md $(ARGS)
 
+SUITE ?= demo
+MODEL ?= pretrained=demo/quill-2m,adapters=demo/adapters,shortlist=1,top_k=1
+evaluate: .venv/evaluation ## a benchmark suite over a composed model: SUITE=bbh MODEL=checkpoint=FOLDER (docs/evaluate.md)
+	$(BIN)/python -m evaluation $(SUITE) $(MODEL) $(ARGS)
+
 demo-content: setup ## train the demonstration's base and adapters again (about half an hour)
 	$(BIN)/python -m demo.train_base
 	$(BIN)/python -m demo.train_adapters
@@ -77,4 +82,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test check lint types migrations bench study demo-content tree screenshots lock
+.PHONY: help setup demo up test check lint types migrations bench study evaluate demo-content tree screenshots lock

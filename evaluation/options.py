@@ -8,15 +8,18 @@ from typing import Any
 
 import torch
 
+from routing.base import load_base
 from routing.checkpoint import load_checkpoint
-from routing.composed import ComposedModel
+from routing.composed import ComposedModel, compose
 from routing.errors import RoutingError
-from routing.notebook import open_library
+from routing.neutral import neutral_tokens
+from routing.notebook import open_library, read_experts
 from routing.routes import Routing, routing_of
+from routing.spec import BaseRef
 from routing.store import open_store
 
 ROUTING = tuple(field.name for field in fields(Routing))
-WHERE = ("checkpoint", "store", "library", "version")
+WHERE = ("checkpoint", "store", "library", "version", "pretrained", "adapters")
 HARNESS = (  # of lm_eval's own Hugging Face model, what makes sense for one that is in memory already
     "add_bos_token",
     "batch_size",
@@ -77,7 +80,11 @@ def load(options: Options) -> ComposedModel:
     if where.keys() in ({"store", "library"}, {"store", "library", "version"}):
         store, library = open_store(str(where["store"])), str(where["library"])
         return open_library(store, library, version=where.get("version"), device=device, dtype=dtype)
-    raise BadOptions(f"found {sorted(where)}, expected checkpoint, or store and library and perhaps version")
+    if where.keys() == {"pretrained", "adapters"}:
+        base = load_base(BaseRef(str(where["pretrained"])), device=device, dtype=dtype)
+        return compose(base, read_experts(str(where["adapters"]), base), neutral=neutral_tokens(base))
+    expected = "checkpoint, or store and library and perhaps version, or pretrained and adapters"
+    raise BadOptions(f"found {sorted(where)}, expected {expected}")
 
 
 def routing(model: ComposedModel, options: Options) -> Routing | None:

@@ -1,0 +1,61 @@
+"""`python -m evaluation SUITE checkpoint=FOLDER`: a suite by the base, by routers and by each expert."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+
+from lm_eval.utils import simple_parse_args_string
+
+from evaluation.catalogue import find_suite, leaves, load_tasks, shipped
+from evaluation.options import load, parse
+from evaluation.report import rows, table, write
+from evaluation.runs import run, variants
+from routing.errors import RoutingError
+
+
+def arguments() -> argparse.ArgumentParser:
+    """What may be said on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation", description=__doc__)
+    parser.add_argument("suite", help=f"one of {', '.join(shipped())}, or the file of another")
+    parser.add_argument("model_args", help="where the model is: checkpoint=FOLDER, or store=...")
+    parser.add_argument("--routers", help="names joined by commas; left out: all that the library can use")
+    parser.add_argument("--no-singles", action="store_true", help="leave out each expert alone")
+    parser.add_argument("--limit", type=int, help="only so many questions of each task")
+    parser.add_argument("--batch-size", default=16, type=int)
+    parser.add_argument("--cache", type=Path, help="a folder that remembers answers, to go on after a stop")
+    parser.add_argument("--out", type=Path, help="where the JSON goes; left out: build/evaluation/SUITE.json")
+    parser.add_argument("--runs-code", action="store_true", help="run what it writes (HumanEval, MBPP)")
+    return parser
+
+
+def main() -> None:
+    said = arguments().parse_args()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    suite = find_suite(said.suite)
+    options = parse(simple_parse_args_string(said.model_args))
+    model, tasks = load(options), load_tasks(suite)
+    routers = said.routers.split(",") if said.routers else None
+    ways = variants(model, routers, options.said, singles=not said.no_singles)
+    if said.cache is not None:
+        said.cache.mkdir(parents=True, exist_ok=True)
+    began, answers = time.monotonic(), {}
+    harness = {"batch_size": said.batch_size, **options.harness}
+    for way, outcomes in run(
+        model, ways, tasks, cache=said.cache, limit=said.limit, runs_code=said.runs_code, **harness
+    ):
+        answers[way.name] = outcomes
+        print(f"{time.monotonic() - began:7.1f} s  {way.name}", flush=True)
+    found = rows(answers, leaves(tasks, suite))
+    out = said.out or Path("build/evaluation") / f"{suite.name}.json"
+    write(out, suite, found, ways, answers, {"model_args": said.model_args, "limit": said.limit})
+    print(f"\n{table(found)}\n\nEach question's outcome: {out}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RoutingError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error

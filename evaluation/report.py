@@ -1,0 +1,96 @@
+"""The table of a suite: a row for each way to answer, a column for each member, and what it is worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.catalogue import Suite
+from evaluation.runs import BASE, Outcomes, Variant
+from study.bootstrap import Numbers, interval, means, resampled_means
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one variant did: by member of the suite, on average, and above the base with a 95 % interval."""
+
+    variant: str
+    members: Mapping[str, float]
+    mean: float
+    above_base: float
+    low: float
+    high: float
+
+
+def rows(answers: Mapping[str, Outcomes], members: Mapping[str, Sequence[str]]) -> list[Row]:
+    """A row for each variant; `members` names the tasks of each column. The base must be among them."""
+    return [_row(name, answers[name], answers[BASE], members) for name in answers]
+
+
+def _row(name: str, ours: Outcomes, base: Outcomes, members: Mapping[str, Sequence[str]]) -> Row:
+    scores = {
+        member: float(np.mean([_mean(ours[task]) for task in tasks])) for member, tasks in members.items()
+    }
+    paired = [[[_paired(ours[task], base[task])] for task in tasks] for tasks in members.values()]
+    above = float(np.mean([_gain(means(tasks)) for tasks in paired]))
+    drawn = [_gain(resampled_means(tasks, seed=place)) for place, tasks in enumerate(paired)]
+    low, high = interval(np.mean(drawn, axis=0))
+    return Row(name, scores, float(np.mean(list(scores.values()))), above, low, high)
+
+
+def _paired(ours: Mapping[str, float], base: Mapping[str, float]) -> Numbers:
+    """One task's outcomes [2, questions]: ours, then the base's of the same questions."""
+    return np.array([list(ours.values()), [base[question] for question in ours]], dtype=np.float64)
+
+
+def _gain(both: Numbers) -> Numbers:
+    """How much ours is above the base [...], of means [..., 2]."""
+    return np.asarray(both[..., 0] - both[..., 1], dtype=np.float64)
+
+
+def _mean(outcomes: Mapping[str, float]) -> float:
+    return sum(outcomes.values()) / len(outcomes)
+
+
+def table(found: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    members = list(found[0].members)
+    lines = [
+        f"| | {' | '.join(members)} | mean | above the base |",
+        f"|---|{'---|' * len(members)}---|---|",
+    ]
+    for row in found:
+        scores = " | ".join(f"{row.members[member]:.3f}" for member in members)
+        gain = f"{row.above_base:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        lines.append(f"| {row.variant} | {scores} | {row.mean:.3f} | {gain} |")
+    return "\n".join(lines)
+
+
+def write(
+    path: Path,
+    suite: Suite,
+    found: Sequence[Row],
+    ways: Sequence[Variant],
+    answers: Mapping[str, Outcomes],
+    about: Mapping[str, Any],
+) -> None:
+    """All of it as JSON, each question's outcome included."""
+    routings = {way.name: None if way.routing is None else asdict(way.routing) for way in ways}
+    document = {
+        "suite": suite.name,
+        "held_in": suite.held_in,
+        "held_out": suite.held_out,
+        "about": dict(about),
+        "rows": [asdict(row) for row in found],
+        "routing": routings,
+        "outcomes": answers,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
