@@ -337,6 +337,11 @@ class CheckpointIn(Schema):
     version: int | None = Field(None, ge=1, le=2_000_000_000, description="the served one if left out")
     experts: list[str] = Field(default_factory=list, max_length=10_000, description="all if left out")
     rank: int | None = Field(None, description="for the kind adapter")
+    method: str | None = Field(None, description="how adapter and merged are merged; mean if left out")
+    weights: dict[str, float] | None = Field(None, description="by expert; equal shares if left out")
+    scale: float | None = Field(None, description="multiplies the merged update; 1 if left out")
+    density: float | None = Field(None, description="share of entries kept (magnitude, ties, dare-...)")
+    seed: int | None = Field(None, description="draws which entries are kept (dare-...); 0 if left out")
 
 
 class CheckpointOut(Schema):

@@ -63,6 +63,11 @@ class Source:
     base: BaseRef
 
     @property
+    def speakers(self) -> tuple[str, ...]:
+        """The names of the experts that speak for themselves: all but those of general knowledge."""
+        return tuple(sorted(self.names - set(self.manifest.policy.general)))
+
+    @property
     def names(self) -> frozenset[str]:
         """The names of all experts of the index version."""
         return frozenset(entry.adapter for entry in self.manifest.experts)

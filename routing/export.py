@@ -1,4 +1,4 @@
-"""Exports for other software, one standard PEFT adapter or dense weights: the exact mean of the experts."""
+"""Exports for other software, one standard PEFT adapter or dense weights: the experts merged."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from transformers import AutoConfig
 
 from routing.base import NO_REMOTE_CODE, load_base, local_folder
 from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
+from routing.dense import DenseUpdate
 from routing.errors import BadCheckpoint
 from routing.factors import Factors, dense
 from routing.family import FAMILIES
 from routing.index import IndexManifest
-from routing.merge import mean_expert, retruncate
+from routing.merge import Merged, MergePlan, at_rank, description, merge_experts
 from routing.scales import bias_change
 
+MEAN = MergePlan()
 ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
 
-The exact mean of their updates, cut to rank {rank}; {lost:.2%} of its squared norm is lost by that.
+{merge}
+
+Cut to rank {rank}, by which {lost:.2%} of the squared norm is lost.
 
 ```python
 from peft import PeftModel
@@ -35,7 +39,7 @@ base = {loader}.from_pretrained("{source}")
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 
-A mean is not a routed model: every expert speaks everywhere, with an equal weight.
+A merge is not a routed model: every expert speaks everywhere.
 
 Experts:
 
@@ -44,7 +48,9 @@ Experts:
 
 MERGED_README = """# {base} with {count} experts merged into its weights
 
-The exact mean of their updates, added to the base. It loads like any model:
+{merge}
+
+The sum is the base with these updates. It loads like any model:
 
 ```python
 from transformers import {loader}, AutoTokenizer
@@ -53,7 +59,7 @@ model = {loader}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
-A mean is not a routed model: every expert speaks everywhere, with an equal weight.
+A merge is not a routed model: every expert speaks everywhere.
 
 Experts:
 
@@ -66,22 +72,22 @@ def write_adapter(
     source: Source,
     *,
     rank: int,
+    plan: MergePlan = MEAN,
     experts: Sequence[str] | None = None,
     progress: Progress = quiet,
 ) -> list[Path]:
-    """Write the experts' mean as one PEFT LoRA of this rank (or less, if the mean has less).
+    """Write these experts (None: all but the general ones), merged, as one PEFT LoRA of this rank or less.
 
-    Returns the files; `fletch.json` says how much of each module's squared norm is lost. Raises BadCheckpoint
-    if the folder is not empty, the rank below 1 or the mean zero; RoutingError for an unknown expert.
+    Returns the files; `fletch.json` says how they were merged and what each module loses of its squared norm.
+    Raises BadCheckpoint if the folder is not empty, the rank below 1 or nothing is left; BadMerge for a plan
+    that does not fit; RoutingError for an unknown expert.
     """
     if rank < 1:
         raise BadCheckpoint(f"rank: found {rank}, expected at least 1")
     prepare(directory)
-    manifest = source.subset(experts)
-    mean = _mean(source, manifest, progress)
-    _require_low_rank(mean)
-    widest = min(rank, max(factors.rank for factors in mean.values()))
-    cut = {name: retruncate(factors, widest) for name, factors in mean.items()}
+    manifest = source.subset(experts or source.speakers)
+    cut = _cut(_merged(source, manifest, plan, progress), rank)
+    widest = max(factors.rank for factors, _ in cut.values())
     tensors: dict[str, Tensor] = {}
     for name, (factors, _) in cut.items():
         (
@@ -92,15 +98,19 @@ def write_adapter(
     config = _lora_config(source, list(cut), widest)
     (directory / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     lost = {name: share for name, (_, share) in cut.items()}
-    _describe(directory, "adapter", source, manifest, {"rank": widest, "lost_energy": lost})
-    whole = sum(float(factors.sigma.square().sum()) for factors in mean.values())
-    kept = sum(float(factors.sigma.square().sum()) for factors, _ in cut.values())
+    told = {
+        "rank": widest,
+        "lost_energy": lost,
+        "merge": description(plan, [entry.adapter for entry in manifest.experts]),
+    }
+    _describe(directory, "adapter", source, manifest, told)
     readme = ADAPTER_README.format(
         count=len(manifest.experts),
         base=source.spec.name,
         loader=_loader(source),
         rank=widest,
-        lost=1.0 - kept / whole,
+        lost=_lost(cut),
+        merge=_sentence(plan),
         source=_public_source(source),
         experts=expert_list(manifest),
     )
@@ -109,42 +119,83 @@ def write_adapter(
 
 
 def write_merged(
-    directory: Path, source: Source, *, experts: Sequence[str] | None = None, progress: Progress = quiet
+    directory: Path,
+    source: Source,
+    *,
+    plan: MergePlan = MEAN,
+    experts: Sequence[str] | None = None,
+    progress: Progress = quiet,
 ) -> list[Path]:
-    """Write the base with the experts' mean added to its weights, in the base's own dtype and layout.
+    """Write the base with these experts (None: all but the general ones) merged into its weights, in the
+    base's own dtype and layout.
 
-    Returns the files. Raises BadCheckpoint if the folder is not empty or the mean zero, RoutingError for an
-    unknown expert, WrongBase if the base on this machine is another one.
+    Returns the files. Raises BadCheckpoint if the folder is not empty or nothing is left, BadMerge for a plan
+    that does not fit, RoutingError for an unknown expert, WrongBase if the base on this machine is another.
     """
     prepare(directory)
-    manifest = source.subset(experts)
+    manifest = source.subset(experts or source.speakers)
     folder = local_folder(source.base)
     base = load_base(source.base, spec=source.spec, dtype=_stored_dtype(folder))
-    for name, factors in _mean(source, manifest, progress).items():
-        _add(base.model.get_submodule(name), factors, source.spec.module(name).kind)
+    for name, update in _merged(source, manifest, plan, progress).items():
+        add = _add_rows if isinstance(update, DenseUpdate) else _add
+        add(base.model.get_submodule(name), update, source.spec.module(name).kind)
     base.model.save_pretrained(directory)
     for name in source.spec.tokenizer_files:
         shutil.copyfile(folder / name, directory / name)
-    _describe(directory, "merged", source, manifest, {})
+    told = {"merge": description(plan, [entry.adapter for entry in manifest.experts])}
+    _describe(directory, "merged", source, manifest, told)
     readme = MERGED_README.format(
         base=source.spec.name,
         loader=_loader(source),
         count=len(manifest.experts),
         experts=expert_list(manifest),
+        merge=_sentence(plan),
     )
     (directory / "README.md").write_text(readme, encoding="utf-8")
     return written(directory)
 
 
-def _mean(source: Source, manifest: IndexManifest, progress: Progress) -> dict[str, Factors]:
-    read = []
+def _merged(
+    source: Source, manifest: IndexManifest, plan: MergePlan, progress: Progress
+) -> dict[str, Merged]:
+    plan.shares([entry.adapter for entry in manifest.experts])  # refuses before anything is read
+    read = {}
     for done, entry in enumerate(manifest.experts):
-        read.append(source.store.read_factors(entry))
+        read[entry.adapter] = source.store.read_factors(entry)
         progress(done + 1, len(manifest.experts), entry.adapter)
-    mean = mean_expert(read, [module.name for module in source.spec.target_modules])
-    if not mean:
-        raise BadCheckpoint("experts: their mean is zero; there is nothing to write")
-    return mean
+    merged = merge_experts(read, plan, modules=[module.name for module in source.spec.target_modules])
+    if not merged:
+        raise BadCheckpoint("experts: merged they are nothing; there is nothing to write")
+    return merged
+
+
+def _cut(merged: Mapping[str, Merged], rank: int) -> dict[str, tuple[Factors, float]]:
+    """The best of this rank of each module, with the share of its squared norm that is lost."""
+    _require_low_rank(merged)
+    cut = {name: at_rank(update, rank) for name, update in merged.items()}
+    left = {name: one for name, one in cut.items() if one[0].rank}
+    if not left:
+        raise BadCheckpoint("experts: merged they are nothing; there is nothing to write")
+    return left
+
+
+def _lost(cut: Mapping[str, tuple[Factors, float]]) -> float:
+    """The share of the whole squared norm that is lost by all cuts together."""
+    kept = {name: float(factors.sigma.double().square().sum()) for name, (factors, _) in cut.items()}
+    whole = sum(kept[name] / (1.0 - share) for name, (_, share) in cut.items())
+    return max(0.0, 1.0 - sum(kept.values()) / whole)
+
+
+def _sentence(plan: MergePlan) -> str:
+    """How they were merged, for a README."""
+    parts = {
+        "scale": plan.scale if plan.scale != 1.0 else None,
+        "density": plan.kept if plan.kept < 1.0 else None,
+        "seed": plan.seed if plan.method.startswith("dare") else None,
+    }
+    said = "".join(f", {name} {value}" for name, value in parts.items() if value is not None)
+    shares = "equal shares" if plan.weights is None else "weights as in `fletch.json`"
+    return f"Their updates are merged by the method `{plan.method}`, {shares}{said}."
 
 
 def _balanced(factors: Factors, rank: int) -> tuple[Tensor, Tensor]:
@@ -188,8 +239,10 @@ def _public_source(source: Source) -> str:
     return source.spec.name if Path(source.base.source).is_dir() else source.base.source
 
 
-def _require_low_rank(mean: Mapping[str, Factors]) -> None:
-    full = [name for name, factors in mean.items() if factors.scales is not None]
+def _require_low_rank(merged: Mapping[str, Merged]) -> None:
+    full = [
+        name for name, update in merged.items() if isinstance(update, Factors) and update.scales is not None
+    ]
     if full:
         raise BadCheckpoint(
             f"{full[0]}: a DoRA or (IA)^3 works through the base's weight and is no LoRA; export `merged`"
@@ -204,6 +257,13 @@ def _add(layer: Any, factors: Factors, kind: str) -> None:
         bias = layer.bias.data
         layer.bias.data = (bias.double() + bias_change(factors.scales, bias)).to(bias.dtype)
     layer.weight.data = (weight.double() + (update if kind == "linear" else update.T)).to(weight.dtype)
+
+
+def _add_rows(layer: Any, update: DenseUpdate, kind: str) -> None:
+    """Add an update to a layer's weight in place, block by block, each summed in float64."""
+    weight = layer.weight.data if kind == "linear" else layer.weight.data.T
+    for rows, block in update.blocks():
+        weight[rows] = (weight[rows].double() + block.to(weight.device)).to(weight.dtype)
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:

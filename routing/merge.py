@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float32
@@ -113,6 +114,16 @@ def merge_experts(
 
 def _is_zero(update: Merged) -> bool:
     return isinstance(update, Factors) and not update.rank and update.scales is None
+
+
+def description(plan: MergePlan, experts: Sequence[str]) -> dict[str, Any]:
+    """A merge of these experts as plain JSON: the method, and those options that mean something to it."""
+    said: dict[str, Any] = {"method": plan.method, "weights": plan.shares(experts), "scale": plan.scale}
+    if plan.method in DENSITIES:
+        said["density"] = plan.kept
+    if plan.method.startswith("dare"):
+        said["seed"] = plan.seed
+    return said
 
 
 def at_rank(update: Merged, rank: int) -> tuple[Factors, float]:

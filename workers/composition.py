@@ -5,11 +5,13 @@ from pathlib import Path
 
 from hub.faults import reach
 from hub.indexes import checkpoints
+from hub.indexes.merging import FIELDS
 from hub.indexes.models import ComposedCheckpoint
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.checkpoint import Source, write_routed
 from routing.export import write_adapter, write_merged
+from routing.merge import MergePlan
 from workers.folders import work_folder
 from workers.places import base_ref, base_spec, index_store
 from workers.progress import reporter
@@ -36,15 +38,16 @@ def compose(claim: Claim) -> None:
 def write(checkpoint: ComposedCheckpoint, target: Path, *, report: Report) -> None:
     """Into an absent directory."""
     experts = checkpoint.options.get("experts") or None
+    plan = MergePlan(**{name: value for name, value in checkpoint.options.items() if name in FIELDS})
     source = source_of(checkpoint)
     match checkpoint.kind:
         case ComposedCheckpoint.Kind.ROUTED:
             write_routed(target, source, experts=experts, progress=report)
         case ComposedCheckpoint.Kind.ADAPTER:
             rank = checkpoint.options["rank"]
-            write_adapter(target, source, rank=rank, experts=experts, progress=report)
+            write_adapter(target, source, rank=rank, plan=plan, experts=experts, progress=report)
         case ComposedCheckpoint.Kind.MERGED:
-            write_merged(target, source, experts=experts, progress=report)
+            write_merged(target, source, plan=plan, experts=experts, progress=report)
 
 
 def source_of(checkpoint: ComposedCheckpoint) -> Source:

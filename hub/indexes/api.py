@@ -89,7 +89,7 @@ def compose(request: HttpRequest, slug: str, body: schemas.CheckpointIn) -> Stat
     wanted = queries.version(library, body.version) if body.version else library.current
     if wanted is None:
         raise NotFound(f"{library.slug} serves no version yet, so there is nothing to compose")
-    options = {"experts": body.experts, "rank": body.rank}
+    options = body.model_dump(exclude={"kind", "version"}, exclude_none=True)
     user = author(request)
     found = checkpoints.request_checkpoint(version=wanted, kind=body.kind, requested_by=user, options=options)
     return Status(202, _described(found))

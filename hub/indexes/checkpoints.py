@@ -14,6 +14,7 @@ from hub.accounts.models import User
 from hub.blobs import services as blobs
 from hub.errors import Conflict, Invalid
 from hub.indexes import archive, queries
+from hub.indexes.merging import FIELDS, check_merging
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
 from hub.jobs import claims
 from hub.jobs import services as jobs
@@ -31,7 +32,8 @@ def request_checkpoint(
 ) -> ComposedCheckpoint:
     """Ask for a composed checkpoint; what is there, or being made, with the same content serves again.
 
-    Options: `experts`, names to choose from the version (none means all), and for kind `adapter` its `rank`.
+    Options: `experts`, names to choose from the version (none means all), for kind `adapter` its `rank`, and
+    for kinds `adapter` and `merged` how they are merged (see hub.indexes.merging).
     Raises Invalid, Conflict.
     """
     if queries.held_back(version).exists():
@@ -88,7 +90,9 @@ def _make_ready(checkpoint: ComposedCheckpoint, *, digest: str, size: int) -> No
 
 def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
-    complaints = [f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "rank"})]
+    complaints = [
+        f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "rank", *FIELDS})
+    ]
     if kind not in ComposedCheckpoint.Kind.values:
         complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
     names = {release.adapter.full_name for release in queries.experts(version)}
@@ -104,6 +108,12 @@ def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) 
         wanted["rank"] = rank
     elif options.get("rank"):
         complaints.append(f"rank belongs to the kind 'adapter', not to {kind!r}")
+    merging = {name: options[name] for name in FIELDS if options.get(name) is not None}
+    if merging and kind == ComposedCheckpoint.Kind.ROUTED:
+        complaints.append(f"{', '.join(merging)}: a routed model is not merged")
+    elif merging:
+        spelled, wrong = check_merging(merging, chosen or names - set(version.policy.get("general", ())))
+        wanted, complaints = wanted | spelled, complaints + wrong
     if complaints:
         raise Invalid("; ".join(complaints))
     return wanted

@@ -15,10 +15,13 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from routing import dense
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.errors import BadCheckpoint, CorruptObject, RoutingError, WrongBase
 from routing.export import write_adapter, write_merged
+from routing.factors import Factors
+from routing.merge import MergePlan, merge_experts
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import POLICY, PublishedLibrary
 
@@ -130,6 +133,66 @@ def test_plain_transformers_loads_the_merged_weights_and_they_are_the_mean(
     assert tuple(tokenizer(TEXT)["input_ids"]) == composed.tokens(TEXT)
     uniform = composed.logits(TEXT, composed.routing(router="uniform"))
     torch.testing.assert_close(logits(model, composed.tokens(TEXT)), uniform, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        MergePlan("task-arithmetic", {"bob/wide": 0.7, "eve/late": -0.4}),
+        MergePlan("ties", density=0.5, scale=0.8),
+        MergePlan("dare-ties", density=0.5, seed=3),
+    ],
+    ids=lambda plan: plan.method,
+)
+def test_other_software_loads_every_merge_and_both_exports_agree(
+    source: Source, library: SmallLibrary, composed: ComposedModel, tmp_path: Path, plan: MergePlan
+) -> None:
+    write_adapter(tmp_path / "adapter", source, rank=256, experts=TWO, plan=plan)
+    write_merged(tmp_path / "merged", source, experts=TWO, plan=plan)
+
+    base = AutoModelForCausalLM.from_pretrained(library.folder)
+    name = next(iter(composed.pack.modules))
+    before = base.get_submodule(name).weight.detach().clone()
+    tokens = composed.tokens(TEXT)
+    adapted = logits(PeftModel.from_pretrained(base, tmp_path / "adapter"), tokens)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    update = merge_experts({one: library.experts()[one] for one in TWO}, plan)[name]
+    whole = update.b @ update.a if isinstance(update, Factors) else dense.whole(update)
+    added = merged.get_submodule(name).weight - before
+    torch.testing.assert_close(added, whole.T if "h." in name else whole, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits(merged, tokens), adapted, atol=2e-3, rtol=2e-3)
+
+
+def test_an_export_says_how_it_was_merged(source: Source, tmp_path: Path) -> None:
+    write_adapter(tmp_path / "one", source, rank=4, experts=TWO, plan=MergePlan("dare-linear", seed=7))
+
+    said = json.loads((tmp_path / "one" / "fletch.json").read_text())
+    assert said["merge"] == {
+        "method": "dare-linear",
+        "weights": {"bob/wide": 0.5, "eve/late": 0.5},
+        "scale": 1.0,
+        "density": 0.5,
+        "seed": 7,
+    }
+    assert said["rank"] == 4
+    assert 0.0 < max(said["lost_energy"].values()) < 1.0
+    readme = (tmp_path / "one" / "README.md").read_text()
+    assert "method `dare-linear`, equal shares, density 0.5, seed 7" in readme
+
+
+def test_a_merge_takes_no_general_knowledge_unless_it_is_named(source: Source, tmp_path: Path) -> None:
+    policy = replace(POLICY, general=("ada/plain",))
+    held = replace(source, manifest=replace(source.manifest, policy=policy))
+
+    write_adapter(tmp_path / "usual", held, rank=4)
+    write_adapter(tmp_path / "named", held, rank=4, experts=["ada/plain"])
+
+    usual, named = (
+        [one["adapter"] for one in json.loads((tmp_path / kind / "fletch.json").read_text())["experts"]]
+        for kind in ("usual", "named")
+    )
+    assert "ada/plain" not in usual
+    assert named == ["ada/plain"]
 
 
 def test_general_knowledge_comes_along_and_is_subtracted(

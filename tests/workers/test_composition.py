@@ -1,5 +1,6 @@
 """A requested checkpoint is written, kept as blobs and loads with the tools it is meant for."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_merged_loads_with_plain_transformers_and_equals_the_adapter(
     ours = AutoModelForCausalLM.from_pretrained(merged)(TOKENS).logits
     theirs = PeftModel.from_pretrained(base, str(adapter))(TOKENS).logits
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_merge_is_made_as_it_was_asked_for(library: Library, tmp_path: Path) -> None:
+    asked = {"method": "ties", "weights": {"ada/a": 1.0, "ada/b": 0.5}, "density": 0.3, "scale": 2.0}
+    folder = composed(library, "adapter", tmp_path / "out", rank=4, **asked)
+
+    assert json.loads((folder / "fletch.json").read_text())["merge"] == asked
 
 
 def test_a_subset_of_the_experts_can_be_chosen_and_progress_is_said(library: Library, tmp_path: Path) -> None:
