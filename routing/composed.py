@@ -17,7 +17,7 @@ from routing.digests import digest_of
 from routing.factors import Factors
 from routing.family import IGNORED
 from routing.generation import Finish, Generation, Request
-from routing.index import IndexManifest, RoutingPolicy
+from routing.index import DEFAULT_POLICY, IndexManifest, RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
 from routing.packing import load_pack, pack_experts
@@ -142,7 +142,7 @@ def compose(
     pack = pack_experts(
         experts, base.spec, gates=gates, profiles=profiles, device=base.device, dtype=base.dtype
     )
-    wanted, routed = policy or RoutingPolicy(), RoutedModel(base)
+    wanted, routed = policy or DEFAULT_POLICY, RoutedModel(base)
     if neutral is None and needs_moments(routing_of(wanted)):
         neutral = neutral_tokens(base)
     if neutral is not None:

@@ -39,7 +39,10 @@ class ExpertEntry:
 
 @dataclass(frozen=True)
 class RoutingPolicy:
-    """How a library routes unless a request says otherwise."""
+    """How a library routes unless a request says otherwise.
+
+    What is not said is plain: Arrow as peft has it. Who says nothing at all gets `DEFAULT_POLICY`.
+    """
 
     router: str = "arrow"
     top_k: int = 3
@@ -55,6 +58,10 @@ class RoutingPolicy:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "general", tuple(self.general))  # JSON has lists
+
+
+# Chosen on development tasks (`python -m study.choose`), see docs/decisions/0010-default-routing.md.
+DEFAULT_POLICY = RoutingPolicy(top_k=1, shortlist=1)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from routing.composed import ComposedModel, compose_version
 from routing.config_document import CONFIG_FILE
 from routing.errors import BadAdapter, BadManifest, UnknownVersion
 from routing.factors import Factors, expert_factors
-from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
+from routing.index import DEFAULT_POLICY, ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
 from routing.prototypes import routing_vectors
 from routing.store import IndexStore, LibraryRef
@@ -54,7 +54,7 @@ def publish(
     store.set_library(library, LibraryRef(base.ref, pinned, text))
     learnt = gates or {}
     entries = [keep_expert(store, name, factors, learnt.get(name)) for name, factors in experts.items()]
-    manifest = manifest_of(pinned, entries, policy=policy, calibration=text)
+    manifest = manifest_of(pinned, entries, policy=policy or DEFAULT_POLICY, calibration=text)
     current = store.current(library)
     if current is not None and current.manifest == store.put_manifest(manifest):
         return current.number

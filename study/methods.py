@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from routing.composed import ComposedModel
-from routing.index import RoutingPolicy
+from routing.index import DEFAULT_POLICY, RoutingPolicy
 from routing.merge import MergePlan
 from routing.routers import QUERY_ROUTERS
 from routing.routes import Routing, routing_of
@@ -62,7 +62,7 @@ def singles(library: Library) -> Iterator[tuple[str, Voice]]:
 
 def policy_of_suite(suite: Suite) -> RoutingPolicy:
     """The policy that Fletch has by default, or what the suite says in its place."""
-    return replace(RoutingPolicy(), **suite.policy)
+    return replace(DEFAULT_POLICY, **suite.policy)
 
 
 def _routed(routing: Routing) -> Callable[[Library], Voice | None]:

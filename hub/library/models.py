@@ -8,14 +8,14 @@ from django.db.models import CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower, Now
 
 from hub.blobs.models import Blob
-from hub.library.policy import Policy
+from hub.library.policy import DEFAULT
 
 GATE_SOURCES = ("samples", "brought", "collector")
 
 
 def default_policy() -> dict[str, object]:
     """What a policy is when nothing is decided."""
-    return Policy().model_dump()
+    return DEFAULT.model_dump()
 
 
 def default_gate_sources() -> list[str]:

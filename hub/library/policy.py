@@ -44,7 +44,7 @@ Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
 class Policy(BaseModel):
-    """Arrow as its paper and peft use it, unless somebody decides otherwise."""
+    """What of a policy is not said is plain: Arrow as its paper and peft use it."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -59,6 +59,10 @@ class Policy(BaseModel):
     prior_abstain: bool = False
     general: Annotated[tuple[AdapterName, ...], Field(strict=False)] = ()
     subtract: Annotated[Number, Field(ge=0)] = 0.0
+
+
+# What a library begins with when nothing at all is decided; equal to `DEFAULT_POLICY` in `routing`.
+DEFAULT = Policy(top_k=1, shortlist=1)
 
 
 def check_policy(policy: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
 from hub.library.models import GATE_SOURCES, Library
-from hub.library.policy import check_policy
+from hub.library.policy import DEFAULT, check_policy
 
 
 @transaction.atomic
@@ -43,7 +43,7 @@ def create_library(  # noqa: PLR0913  what a library is
                 description=description,
                 base_source=base_source,
                 base_revision=base_revision,
-                policy=check_policy(policy or {}),
+                policy=check_policy(policy or DEFAULT.model_dump()),
                 auto_promote=auto_promote,
                 train_gates=train_gates,
                 embed_samples=embed_samples,

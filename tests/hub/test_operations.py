@@ -46,7 +46,7 @@ def test_a_library_is_founded_on_a_folder_by_its_full_path(
 
     library = Library.objects.get()
     assert library.base_source == str(tmp_path / "base")
-    assert library.policy == {**Policy().model_dump(), "top_k": 2}
+    assert library.policy == {**Policy().model_dump(mode="json"), "top_k": 2}
     assert "already" in again
     assert Job.objects.get().kind == JobKind.INSPECT_BASE
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from hub.errors import Invalid
-from hub.library.policy import PRIORS, ROUTERS, Policy, check_policy
-from routing.index import RoutingPolicy
+from hub.library.policy import DEFAULT, PRIORS, ROUTERS, Policy, check_policy
+from routing.index import DEFAULT_POLICY, RoutingPolicy
 from routing.priors import PRIORS as ALL_PRIORS
 from routing.routers import ROUTERS as ALL_ROUTERS
 from routing.routes import PRIOR_NAMES
@@ -15,6 +15,7 @@ from routing.routes import PRIOR_NAMES
 
 def test_the_hub_and_routing_know_the_same_policies() -> None:
     assert Policy().model_dump() == asdict(RoutingPolicy())
+    assert DEFAULT.model_dump() == asdict(DEFAULT_POLICY)
     assert set(ROUTERS) == set(ALL_ROUTERS) - {"single"}
     assert set(PRIORS) == set(PRIOR_NAMES) == set(ALL_PRIORS)
 

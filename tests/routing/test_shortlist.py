@@ -15,7 +15,7 @@ from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.errors import BadRouting
 from routing.factors import Factors
-from routing.index import RoutingPolicy, manifest_of
+from routing.index import DEFAULT_POLICY, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
 from routing.priors import evidence_scores
 from routing.routes import Routing
@@ -154,3 +154,13 @@ def test_a_routed_checkpoint_brings_its_neutral_text(library: SmallLibrary, tmp_
 def test_a_negative_list_is_refused() -> None:
     with pytest.raises(BadRouting, match="shortlist"):
         replace(Routing("arrow", 2), shortlist=-1)
+
+
+def test_who_says_no_policy_gets_the_one_that_the_study_chose(library: SmallLibrary) -> None:
+    base = library.base()
+    few = neutral_tokens(base, sequences=4, length=8)
+
+    model = compose(base, library.experts(), neutral=few)
+
+    assert model.policy == DEFAULT_POLICY
+    assert len(model.generate(TEXT, max_tokens=2).shares) == 1

@@ -233,8 +233,8 @@ def test_a_new_policy_makes_a_version_with_the_same_experts(tmp_path: Path) -> N
     upload(library, tiny_adapter(tmp_path / "a"), name="a")
     work_off_jobs()
 
-    libraries.change_policy(library=library, policy={"top_k": 1})
+    libraries.change_policy(library=library, policy={"top_k": 2})
     work_off_jobs()
 
     assert served(library) == 2
-    assert places.index_store().read_version(library.slug, 2).policy.top_k == 1
+    assert places.index_store().read_version(library.slug, 2).policy.top_k == 2
