@@ -42,6 +42,7 @@ _HOMES = {
     "library_source": "notebook",
     "load_base": "base",
     "load_checkpoint": "checkpoint",
+    "load_encoder": "encoding",
     "mean_expert": "merge",
     "mean_update": "merge",
     "merge_experts": "merge",

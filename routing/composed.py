@@ -14,6 +14,7 @@ from torch import Tensor
 from routing.base import Base
 from routing.calibration import calibrated_pack
 from routing.digests import digest_of
+from routing.encoding import Encoder
 from routing.factors import Factors
 from routing.family import IGNORED
 from routing.generation import Finish, Generation, Request
@@ -51,11 +52,12 @@ class ComposedModel:
     routed: RoutedModel
     pack: Pack
     policy: RoutingPolicy
+    encoder: Encoder | None = None
 
     @cached_property
     def queries(self) -> QueryRouter:
         """What priors say of prompts."""
-        return QueryRouter(self.routed, self.pack)
+        return QueryRouter(self.routed, self.pack, self.encoder)
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -132,12 +134,14 @@ def compose(
     gates: Mapping[str, Mapping[str, Tensor]] | None = None,
     neutral: Int[Tensor, "sequences length"] | None = None,
     profiles: Mapping[str, Profile] | None = None,
+    encoder: Encoder | None = None,
 ) -> ComposedModel:
     """Compose experts in memory, by any names, with a base; its modules are wrapped once however often.
 
     `gates` are vectors [d_in] by expert and module (see `routing.gates`), `profiles` introduce experts to
-    query routers (see `routing.retrieval.profile_of`). Scores are calibrated on `neutral`;
-    where the policy needs that and none is given, it is drawn from the base.
+    query routers (see `routing.retrieval.profile_of`), `encoder` reads prompts for them; without one the
+    base does. Scores are calibrated on `neutral`; where the policy needs that and none is given, it is drawn
+    from the base.
     """
     pack = pack_experts(
         experts, base.spec, gates=gates, profiles=profiles, device=base.device, dtype=base.dtype
@@ -147,7 +151,7 @@ def compose(
         neutral = neutral_tokens(base)
     if neutral is not None:
         pack = calibrated_pack(routed, pack, neutral, neutral=digest_of(neutral.numpy().tobytes()))
-    return ComposedModel(routed, pack, wanted)
+    return ComposedModel(routed, pack, wanted, encoder)
 
 
 def compose_version(store: IndexStore, manifest: IndexManifest, base: Base) -> ComposedModel:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import AutoModel, AutoTokenizer
 
-from routing.base import Base
+from routing.base import NO_REMOTE_CODE, Base, config_digest, tokenizer_digest, weights_digest
+from routing.digests import digest_of
 
 HEIGHT = 2 / 3  # of the layers: below, words; above, the next token
 AT_ONCE = 16
@@ -63,6 +66,54 @@ class BaseEncoder:
         hidden: Float[Tensor, "prompts length width"] = answer.hidden_states[self.layer].float()
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1)
+
+
+@dataclass(frozen=True)
+class FolderEncoder:
+    """A sentence encoder from a local folder: the mean of its last hidden states over the prompt's text.
+
+    Prompts come in the base's tokens, which `reader`, the base's tokenizer, turns into text again.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    reader: Any
+    device: torch.device
+
+    @torch.inference_mode()
+    def encode(self, prompts: Sequence[Tokens]) -> Float[Tensor, "prompts width"]:
+        """Mean hidden states; of a text longer than the encoder reads its beginning."""
+        texts = [self.reader.decode(list(prompt), skip_special_tokens=True) for prompt in prompts]
+        parts = [texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE)]
+        return torch.cat([self._means(part) for part in parts])
+
+    def _means(self, texts: Sequence[str]) -> Float[Tensor, "prompts width"]:
+        longest = self.model.config.max_position_embeddings
+        read = self.tokenizer(
+            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=longest
+        )
+        ids, mask = read["input_ids"].to(self.device), read["attention_mask"].to(self.device)
+        hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        weights = mask.unsqueeze(-1).float()
+        return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+def load_encoder(folder: str | Path, base: Base) -> FolderEncoder:
+    """The sentence encoder in a Hugging Face folder, on the base's device; named by what is in the folder.
+
+    Only safetensors are read, and no code that comes with the folder runs. UnsupportedBase if it has none.
+    """
+    place = Path(folder)
+    pinned = [config_digest(place), weights_digest(place), tokenizer_digest(place)]
+    model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **NO_REMOTE_CODE)
+    return FolderEncoder(
+        f"folder:{digest_of(''.join(pinned).encode())}",
+        model.to(base.device).eval().requires_grad_(False),  # noqa: FBT003
+        AutoTokenizer.from_pretrained(place, **NO_REMOTE_CODE),
+        base.tokenizer,
+        base.device,
+    )
 
 
 def prompt_tokens(base: Base, text: str) -> list[int]:

@@ -37,11 +37,12 @@ class Known:
 
     model: RoutedModel
     pack: Pack
+    other_encoder: Encoder | None = None
 
     @cached_property
     def encoder(self) -> Encoder:
-        """What makes embeddings of prompts."""
-        return BaseEncoder(self.model.base)
+        """What makes embeddings of prompts: the base itself, unless another one was given."""
+        return self.other_encoder or BaseEncoder(self.model.base)
 
     @cached_property
     def neutral(self) -> Int[Tensor, "sequences length"]:

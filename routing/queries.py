@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import torch
 
+from routing.encoding import Encoder
 from routing.pack import Pack
 from routing.priors import PRIORS, Known
 from routing.routed import RoutedModel
@@ -27,8 +28,8 @@ REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a 
 class QueryRouter:
     """The priors of one index version, and a short memory of what they said. Safe to use from threads."""
 
-    def __init__(self, model: RoutedModel, pack: Pack) -> None:
-        self._known = Known(model, pack)
+    def __init__(self, model: RoutedModel, pack: Pack, encoder: Encoder | None = None) -> None:
+        self._known = Known(model, pack, encoder)
         self._said: OrderedDict[tuple[str, tuple[int, ...]], PromptScores] = OrderedDict()
         self._lock = threading.Lock()
 
