@@ -17,6 +17,7 @@ from torch import Tensor
 from routing.adapter import read_adapter
 from routing.base import Base
 from routing.checks.samples import Sample
+from routing.classifier import TooFewPrompts, train_classifier
 from routing.clustering import cluster
 from routing.composed import ComposedModel, compose
 from routing.digests import digest_of
@@ -58,8 +59,15 @@ class Library:
 
     @cached_property
     def composed(self) -> ComposedModel:
-        """All experts, calibrated, with gates where they have rows."""
-        return self.compose(self.experts, gates=self.gates, profiles=self.profiles)
+        """All experts, calibrated, with gates and a classifier of prompts where their rows allow them."""
+        plain = self.compose(self.experts, gates=self.gates, profiles=self.profiles)
+        encoder = BaseEncoder(self.base)
+        neutral = encoder.encode(self.neutral.tolist())
+        try:
+            head, _ = train_classifier(self.profiles, neutral, encoder=encoder.name)
+        except TooFewPrompts:
+            return plain
+        return replace(plain, pack=replace(plain.pack, classifier=head))
 
     @cached_property
     def gates(self) -> Mapping[str, Gates]:

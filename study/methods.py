@@ -68,7 +68,8 @@ def policy_of_suite(suite: Suite) -> RoutingPolicy:
 def _routed(routing: Routing) -> Callable[[Library], Voice | None]:
     def voice(library: Library) -> Voice | None:
         gateless = routing.router == "phatgoose" and not library.gates
-        return None if gateless else Voice(library.composed, routing)
+        unread = routing.router == "classifier" and library.composed.pack.classifier is None
+        return None if gateless or unread else Voice(library.composed, routing)
 
     return voice
 

@@ -19,7 +19,17 @@ from study.suite import Suite, read_suite
 from study.table import BEST_SINGLE, ORACLE, lines
 from tests.study.worlds import tiny_suite
 
-FEW = {"base", "phatgoose", "uniform", "default", "merged: mean", "multitask LoRA"}
+FEW = {
+    "base",
+    "phatgoose",
+    "uniform",
+    "default",
+    "classifier",
+    "retrieval",
+    "lm",
+    "merged: mean",
+    "multitask LoRA",
+}
 
 
 @pytest.fixture(scope="module")
