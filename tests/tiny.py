@@ -199,12 +199,12 @@ def _save(kind: type, config: PreTrainedConfig, folder: Path, seed: int) -> Path
         torch.manual_seed(seed)
         model = kind(config)
     model.save_pretrained(folder)
-    _tokenizer().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
     return folder
 
 
 @functools.cache
-def _tokenizer() -> PreTrainedTokenizerFast:
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer trained on a few sentences: any text goes in, and comes back unchanged."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
