@@ -137,8 +137,11 @@ def write_merged(
     folder = local_folder(source.base)
     base = load_base(source.base, spec=source.spec, dtype=_stored_dtype(folder))
     for name, update in _merged(source, manifest, plan, progress).items():
-        add = _add_rows if isinstance(update, DenseUpdate) else _add
-        add(base.model.get_submodule(name), update, source.spec.module(name).kind)
+        layer, kind = base.model.get_submodule(name), source.spec.module(name).kind
+        if isinstance(update, DenseUpdate):
+            _add_rows(layer, update, kind)
+        else:
+            _add(layer, update, kind)
     base.model.save_pretrained(directory)
     for name in source.spec.tokenizer_files:
         shutil.copyfile(folder / name, directory / name)
