@@ -22,6 +22,7 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from routing.adapter import Adapter, LowRank, ModuleUpdate
+from routing.base_traces import BaseTraces, base_traces
 from routing.errors import RoutingError
 from routing.lanczos import leading_directions
 from routing.scales import Scales, dense_scales, exact_form
@@ -199,43 +200,20 @@ def _product_norm(left: Float64[Tensor, "m k"], right: Float64[Tensor, "n k"]) -
 def inner(f: Factors, g: Factors, weight: Float[Tensor, "d_out d_in"] | None = None) -> float:
     """The inner product of two updates of one module: tr((b_f^T b_g)(a_g a_f^T)), and what scales add to it.
 
-    What scales add are traces with the base's weight, each worth a product of it with a few vectors:
-    <B A, diag(u) W> = sum of (u * B) * (W A^T), <diag(u) W, diag(v) W> = (u * v) . the squared lengths of W's
-    rows, and so on. RoutingError if an update has scales and `weight` is not given.
+    What scales add are traces with the base's weight (`routing.base_traces`): RoutingError if an update has
+    scales and `weight` is not given.
     """
     total = float(((f.b.double().T @ g.b.double()) * (f.a.double() @ g.a.double().T)).sum())
     if f.scales is None and g.scales is None:
         return total
     if weight is None:
         raise RoutingError("the inner product of updates with scales needs the base's weight")
-    w = weight.double().cpu()
-    total += _with_scales(f, g.scales, w) + _with_scales(g, f.scales, w)
-    return total + _of_scales(f.scales, g.scales, w)
+    return total + float(_traces(f, weight).products(_traces(g, weight)))
 
 
-def _with_scales(f: Factors, scales: Scales | None, w: Float64[Tensor, "d_out d_in"]) -> float:
-    """<b a, diag(output) W + W diag(input)>."""
-    if scales is None or not f.rank:
-        return 0.0
-    b, a = f.b.double(), f.a.double()
-    total = 0.0
-    if scales.output is not None:
-        total += float(((scales.output.double().unsqueeze(1) * b) * (w @ a.T)).sum())
-    if scales.input is not None:
-        total += float(((scales.input.double() * a) * (b.T @ w)).sum())
-    return total
-
-
-def _of_scales(f: Scales | None, g: Scales | None, w: Float64[Tensor, "d_out d_in"]) -> float:
-    """<diag(f) W + W diag(f), diag(g) W + W diag(g)>: all of it is in the squares of W's entries."""
-    if f is None or g is None:
-        return 0.0
-    rows, columns = w.new_zeros(len(w)), w.new_zeros(w.shape[1])
-    f_out, g_out = (rows if s.output is None else s.output.double() for s in (f, g))
-    f_in, g_in = (columns if s.input is None else s.input.double() for s in (f, g))
-    squares = w.square()
-    same = (f_out * g_out) @ squares.sum(1) + (f_in * g_in) @ squares.sum(0)
-    return float(same + f_out @ squares @ g_in + g_out @ squares @ f_in)
+def _traces(factors: Factors, weight: Float[Tensor, "d_out d_in"]) -> BaseTraces:
+    owners = torch.zeros(factors.rank, dtype=torch.int64)
+    return base_traces(factors.a.double(), factors.b.T.double(), owners, [factors.scales], weight)
 
 
 def norm(factors: Mapping[str, Factors]) -> float:

@@ -4,7 +4,7 @@ The inner product of two updates b a and d c of one module is the sum over all e
 rank by rank, never d_out x d_in. For many experts at once their factors lie under each other, two matrix
 products give all pairs of rows, and sums over the rows of each pair of experts give the inner products.
 Ranks, scales and sets of modules may differ; a module that only one of two experts changes counts in that
-one's length.
+one's length. Kinds that work through the base's weight are compared by traces with it, as exact.
 
 Clustering raw A and B, as model-based clustering (arXiv 2405.11157, section 4.1) was first written, needs
 adapters that began at the same random A. Updates need nothing of the kind.
@@ -22,8 +22,12 @@ from jaxtyping import Float, Float32, Float64, Int
 from safetensors.torch import load, save
 from torch import Tensor
 
+from routing.base_traces import BaseTraces, base_traces
 from routing.digests import canonical_json
+from routing.errors import RoutingError
 from routing.factors import Factors, cosine, fingerprint, norm
+from routing.scales import Scales
+from routing.weights import Layers
 
 Expert = Mapping[str, Factors]
 Read = Callable[[str], Expert]
@@ -58,11 +62,23 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class _Rows:
-    """One module of a block of experts: their factors under each other, and whose each row is."""
+    """One module of a block of experts: their factors under each other, whose each row is, and all scales."""
 
     a: Float64[Tensor, "rows d_in"]
     b: Float64[Tensor, "rows d_out"]
     owners: Int[Tensor, " rows"]
+    scales: list[Scales | None]
+
+    @property
+    def plain(self) -> bool:
+        """Whether nobody here works through the base's weight."""
+        return all(scales is None for scales in self.scales)
+
+    def traces(self, name: str, layers: Layers | None) -> BaseTraces:
+        """What they share with the base's weight; RoutingError if that is not at hand."""
+        if layers is None:
+            raise RoutingError(f"{name}: updates with scales are compared beside the base; give layers")
+        return base_traces(self.a, self.b, self.owners, self.scales, layers(name).weight)
 
 
 @dataclass(frozen=True)
@@ -79,9 +95,11 @@ def quiet(_done: int, _total: int) -> None:
     """Progress that nobody watches."""
 
 
-def similarity(experts: Mapping[str, Expert], *, device: str | torch.device = "cpu") -> Similarity:
-    """All cosines between experts in memory."""
-    return extended(NONE, list(experts), experts.__getitem__, device=device)
+def similarity(
+    experts: Mapping[str, Expert], *, layers: Layers | None = None, device: str | torch.device = "cpu"
+) -> Similarity:
+    """All cosines between experts in memory; `layers` are the base's, needed if one is DoRA or (IA)^3."""
+    return extended(NONE, list(experts), experts.__getitem__, layers=layers, device=device)
 
 
 def extended(
@@ -89,6 +107,7 @@ def extended(
     names: Sequence[str],
     read: Read,
     *,
+    layers: Layers | None = None,
     block: int = BLOCK,
     device: str | torch.device = "cpu",
     progress: Progress = quiet,
@@ -96,7 +115,8 @@ def extended(
     """The cosines between the experts of these names; pairs that are `known` are taken over, not computed.
 
     At most two blocks of experts are in memory. One new expert beside N known ones costs N pairs; all of N
-    cost N^2 / 2 pairs, for which each expert is read N / (2 block) times.
+    cost N^2 / 2 pairs, for which each expert is read N / (2 block) times. RoutingError if one of them works
+    through the base's weight and `layers` are not given.
     """
     ordered = tuple(sorted(names))
     cosines = torch.eye(len(ordered), dtype=torch.float64)
@@ -108,7 +128,7 @@ def extended(
     total = len(fresh) * len(old) + len(fresh) * (len(fresh) + 1) // 2
     done = 0
     for left, right in _pairs_of_blocks(ordered, read, fresh, old, block, torch.device(device)):
-        found = _cosines(left, right).cpu()
+        found = _cosines(left, right, layers).cpu()
         cosines[torch.tensor(left.places).unsqueeze(1), list(right.places)] = found
         cosines[torch.tensor(right.places).unsqueeze(1), list(left.places)] = found.T
         same = left.places == right.places
@@ -151,20 +171,24 @@ def _rows(name: str, experts: Sequence[Expert], device: torch.device) -> _Rows:
     owners = torch.tensor([place for place, _ in present]).repeat_interleave(ranks)
     a = torch.cat([factors.a for _, factors in present]).to(device, torch.float64)
     b = torch.cat([factors.b.T for _, factors in present]).to(device, torch.float64)
-    return _Rows(a, b, owners.to(device))
+    scales = [expert[name].scales if name in expert else None for expert in experts]
+    return _Rows(a, b, owners.to(device), scales)
 
 
-def _cosines(left: _Block, right: _Block) -> Float64[Tensor, "left right"]:
+def _cosines(left: _Block, right: _Block, layers: Layers | None) -> Float64[Tensor, "left right"]:
     """Inner products over the modules that both have, by the experts' whole lengths; 0 if one has none."""
     total = torch.zeros(len(left.places), len(right.places), dtype=torch.float64, device=left.norms.device)
     for name in left.modules.keys() & right.modules.keys():
-        _add_products(total, left.modules[name], right.modules[name])
+        one, other = left.modules[name], right.modules[name]
+        _add_products(total, one, other)
+        if not (one.plain and other.plain):
+            total += one.traces(name, layers).products(other.traces(name, layers))
     sizes = left.norms.unsqueeze(1) * right.norms
     return torch.where(sizes > 0, total / sizes, torch.zeros_like(total)).clamp(-1.0, 1.0)
 
 
 def _add_products(total: Float64[Tensor, "left right"], left: _Rows, right: _Rows) -> None:
-    step = max(1, LARGEST_PRODUCT // len(right.a))
+    step = max(1, LARGEST_PRODUCT // max(1, len(right.a)))
     for start in range(0, len(left.a), step):
         rows = slice(start, start + step)
         products = (left.a[rows] @ right.a.T).mul_(left.b[rows] @ right.b.T)
@@ -194,6 +218,7 @@ def nearest(
     *,
     count: int,
     shortlist: int,
+    layers: Layers | None = None,
 ) -> list[Neighbour]:
     """The experts most like this one, without reading all of them: fingerprints choose, exact cosines rank.
 
@@ -206,7 +231,7 @@ def nearest(
         return []
     estimates = torch.stack([sketches[name] for name in names]) @ fingerprint(expert)
     chosen = estimates.argsort(descending=True, stable=True)[: max(shortlist, count)].tolist()
-    found = [Neighbour(names[place], cosine(expert, read(names[place]))) for place in chosen]
+    found = [Neighbour(names[place], cosine(expert, read(names[place]), layers)) for place in chosen]
     return sorted(found, key=lambda one: (-one.cosine, one.name))[:count]
 
 

@@ -24,11 +24,13 @@ from routing.factor_tensors import factor_tensors
 from routing.factor_tensors import factors_of as factors_from
 from routing.factors import Factors, cosine, dense, expert_factors, fingerprint, norm
 from routing.index import RoutingPolicy, manifest_of
+from routing.merge import MergePlan, merge_experts
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import Pack, pack_updates
 from routing.packing import pack_experts
 from routing.routers import Selection
 from routing.scores import SCORES
+from routing.similarity import similarity
 from routing.weights import Layer, layers_of
 from tests.routing.kinds import dense_update, factors_of, gpt2_kinds, llama_kinds
 from tests.routing.libraries import TEXT, SmallLibrary
@@ -153,11 +155,14 @@ def test_cosines_between_kinds_are_those_of_their_dense_updates(
         whole[name] = torch.cat([part.flatten() for part in parts.values()])
         assert norm(factors) == pytest.approx(float(whole[name].norm()), rel=1e-6)
 
+    together = similarity(experts, layers=layers_of(base))
     for one, factors in experts.items():
         for other, others in experts.items():
+            row, column = together.places[one], together.places[other]
             expected = float(functional.cosine_similarity(whole[one], whole[other], dim=0))
             found = cosine(factors, others, layers_of(base))
             assert found == pytest.approx(expected, abs=1e-6)
+            assert float(together.cosines[row, column]) == pytest.approx(expected, abs=1e-6)
             if one != other:
                 continue
             assert float(fingerprint(factors) @ fingerprint(others)) == pytest.approx(1.0, abs=1e-5)
@@ -170,6 +175,10 @@ def test_what_needs_the_bases_weight_says_so(library: SmallLibrary, base: Base, 
         expert_factors(adapter)
     with pytest.raises(RoutingError, match="needs the base's weight"):
         cosine(experts["ada/lora"], experts["cy/ia3"])
+    with pytest.raises(RoutingError, match="give layers"):
+        similarity(experts)
+    with pytest.raises(RoutingError, match="need the base's weight"):
+        merge_experts(experts, MergePlan("ties"))
 
 
 def test_scales_of_one_change_nothing_and_are_left_out(base: Base) -> None:
