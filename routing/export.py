@@ -18,13 +18,15 @@ from routing.base import NO_REMOTE_CODE, load_base, local_folder
 from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
 from routing.dense import DenseUpdate
 from routing.errors import BadCheckpoint
-from routing.factors import Factors, dense
+from routing.factors import Factors, dense, outlined
 from routing.family import FAMILIES
 from routing.index import IndexManifest
 from routing.merge import Merged, MergePlan, at_rank, description, merge_experts
 from routing.scales import bias_change
+from routing.weights import Layer, layers_of
 
 MEAN = MergePlan()
+ROUNDING = 1e-6  # a change of a bias below this share of it is float32's
 ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
 
 {merge}
@@ -79,14 +81,15 @@ def write_adapter(
     """Write these experts (None: all but the general ones), merged, as one PEFT LoRA of this rank or less.
 
     Returns the files; `fletch.json` says how they were merged and what each module loses of its squared norm.
-    Raises BadCheckpoint if the folder is not empty, the rank below 1 or nothing is left; BadMerge for a plan
-    that does not fit; RoutingError for an unknown expert.
+    Raises BadCheckpoint if the folder is not empty, the rank below 1, nothing is left or what is left changes
+    biases, as (IA)^3 may and no LoRA can; BadMerge for a plan that does not fit; RoutingError for an unknown
+    expert.
     """
     if rank < 1:
         raise BadCheckpoint(f"rank: found {rank}, expected at least 1")
     prepare(directory)
     manifest = source.subset(experts or source.speakers)
-    cut = _cut(_merged(source, manifest, plan, progress), rank)
+    cut = _cut(source, _merged(source, manifest, plan, progress), rank)
     widest = max(factors.rank for factors, _ in cut.values())
     tensors: dict[str, Tensor] = {}
     for name, (factors, _) in cut.items():
@@ -172,14 +175,38 @@ def _merged(
     return merged
 
 
-def _cut(merged: Mapping[str, Merged], rank: int) -> dict[str, tuple[Factors, float]]:
-    """The best of this rank of each module, with the share of its squared norm that is lost."""
-    _require_low_rank(merged)
-    cut = {name: at_rank(update, rank) for name, update in merged.items()}
+def _cut(source: Source, merged: Mapping[str, Merged], rank: int) -> dict[str, tuple[Factors, float]]:
+    """The best of this rank of each module, with the share of its squared norm that is lost.
+
+    An update that works through the base's weight has full rank, and needs that weight to find its best.
+    """
+    scaled = {
+        name: update
+        for name, update in merged.items()
+        if isinstance(update, Factors) and update.scales is not None
+    }
+    cut = {name: at_rank(update, rank) for name, update in merged.items() if name not in scaled}
+    if scaled:
+        layers = layers_of(load_base(source.base, spec=source.spec))
+        cut |= {name: _best(name, update, layers(name), rank) for name, update in scaled.items()}
+        cut = {name: cut[name] for name in merged}
     left = {name: one for name, one in cut.items() if one[0].rank}
     if not left:
         raise BadCheckpoint("experts: merged they are nothing; there is nothing to write")
     return left
+
+
+def _best(name: str, factors: Factors, layer: Layer, rank: int) -> tuple[Factors, float]:
+    """The best of this rank of an update with scales; BadCheckpoint where it changes the bias."""
+    if layer.bias is not None and factors.scales is not None:
+        bias = layer.bias.double()
+        change = bias_change(factors.scales, bias)
+        if torch.linalg.vector_norm(change) > ROUNDING * torch.linalg.vector_norm(bias):
+            raise BadCheckpoint(
+                f"{name}: an (IA)^3 there also scales the bias, which no LoRA can; export `merged`"
+            )
+    found = outlined(name, factors, layer, rank=rank)
+    return (found.leading, max(0.0, 1.0 - found.known.energy)) if found.scales else (found, 0.0)
 
 
 def _lost(cut: Mapping[str, tuple[Factors, float]]) -> float:
@@ -240,16 +267,6 @@ def _loader(source: Source) -> str:
 def _public_source(source: Source) -> str:
     """The base's id; where it is a folder its name: where that folder is, is nobody else's business."""
     return source.spec.name if Path(source.base.source).is_dir() else source.base.source
-
-
-def _require_low_rank(merged: Mapping[str, Merged]) -> None:
-    full = [
-        name for name, update in merged.items() if isinstance(update, Factors) and update.scales is not None
-    ]
-    if full:
-        raise BadCheckpoint(
-            f"{full[0]}: a DoRA or (IA)^3 works through the base's weight and is no LoRA; export `merged`"
-        )
 
 
 def _add(layer: Any, factors: Factors, kind: str) -> None:

@@ -9,6 +9,7 @@ from hub.indexes import queries as indexes
 from hub.indexes.models import IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
+from hub.library.models import Library
 from routing.clustering import Clusters, cluster
 from routing.expert_map import placed
 from routing.factors import Factors
@@ -23,7 +24,7 @@ from routing.similarity import (
     similarity_bytes,
 )
 from workers.indexing import entry
-from workers.places import index_store
+from workers.places import base_layers, index_store
 from workers.progress import reporter
 
 NEIGHBOURS = 10
@@ -71,6 +72,7 @@ def compared(claim: Claim, library_id: int, entries: dict[str, ExpertEntry]) -> 
         known,
         list(entries),
         read,
+        layers=base_layers(Library.objects.get(pk=library_id)),
         progress=lambda done, total: report(done, total, f"compared {done} of {total} pairs"),
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from routing.adapter import Adapter, Dora, InputScale, LowRank, OutputScale, read_adapter
 from routing.base import Base
@@ -37,7 +39,7 @@ def llama_kinds(directory: Path) -> SmallLibrary:
 @cache
 def gpt2_kinds(directory: Path) -> SmallLibrary:
     """One of each kind on a small GPT-2, whose layers have biases and keep their weights transposed."""
-    base = tiny_gpt2()
+    base = with_biases(tiny_gpt2(), directory / "base")
     return SmallLibrary(
         base,
         {
@@ -46,6 +48,17 @@ def gpt2_kinds(directory: Path) -> SmallLibrary:
             "cy/ia3": tiny_ia3(directory / "cy", base, seed=3),
         },
     )
+
+
+def with_biases(base: Path, folder: Path) -> Path:
+    """The same base with biases as if it had been trained; a fresh one has zeros."""
+    shutil.copytree(base, folder)
+    weights, generator = load_file(folder / "model.safetensors"), torch.Generator().manual_seed(0)
+    for name, tensor in weights.items():
+        if name.endswith(".bias") and ".ln_" not in name:
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
 def factors_of(library: SmallLibrary, base: Base) -> dict[str, dict[str, Factors]]:

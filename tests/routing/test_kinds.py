@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft import PeftModel
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
@@ -24,7 +26,7 @@ from routing.factor_tensors import factor_tensors
 from routing.factor_tensors import factors_of as factors_from
 from routing.factors import Factors, cosine, dense, expert_factors, fingerprint, norm
 from routing.index import RoutingPolicy, manifest_of
-from routing.merge import MergePlan, merge_experts
+from routing.merge import MergePlan, mean_expert, merge_experts
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import Pack, pack_updates
 from routing.packing import pack_experts
@@ -260,5 +262,34 @@ def test_merged_weights_are_the_mean_of_all_kinds(
         logits = merged(torch.tensor([model.tokens(TEXT)])).logits[0]
     uniform = model.logits(TEXT, model.routing(router="uniform"))
     torch.testing.assert_close(logits, uniform, atol=1e-4, rtol=1e-4)
-    with pytest.raises(BadCheckpoint, match="is no LoRA; export `merged`"):
-        write_adapter(tmp_path / "adapter", source, rank=4)
+
+
+def test_one_lora_of_all_kinds_is_the_best_of_its_rank_and_says_what_it_loses(
+    tmp_path: Path, library: SmallLibrary, base: Base, experts: Experts, model: ComposedModel
+) -> None:
+    published = PublishedLibrary(tmp_path / "store", replace(library, adapters={}))
+    entries = [published.keep(name, factors) for name, factors in experts.items()]
+    source = Source(published.store, manifest_of(base.spec.digest, entries), base.spec, published.base)
+    if any(layers_of(base)(module.name).bias is not None for module in base.spec.target_modules):
+        with pytest.raises(BadCheckpoint, match="also scales the bias"):
+            write_adapter(tmp_path / "adapter", source, rank=4)
+        return
+
+    write_adapter(tmp_path / "whole", source, rank=64)
+    write_adapter(tmp_path / "small", source, rank=2)
+
+    mean = mean_expert(list(experts.values()), [module.name for module in base.spec.target_modules])
+    written = expert_factors(read_adapter(tmp_path / "small", base.spec))
+    lost = json.loads((tmp_path / "small" / "fletch.json").read_text())["lost_energy"]
+    for name, factors in mean.items():
+        sigma = torch.linalg.svdvals(dense(factors, layers_of(base)(name).weight))
+        torch.testing.assert_close(written[name].sigma.double(), sigma[:2], atol=1e-6, rtol=1e-5)
+        expected = float(sigma[2:].square().sum() / sigma.square().sum())
+        assert lost[name] == pytest.approx(expected, abs=1e-6)
+    alone = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(library.folder), tmp_path / "whole"
+    )
+    with torch.inference_mode():
+        logits = alone.eval()(torch.tensor([model.tokens(TEXT)])).logits[0]
+    uniform = model.logits(TEXT, model.routing(router="uniform"))
+    torch.testing.assert_close(logits, uniform, atol=1e-4, rtol=1e-4)

@@ -14,7 +14,7 @@ from hub.library import services as libraries
 from hub.library.models import Library
 from routing.base import load_base
 from routing.spec import BaseRef
-from tests.tiny import tiny_adapter, tiny_gpt2, tiny_llama
+from tests.tiny import tiny_adapter, tiny_gpt2, tiny_ia3, tiny_llama
 from tests.workers.uploading import found_library, ready_library, upload, user, work_off, work_off_jobs
 from workers import places, vectors
 
@@ -92,6 +92,35 @@ def test_a_gpt2_library_works_the_same_way(tmp_path: Path) -> None:
     work_off_jobs()
 
     assert fresh(release).status == "ready"
+
+
+def test_every_kind_of_expert_becomes_ready_and_says_what_it_is(tmp_path: Path) -> None:
+    library = ready_library()
+    uploads = {
+        "LoRA": upload(library, tiny_adapter(tmp_path / "lora", scale=0.02, seed=1), name="lora"),
+        "DoRA": upload(library, tiny_adapter(tmp_path / "dora", scale=0.02, dora=True, seed=2), name="dora"),
+        "(IA)^3": upload(library, tiny_ia3(tmp_path / "ia3", scale=0.02, seed=3), name="ia3"),
+    }
+
+    work_off_jobs()
+
+    for kind, release in uploads.items():
+        settled = fresh(release)
+        assert (settled.status, errors(release)) == ("ready", [])
+        assert settled.statistics["summary"]["expert_kind"] == kind
+        assert 0 < settled.statistics["least_kept"] <= 1
+    experts = places.index_store().read_version(library.slug, served(library)).experts
+    assert {expert.adapter for expert in experts} == {"ada/lora", "ada/dora", "ada/ia3"}
+
+
+def test_a_copy_of_a_dora_is_found(tmp_path: Path) -> None:
+    library = ready_library()
+    upload(library, tiny_adapter(tmp_path / "dora", scale=0.02, dora=True), name="first")
+    again = upload(library, tiny_adapter(tmp_path / "again", scale=0.02, dora=True), name="b", owner="bob")
+
+    work_off_jobs()
+
+    assert (fresh(again).status, errors(again)) == ("rejected", ["copy"])
 
 
 def test_an_adapter_of_another_base_is_rejected_with_findings(tmp_path: Path) -> None:
