@@ -1,8 +1,9 @@
 """The leading singular directions of a large matrix, by Golub-Kahan-Lanczos bidiagonalisation in float64.
 
-A full decomposition costs O(d^3); some dozens of products with the matrix find the directions that matter. The basis is orthogonalised anew in every step, so that directions neither get lost nor come
-twice; the start is drawn from a fixed seed; and the search ends when the residuals say so, at the latest when
-the basis is complete and the decomposition a full one. (Golub and Van Loan, Matrix Computations, 10.4.)
+A full decomposition costs O(d^3); some dozens of products with the matrix find the directions that matter.
+The basis is orthogonalised anew in every step, so that directions neither get lost nor come twice; the start
+is drawn from a fixed seed; and the search ends when the residuals say so, at the latest when the basis is
+complete and the decomposition a full one. (Golub and Van Loan, Matrix Computations, 10.4.)
 """
 
 from __future__ import annotations
