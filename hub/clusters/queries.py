@@ -72,6 +72,13 @@ def placement_of(release: Release) -> Placement | None:
     return None if found is None else found.placements.filter(release=release).first()
 
 
+def companions(placement: Placement, most: int) -> list[Adapter]:
+    """The other experts of its cluster, by name, at most so many."""
+    same = placement.clustering.placements.filter(cluster=placement.cluster).exclude(pk=placement.pk)
+    rows = same.order_by("release__adapter__owner__username", "release__adapter__name")[:most]
+    return [row.release.adapter for row in rows.select_related("release__adapter__owner")]
+
+
 def neighbours(placement: Placement) -> list[Neighbour]:
     """Its nearest neighbours, the most alike first."""
     return named([(int(release_id), cosine) for release_id, cosine in placement.neighbours])

@@ -60,12 +60,11 @@ def alike(release: Release) -> dict[str, Any] | None:
     placement = clusters.placement_of(release)
     if placement is None:
         return None
-    others = clusters.groups(placement.clustering)[placement.cluster]
     return {
         "neighbours": clusters.neighbours(placement)[:NEIGHBOURS],
         "cluster": placement.cluster,
         "clustering": placement.clustering,
-        "others": [one.adapter for one in others if one.pk != release.pk][:OTHERS],
+        "others": clusters.companions(placement, OTHERS),
     }
 
 
