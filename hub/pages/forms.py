@@ -138,7 +138,7 @@ class CheckpointForm(forms.Form):
         return {name: value for name in names if (value := self.cleaned_data[name]) not in (None, "", [], {})}
 
     def clean_weights(self) -> dict[str, float]:
-        weights = {}
+        weights: dict[str, float] = {}
         for line in self.cleaned_data["weights"].splitlines():
             name, _, number = line.rpartition("=")
             try:

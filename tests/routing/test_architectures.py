@@ -87,7 +87,7 @@ def test_one_expert_is_pefts_and_all_are_their_mean(name: str, tmp_path: Path) -
     merged = AutoModelForCausalLM.from_pretrained(folder)
     for factors in read_experts(tmp_path / "adapters", base).values():
         for path, module in factors.items():
-            weight, update = merged.get_submodule(path).weight, module.b @ module.a / 3
+            weight, update = merged.get_parameter(f"{path}.weight"), module.b @ module.a / 3
             weight.data += update if base.spec.module(path).kind == "linear" else update.T
     torch.testing.assert_close(
         model.logits(TOKENS, Routing("uniform", 1)), logits(merged), atol=1e-4, rtol=1e-4

@@ -152,13 +152,13 @@ def test_other_software_loads_every_merge_and_both_exports_agree(
 
     base = AutoModelForCausalLM.from_pretrained(library.folder)
     name = next(iter(composed.pack.modules))
-    before = base.get_submodule(name).weight.detach().clone()
+    before = base.get_parameter(f"{name}.weight").detach().clone()
     tokens = composed.tokens(TEXT)
     adapted = logits(PeftModel.from_pretrained(base, tmp_path / "adapter"), tokens)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     update = merge_experts({one: library.experts()[one] for one in TWO}, plan)[name]
     whole = update.b @ update.a if isinstance(update, Factors) else dense.whole(update)
-    added = merged.get_submodule(name).weight - before
+    added = merged.get_parameter(f"{name}.weight") - before
     torch.testing.assert_close(added, whole.T if "h." in name else whole, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(logits(merged, tokens), adapted, atol=2e-3, rtol=2e-3)
 

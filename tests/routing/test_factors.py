@@ -183,6 +183,7 @@ def test_the_prototype_is_the_top_right_singular_vector_and_a_flat_spectrum_is_f
     assert report["modules"]["sharp"]["uploaded_rank"] == 6
     assert report["largest_error"] < 1e-6
     assert report["summary"] == {
+        "expert_kind": "LoRA",
         "rank_smallest": 4,
         "rank_largest": 6,
         "modules": 2,

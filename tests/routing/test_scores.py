@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from routing.errors import RoutingError
+from routing.expert_statistics import AMBIGUOUS_RATIO
 from routing.pack import ModulePack, Moments, Update, pack_updates, standardised
 from routing.routers import ROUTERS, Terms, best
 from routing.scores import SCORES, calibrated, evidence
@@ -56,10 +57,17 @@ def by_hand(kind: str, hidden: torch.Tensor, module: ModulePack) -> torch.Tensor
     return torch.stack(columns, dim=1)
 
 
+def sharp(module: ModulePack, row: int) -> bool:
+    """Is one direction clearly the first? Between two of nearly equal strength rounding decides."""
+    sigma = torch.linalg.svdvals(dense(module, row))
+    return bool(sigma[1] < AMBIGUOUS_RATIO * sigma[0])
+
+
 @given(ranks=st.lists(st.integers(1, 6), min_size=1, max_size=6), seed=st.integers(0, 999))
 @pytest.mark.parametrize("kind", ["arrow", "subspace", "delta-norm"])
 def test_scores_equal_those_of_the_dense_update(kind: str, ranks: list[int], seed: int) -> None:
     module, hidden = experts_of(ranks, seed=seed), inputs(seed + 1)
+    assume(kind != "arrow" or all(sharp(module, row) for row in range(len(module))))
 
     found = SCORES[kind](hidden, module)
 
