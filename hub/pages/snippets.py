@@ -2,7 +2,14 @@
 
 import shlex
 
+from hub.library.models import Library
 from hub.pages.phrases import short
+
+
+def auto_class(library: Library) -> str:
+    """The class of transformers that loads a library's base."""
+    family = (library.base_spec or {}).get("family", "causal")
+    return {"causal": "AutoModelForCausalLM", "encoder-decoder": "AutoModelForSeq2SeqLM"}[family]
 
 
 def ask_served_model(serving_url: str, model: str) -> str:
@@ -35,12 +42,12 @@ def fetch_files(hub_url: str, full_name: str, *, oid: str, paths: list[str]) -> 
     )
 
 
-def load_with_peft(base_source: str, full_name: str, oid: str) -> str:
-    folder = f"{full_name.rpartition('/')[2]}-{short(oid)}"
+def load_with_peft(library: Library, full_name: str, oid: str) -> str:
+    folder, loader = f"{full_name.rpartition('/')[2]}-{short(oid)}", auto_class(library)
     return (
         "from peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM\n\n"
-        f'base = AutoModelForCausalLM.from_pretrained("{base_source}")\n'
+        f"from transformers import {loader}\n\n"
+        f'base = {loader}.from_pretrained("{library.base_source}")\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
 
@@ -55,10 +62,14 @@ def upload_by_api(hub_url: str, library: str, name: str) -> str:
     )
 
 
-def load_checkpoint(kind: str, *, url: str, folder: str, base_source: str) -> str:
+def load_checkpoint(kind: str, *, url: str, folder: str, library: Library) -> str:
     """Download a composed checkpoint and load it as its kind is loaded."""
     fetch = f"curl --fail --location --continue-at - --output {folder}.tar {url}\ntar -xf {folder}.tar\n"
-    return fetch + "\n" + _LOADERS[kind].format(folder=folder, base=base_source)
+    return (
+        fetch
+        + "\n"
+        + _LOADERS[kind].format(folder=folder, base=library.base_source, loader=auto_class(library))
+    )
 
 
 _LOADERS = {
@@ -74,16 +85,16 @@ _LOADERS = {
         "# one ordinary PEFT LoRA, the mean of the experts\n"
         "python -c '\n"
         "from peft import PeftModel\n"
-        "from transformers import AutoModelForCausalLM\n"
-        'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+        "from transformers import {loader}\n"
+        'base = {loader}.from_pretrained("{base}")\n'
         'model = PeftModel.from_pretrained(base, "{folder}")\n'
         "'"
     ),
     "merged": (
         "# dense weights: an ordinary transformers folder\n"
         "python -c '\n"
-        "from transformers import AutoModelForCausalLM\n"
-        'model = AutoModelForCausalLM.from_pretrained("{folder}")\n'
+        "from transformers import {loader}\n"
+        'model = {loader}.from_pretrained("{folder}")\n'
         "'"
     ),
 }

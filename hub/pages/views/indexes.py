@@ -104,9 +104,7 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
         "library": found.library,
         "job": _job(found),
         "sees_error": may_maintain(request.user, found.library),
-        "load": snippets.load_checkpoint(
-            found.kind, url=url, folder=found.folder, base_source=found.library.base_source
-        ),
+        "load": snippets.load_checkpoint(found.kind, url=url, folder=found.folder, library=found.library),
         "lifetime": settings.CHECKPOINT_LIFETIME,
     }
     return render(request, "indexes/checkpoint.html", context)

@@ -1,0 +1,33 @@
+"""What a person pastes loads the base that the library really grows on."""
+
+import pytest
+
+from hub.library.models import Library
+from hub.pages import snippets
+
+CAUSAL = Library(slug="quill", base_source="fletch/quill", base_spec={"name": "quill"})
+BOTH_HALVES = Library(
+    slug="letters", base_source="fletch/letters", base_spec={"name": "letters", "family": "encoder-decoder"}
+)
+
+
+@pytest.mark.parametrize(
+    ("library", "loader"), [(CAUSAL, "AutoModelForCausalLM"), (BOTH_HALVES, "AutoModelForSeq2SeqLM")]
+)
+def test_a_base_is_loaded_by_the_class_of_its_family(library: Library, loader: str) -> None:
+    lines = [
+        snippets.load_with_peft(library, "ada/poetry", "0" * 40),
+        *(
+            snippets.load_checkpoint(kind, url="http://hub/c/1", folder="c-1", library=library)
+            for kind in ("adapter", "merged")
+        ),
+    ]
+
+    for text in lines:
+        compile(text.partition("'\n")[2].rpartition("'")[0] or text, "snippet", "exec")
+        assert text.count(loader) == 2
+        assert text.count("AutoModelFor") == 2
+
+
+def test_a_library_whose_base_is_not_inspected_yet_is_taken_for_causal() -> None:
+    assert snippets.auto_class(Library(slug="new")) == "AutoModelForCausalLM"
