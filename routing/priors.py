@@ -17,18 +17,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing import choosing
-from routing.calibration import ROWS_AT_ONCE, survey
+from routing.calibration import ROWS_AT_ONCE, SMALLEST_DEVIATION, survey
 from routing.classifier import Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
-from routing.pack import ModulePack, Pack
+from routing.pack import ModulePack, Moments, Pack
 from routing.profiles import Profile, described
 from routing.retrieval import Introductions, introduce, known_profiles
 from routing.routed import RoutedModel
 from routing.routes import PromptScores
-from routing.scores import evidence as expert_evidence
+from routing.scores import calibrated
 
 NOBODYS_QUANTILE = 0.95  # so many neutral texts are left to the plain base
+# Both chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
+HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
+NOBODYS_EVIDENCE = 2.5  # deviations
 
 
 @dataclass(frozen=True)
@@ -83,32 +86,35 @@ class Known:
         return self.encoder.encode(self.neutral.tolist())
 
     @cached_property
-    def unmoved(self) -> Mapping[str, float]:
-        """By prior, a score that the best expert exceeds on few neutral texts only."""
-        found = {
-            "evidence": evidence_scores(self.model, self.pack, self.neutral),
-            "retrieval": self.introductions.similarities(self.neutral_embeddings),
-        }
-        return {
-            name: float(scores.amax(1).quantile(NOBODYS_QUANTILE).clamp_min(0))
-            for name, scores in found.items()
-        }
+    def unmoved(self) -> float:
+        """A similarity that the best introduced expert exceeds on few neutral texts only."""
+        scores = self.introductions.similarities(self.neutral_embeddings)
+        return float(scores.amax(1).quantile(NOBODYS_QUANTILE).clamp_min(0))
+
+    @cached_property
+    def usual(self) -> Moments:
+        """Mean and deviation of every expert's evidence at one token of neutral text."""
+        return usual_evidence(self.model, self.pack, self.neutral)
 
 
 Prior = Callable[[Known, Sequence[int]], PromptScores]
 
 
 def evidence(known: Known, prompt: Sequence[int]) -> PromptScores:
-    """From the routing vectors alone: the mean over tokens and modules of an expert's calibrated score."""
-    tokens = torch.tensor([list(prompt)])
-    scores = evidence_scores(known.model, known.pack, tokens)[0]
-    return PromptScores("evidence", scores, lambda: known.unmoved["evidence"])
+    """From the weights alone: how far above its usual an expert's evidence is where the prompt ends.
+
+    Gates are not asked: trained for single tokens, they judge whole prompts worse than prototypes. Evidence
+    at a token is the mean over an expert's modules of its calibrated score, in deviations of that mean on
+    neutral text: modules of one expert go together, so their mean varies with their number.
+    """
+    found = evidence_by_token(known.model, known.pack, torch.tensor([list(prompt)]))
+    return PromptScores("evidence", in_deviations(found, known.usual)[0], lambda: NOBODYS_EVIDENCE)
 
 
 def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
     """From sample prompts and cards: how much the prompt resembles them (see `routing.retrieval`)."""
     scores = known.introductions.similarities(known.encoder.encode([prompt]))[0]
-    return PromptScores("retrieval", scores, lambda: known.unmoved["retrieval"])
+    return PromptScores("retrieval", scores, lambda: known.unmoved)
 
 
 def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
@@ -126,7 +132,7 @@ def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
     if not strangers:
         return PromptScores("classifier", scores, lambda: float(classes[-1]))
     alike = known.introductions.similarities(embeddings)[0][strangers]
-    threshold = alike.new_tensor([known.unmoved["retrieval"]])
+    threshold = alike.new_tensor([known.unmoved])
     shares = torch.cat([alike, threshold]).log_softmax(-1) + classes[-1]
     scores[strangers] = shares[:-1].to(scores)
     return PromptScores("classifier", scores, lambda: float(shares[-1]))
@@ -146,28 +152,50 @@ PRIORS: Mapping[str, Prior] = MappingProxyType(
 )
 
 
-def evidence_scores(
-    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]
-) -> Float[Tensor, "prompts experts"]:
-    """For each prompt and expert the mean over tokens and its modules of its score in deviations.
+@dataclass(frozen=True)
+class Evidence:
+    """By prompt, token and expert: the sum of its modules' calibrated scores, and how many gave one."""
 
-    One such score is weak evidence, their mean is strong. An expert of no module gets minus infinity.
-    """
-    found = [_evidence_of(model, pack, rows) for rows in tokens.split(ROWS_AT_ONCE)]
-    return torch.cat(found)
+    total: Float[Tensor, "prompts length experts"]
+    seen: Float[Tensor, "length experts"]
+
+    @property
+    def recent(self) -> Float[Tensor, "prompts experts"]:
+        """The mean over modules and tokens, the last tokens first: by half less every `HALF_LIFE` tokens."""
+        age = torch.arange(len(self.seen) - 1, -1, -1, device=self.seen.device)
+        weights = 0.5 ** (age / HALF_LIFE)
+        return torch.einsum("t,pte->pe", weights, self.total) / (weights @ self.seen)
 
 
-def _evidence_of(
-    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]
-) -> Float[Tensor, "prompts experts"]:
-    total = torch.zeros(len(tokens), len(pack.experts), device=model.base.device)
-    seen = torch.zeros(len(pack.experts), device=model.base.device)
+def in_deviations(found: Evidence, usual: Moments) -> Float[Tensor, "prompts experts"]:
+    """Recent evidence in deviations from its mean at a neutral token; minus infinity without a module."""
+    return ((found.recent - usual.mean) / usual.deviation).nan_to_num(nan=-torch.inf)
+
+
+def usual_evidence(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"]) -> Moments:
+    """Mean and deviation [experts] of evidence at one token of a text, over the tokens that have some."""
+    count = torch.zeros(len(pack.experts), dtype=torch.float64, device=model.base.device)
+    sums = count.new_zeros(2, len(pack.experts))
+    for rows in text.split(ROWS_AT_ONCE):
+        found = evidence_by_token(model, pack, rows)
+        each = (found.total / found.seen).double()
+        count += len(rows) * (found.seen > 0).sum(0)
+        sums += torch.stack([each.nansum((0, 1)), each.square().nansum((0, 1))])
+    mean, squares = sums / count
+    deviation = (squares - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_DEVIATION)
+    return Moments(mean.float(), deviation.float())
+
+
+def evidence_by_token(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]) -> Evidence:
+    """What each module says of each token and expert. A decoder that has only begun has read the last one."""
+    length = tokens.shape[1]
+    total = torch.zeros(len(tokens), length, len(pack.experts), device=model.base.device)
+    seen = torch.zeros(length, len(pack.experts), device=model.base.device)
 
     def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
-        # a decoder that has only begun counts as the one token that it has read, beside a whole prompt
-        scores = expert_evidence(hidden, module).view(len(tokens), -1, len(module))
-        total[:, module.member_ids] += scores.sum(1)
-        seen[module.member_ids] += scores.shape[1]
+        scores = calibrated("arrow", hidden, module).view(len(tokens), -1, len(module))
+        total[:, length - scores.shape[1] :, module.member_ids] += scores
+        seen[length - scores.shape[1] :, module.member_ids] += 1
 
     survey(model, pack, tokens, look)
-    return torch.where(seen > 0, total / seen.clamp_min(1), -torch.inf)
+    return Evidence(total, seen)

@@ -55,6 +55,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds instead of the suite's")
     parser.add_argument("--questions", type=int, help="at most so many of each task and seed")
+    parser.add_argument("--splits", choices=SPLITS, nargs="+", help="only the tasks of these splits")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for figures and pictures")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where trained adapters and gates are kept")
     parser.add_argument("--page", type=Path, help=f"write the page too, for example {PAGE.name}")
@@ -64,6 +65,7 @@ def _options() -> argparse.Namespace:
 def _as_asked(suite: Suite, options: argparse.Namespace) -> Suite:
     return replace(
         suite,
+        tasks=tuple(task for task in suite.tasks if task.split in (options.splits or SPLITS)),
         seeds=tuple(options.seeds or suite.seeds),
         questions=options.questions or suite.questions,
     )

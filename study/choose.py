@@ -40,6 +40,7 @@ def candidates() -> Iterator[RoutingPolicy]:
     yield plain
     yield replace(one, shortlist=3, router="uniform")
     yield replace(one, prior="retrieval")
+    yield replace(one, prior="retrieval", prior_abstain=True)
 
 
 def named(policy: RoutingPolicy) -> str:

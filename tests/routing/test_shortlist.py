@@ -17,7 +17,7 @@ from routing.errors import BadRouting
 from routing.factors import Factors
 from routing.index import DEFAULT_POLICY, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
-from routing.priors import evidence_scores
+from routing.priors import HALF_LIFE, evidence_by_token
 from routing.routes import Routing
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary
@@ -76,24 +76,43 @@ def test_calibration_is_the_mean_and_deviation_of_each_score_on_neutral_text(
         torch.testing.assert_close(found[name]["arrow"].deviation.double(), deviation, atol=1e-5, rtol=1e-3)
 
 
-def test_a_prompt_speaks_for_the_expert_whose_standardised_scores_are_highest(
+def evidence_by_hand(model: ComposedModel, base: Base, ids: Tensor) -> Tensor:
+    """Mean over an expert's modules of its standardised score, in float64 [tokens, experts]."""
+    by_expert: dict[str, list[Tensor]] = {name: [] for name in model.experts}
+    for name, hidden in inputs_of(base, ids).items():
+        module = model.pack.modules[name]
+        moments = module.moments["arrow"]
+        scores = (hidden.double() @ module.vectors.prototypes.double().T).abs()
+        for row, member in enumerate(module.members):
+            by_expert[model.experts[member]].append(
+                (scores[:, row] - moments.mean[row]) / moments.deviation[row]
+            )
+    return torch.stack([torch.stack(scores).mean(0) for scores in by_expert.values()], dim=1)
+
+
+def test_evidence_is_how_far_above_its_usual_an_expert_is_where_the_prompt_ends(
     library: SmallLibrary, model: ComposedModel
 ) -> None:
     base = library.base()
     ids = torch.tensor(model.tokens(TEXT))
 
-    found = evidence_scores(model.routed, model.pack, ids.unsqueeze(0))[0]
+    found = model.prior(ids.tolist(), "evidence").experts
 
-    by_hand: dict[str, list[float]] = {name: [] for name in model.experts}
-    for name, hidden in inputs_of(base, ids.unsqueeze(0)).items():
-        module = model.pack.modules[name]
-        moments = module.moments["arrow"]
-        scores = (hidden @ module.vectors.prototypes.T).abs()
-        for row, member in enumerate(module.members):
-            standard = (scores[:, row] - moments.mean[row]) / moments.deviation[row]
-            by_hand[model.experts[member]].append(float(standard.mean()))
-    expected = torch.tensor([sum(values) / len(values) for values in by_hand.values()])
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+    assert model.pack.text is not None
+    usual = evidence_by_hand(model, base, model.pack.text.long())
+    weights = 0.5 ** (torch.arange(len(ids) - 1, -1, -1).double() / HALF_LIFE)
+    recent = (weights / weights.sum()) @ evidence_by_hand(model, base, ids.unsqueeze(0))
+    expected = (recent - usual.mean(0)) / usual.std(0, correction=0)
+    torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2e-3)
+
+
+def test_what_stands_far_before_the_end_hardly_moves_the_evidence(model: ComposedModel) -> None:
+    ids = model.tokens(TEXT)
+    first = evidence_by_token(model.routed, model.pack, torch.tensor([ids]))
+    far = replace(first, total=first.total.clone())
+    far.total[:, : -int(10 * HALF_LIFE)] += 100.0
+
+    torch.testing.assert_close(far.recent, first.recent, atol=0.2, rtol=0)
 
 
 def test_a_short_list_of_one_answers_as_that_expert_alone(model: ComposedModel) -> None:
@@ -128,11 +147,7 @@ def test_the_scale_of_an_expert_does_not_move_it_on_the_list(library: SmallLibra
     before = compose(library.base(), experts, NARROW)
     after = compose(library.base(), {**experts, name: louder}, NARROW)
 
-    ids = torch.tensor(before.tokens(TEXT))
-    torch.testing.assert_close(
-        evidence_scores(before.routed, before.pack, ids.unsqueeze(0)),
-        evidence_scores(after.routed, after.pack, ids.unsqueeze(0)),
-    )
+    torch.testing.assert_close(before.prior(TEXT, "evidence").experts, after.prior(TEXT, "evidence").experts)
 
 
 def test_a_routed_checkpoint_brings_its_neutral_text(library: SmallLibrary, tmp_path: Path) -> None:
@@ -163,4 +178,6 @@ def test_who_says_no_policy_gets_the_one_that_the_study_chose(library: SmallLibr
     model = compose(base, library.experts(), neutral=few)
 
     assert model.policy == DEFAULT_POLICY
-    assert len(model.generate(TEXT, max_tokens=2).shares) == 1
+    said = model.prior(TEXT, "evidence")
+    speakers = 1 if float(said.experts.max()) > said.nobody() else 0
+    assert len(model.generate(TEXT, max_tokens=2).shares) == speakers

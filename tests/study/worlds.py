@@ -23,6 +23,9 @@ questions = 3
 gate_steps = 2
 gate_batch = 4
 
+[policy]
+prior_abstain = false
+
 [training]
 steps = 2
 rank = 2
