@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from hub.pages import cards, phrases
+from hub.pages import cards, findings, phrases
 
 register = template.Library()
 
@@ -45,6 +45,7 @@ register.filter("duration", phrases.duration)
 register.filter("spoken", phrases.spoken)
 register.filter("compact", phrases.compact)
 register.filter("short", phrases.short)
+register.filter("complaints", findings.complaints)
 
 
 @register.filter
