@@ -5,13 +5,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from routing.errors import RoutingError
+from study.methods import METHODS
 from study.report import save, show, write_page
-from study.run import run
+from study.run import growing
 from study.suite import SPLITS, BadSuite, Suite, read_suite
 from study.table import lines
 
@@ -41,11 +43,18 @@ def main() -> None:
 
 
 def _study(suite: Suite, options: argparse.Namespace, console: Console, say: Callable[[str], None]) -> None:
-    found = run(suite, cache=options.cache, say=lambda text: say(f"{suite.name}, {text}"))
+    """Save after each seed, so that a study cut short leaves what it has; show the whole at the end."""
+    methods = [method for method in METHODS if not method.name.startswith(tuple(options.without))]
+    told = partial(_say_of, suite.name, say)
+    for so_far, found in growing(suite, cache=options.cache, say=told, methods=methods):
+        console.print(f"written to {save(so_far, found, folder=options.results)}")
     for split in SPLITS:
         if table := lines(found.answers, suite.tasks, split):
             show(console, suite, split, table)
-    console.print(f"written to {save(suite, found, folder=options.results)}")
+
+
+def _say_of(name: str, say: Callable[[str], None], text: str) -> None:
+    say(f"{name}, {text}")
 
 
 def _options() -> argparse.Namespace:
@@ -56,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", help="these seeds instead of the suite's")
     parser.add_argument("--questions", type=int, help="at most so many of each task and seed")
     parser.add_argument("--splits", choices=SPLITS, nargs="+", help="only the tasks of these splits")
+    parser.add_argument("--without", nargs="+", default=[], help="leave out methods whose names begin so")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for figures and pictures")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where trained adapters and gates are kept")
     parser.add_argument("--page", type=Path, help=f"write the page too, for example {PAGE.name}")

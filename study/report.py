@@ -11,16 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from study.methods import BASE, MULTITASK, policy_of_suite
+from study.methods import BASE, DEFAULT, METHODS, MULTITASK, policy_of_suite
 from study.pictures import bar_chart, entropy_chart, heat_map
 from study.run import Found
 from study.suite import SPLITS, Split, Suite
 from study.table import ORACLE, UNIFORM, Line, finite, lines
 
 COLUMNS = ("method", "exact", "95 %", "loss", "score", "95 %", "over uniform", "over multitask")
+ENOUGH = 0.95  # of the oracle
 HEAD = """# The study
 
-Written by `make study` from the figures in `study/results/`, not by hand. Any base, adapters and tasks can be studied: [how](routing/study.md).
+Written by `make study`, or by a smaller run of it, from the figures in `study/results/`, not by hand; each suite says below what was run. Any base, adapters and tasks can be studied: [how](routing/study.md).
 
 *exact*: share of exactly right answers, decoded greedily. *loss*: nats per token of the right answer. *score*: (method - base) / (oracle - base).
 Intervals are 95 %, from a paired bootstrap over seeds and questions. *oracle*: a held-in task's own expert; for a held-out task the expert, or the base, that
@@ -68,6 +69,7 @@ def save(suite: Suite, found: Found, *, folder: Path) -> Path:
         "seeds": list(suite.seeds),
         "questions": suite.questions,
         "experts": len(suite.experts),
+        "not_run": [method.name for method in METHODS if method.name not in found.answers],
         "policy": asdict(policy_of_suite(suite)),
         "seconds": {name: round(value, 1) for name, value in found.seconds.items()},
         "tables": {split: [_plain(line) for line in some] for split, some in tables.items() if some},
@@ -93,6 +95,9 @@ def _section(said: Mapping[str, Any], folder: str) -> list[str]:
             f"questions of each task and seed. *default* is `{json.dumps(said['policy'])}`."
         ),
     ]
+    if said.get("not_run"):
+        parts.append(f"\nNot run: {', '.join(said['not_run'])}.")
+    parts += _verdict(said["tables"])
     for split, found in said["tables"].items():
         parts += [f"\n### {name}, {split}\n", _row(COLUMNS), "|---|" + "---:|" * (len(COLUMNS) - 1)]
         parts += [_row(cells(line)) for line in found]
@@ -102,9 +107,26 @@ def _section(said: Mapping[str, Any], folder: str) -> list[str]:
     return parts
 
 
+def _verdict(tables: Mapping[str, Any]) -> list[str]:
+    """Whether the default keeps what is asked of it: near the oracle on held-in, above multitask on held-out."""
+    parts = []
+    held_in, held_out = ({line["method"]: line for line in tables.get(split, ())} for split in SPLITS[:2])
+    if DEFAULT in held_in and held_in[ORACLE]["exact"]:
+        share = held_in[DEFAULT]["exact"] / held_in[ORACLE]["exact"]
+        kept = "at least" if share >= ENOUGH else "less than"
+        parts.append(f"\nHeld-in, *default* reaches {share:.0%} of the oracle: {kept} {ENOUGH:.0%}.")
+    if MULTITASK in held_out.get(DEFAULT, {}).get("over", {}):
+        difference, low, high = held_out[DEFAULT]["over"][MULTITASK]
+        sure = "sure" if low > 0 or high < 0 else "not sure"
+        parts.append(
+            f"\nHeld-out, *default* minus multitask LoRA: {difference:+.0%} ({low:+.0%} to {high:+.0%}), {sure}."
+        )
+    return parts
+
+
 def _by_task(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """A second table: some methods by task."""
-    shown = [line for line in found if line["method"] in (BASE, "default", UNIFORM, MULTITASK, ORACLE)]
+    shown = [line for line in found if line["method"] in (BASE, DEFAULT, UNIFORM, MULTITASK, ORACLE)]
     head = _row(["task", *(line["method"] for line in shown)])
     rows = [_row([task, *(f"{line['by_task'][task]:.0%}" for line in shown)]) for task in shown[0]["by_task"]]
     return ["", head, "|---|" + "---:|" * len(shown), *rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from routing.base import load_base
@@ -39,11 +39,24 @@ def run(
     clock: Clock = time.monotonic,
 ) -> Found:
     """Every method, and every expert alone, on every task for every seed."""
+    *_, (_, found) = growing(suite, cache=cache, say=say, methods=methods, clock=clock)
+    return found
+
+
+def growing(
+    suite: Suite,
+    *,
+    cache: Path,
+    say: Say,
+    methods: Sequence[Method] = METHODS,
+    clock: Clock = time.monotonic,
+) -> Iterator[tuple[Suite, Found]]:
+    """After each seed what was found so far, and the suite with the seeds so far."""
     answers: Outcomes = {}
     alone: Outcomes = {}
     seconds: dict[str, float] = {}
     speakers = Speakers(suite)
-    for library, asked in libraries(suite, cache=cache, say=say):
+    for count, (library, asked) in enumerate(libraries(suite, cache=cache, say=say), 1):
         for name, voice in singles(library):
             _ask(voice, asked, into=alone.setdefault(name, {}))
         library.say("every expert alone has answered")
@@ -54,8 +67,9 @@ def run(
             library.say(f"{method.name} has answered")
             if method.name == DEFAULT:
                 speakers.listen(voice, asked)
-    whole = {name: by_task for name, by_task in answers.items() if _complete(by_task, suite)}
-    return Found(with_chosen(whole, alone, suite.tasks), speakers.picture(), seconds)
+        so_far = replace(suite, seeds=suite.seeds[:count])
+        whole = {name: by_task for name, by_task in answers.items() if _complete(by_task, so_far)}
+        yield so_far, Found(with_chosen(whole, alone, suite.tasks), speakers.picture(), dict(seconds))
 
 
 def answers_of(suite: Suite, methods: Sequence[Method], *, cache: Path, say: Say) -> Outcomes:

@@ -83,7 +83,10 @@ def test_a_study_leaves_tables_pictures_and_a_page_and_trains_nothing_twice(
     pictures = {path.name for path in (tmp_path / "results").glob("*.svg")}
     assert pictures == {"tiny-held-in.svg", "tiny-held-out.svg", "tiny-speakers.svg", "tiny-entropy.svg"}
     write_page(tmp_path / "results", tmp_path / "study.md")
-    assert f"| oracle | {exact[ORACLE]:.1%} |" in (tmp_path / "study.md").read_text()
+    page = (tmp_path / "study.md").read_text()
+    assert f"| oracle | {exact[ORACLE]:.1%} |" in page
+    assert f"*default* reaches {exact['default'] / exact[ORACLE]:.0%} of the oracle" in page
+    assert "*default* minus multitask LoRA" in page
 
     again = run(suite, cache=cache, say=said.append, methods=few)
 
