@@ -14,6 +14,7 @@ BAR, GAP, LEFT, WIDE, RIGHT = 16, 8, 250, 460, 70
 CELL, CORNER, FOOT = 14, 170, 190
 INK, FAINT, FILL, MARK = "#1f2933", "#cbd2d9", "#3e7cb1", "#c8553d"
 STYLE = f'font-family="sans-serif" font-size="11" fill="{INK}"'
+SMALL = f'font-family="sans-serif" font-size="9" fill="{INK}"'
 
 
 def bar_chart(title: str, lines: Sequence[Line]) -> str:
@@ -47,9 +48,7 @@ def heat_map(title: str, picture: Picture, task: str) -> str:
     bottom = 34 + len(picture.experts) * CELL + 8
     for column, module in enumerate(picture.modules):
         x = CORNER + column * CELL + 4
-        parts.append(
-            f'<text transform="translate({x} {bottom}) rotate(60)" {STYLE} font-size="9">{escape(module)}</text>'
-        )
+        parts.append(f'<text transform="translate({x} {bottom}) rotate(60)" {SMALL}>{escape(module)}</text>')
     return _drawing(CORNER + len(picture.modules) * CELL + 120, bottom + FOOT, title, parts)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 from rich.console import Console
@@ -82,6 +83,8 @@ def test_a_study_leaves_tables_pictures_and_a_page_and_trains_nothing_twice(
     assert {line["method"] for line in document["tables"]["held-out"]} == set(found.answers)
     pictures = {path.name for path in (tmp_path / "results").glob("*.svg")}
     assert pictures == {"tiny-held-in.svg", "tiny-held-out.svg", "tiny-speakers.svg", "tiny-entropy.svg"}
+    for path in (tmp_path / "results").glob("*.svg"):
+        assert ET.parse(path).getroot().tag.endswith("svg")
     write_page(tmp_path / "results", tmp_path / "study.md")
     page = (tmp_path / "study.md").read_text()
     assert f"| oracle | {exact[ORACLE]:.1%} |" in page
