@@ -14,6 +14,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import normalize_gen_kwargs
+from torch import Tensor
 
 from evaluation.ways import Ways, in_groups
 from routing.composed import ComposedModel
@@ -71,6 +72,18 @@ class ComposedLM(HFLM):
 
         prompts = [self._prompt(*request.args) for request in requests]
         return in_groups(requests, self._ways.groups(prompts), answer, quiet=disable_tqdm)
+
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
+        """`max_gen_toks` tokens at most, by every family.
+
+        lm_eval adds the padded context's length, which is right where a base writes behind it. A decoder
+        begins from one token: it would write on by the longest context that shares its batch.
+        """
+        parent: Any = super()
+        if self.backend == "seq2seq":
+            max_length += 1 - context.shape[1]
+        written: Tensor = parent._model_generate(context, max_length, stop, **options)  # noqa: SLF001
+        return written
 
     def get_model_info(self) -> dict[str, Any]:
         """What lm_eval writes beside its results."""

@@ -73,7 +73,7 @@ def neutral_shares(
 
     ids = tokens.to(device=base.device, dtype=torch.int64)
     with _watched(base, _recognition([experts[name] for name in names], base.device), look):
-        base.model.base_model(input_ids=ids, use_cache=False)
+        base.model.base_model(**base.family.neutral(base.model, ids))
     return {way: _normalised(taken[way], fair[way]) for way in WAYS if fair[way]}
 
 

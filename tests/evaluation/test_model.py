@@ -11,6 +11,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
+from peft import PeftModel
 
 from evaluation.model import ComposedLM
 from routing.composed import ComposedModel, compose
@@ -23,7 +24,8 @@ from tests.evaluation.asking import (
     likelihood_requests,
     rolling_requests,
 )
-from tests.routing.libraries import SmallLibrary, gpt2_library, llama_library
+from tests.routing.libraries import SmallLibrary, gpt2_library, llama_library, t5_library
+from tests.tiny import tiny_model
 
 ALONE = "ada/plain"
 NARROW = RoutingPolicy(top_k=2, shortlist=1)
@@ -128,6 +130,26 @@ def test_what_the_harness_remembers_it_does_not_ask_again(
 
     assert first == again
     assert len(asked) == 1
+
+
+def test_an_encoder_decoder_answers_as_peft_does_and_no_longer_than_it_may(tmp_path: Path) -> None:
+    library = t5_library(tmp_path)
+    one = compose(library.base(), {ALONE: library.experts()[ALONE]}, RoutingPolicy(top_k=1))
+    alone, together = (ComposedLM(one, routing_of(one.policy), batch_size=size) for size in (1, 8))
+    authority = theirs(library, adapter=ALONE)
+    peft = PeftModel.from_pretrained(tiny_model(library.folder), library.adapters[ALONE]).eval()
+
+    said = alone.generate_until(generation_requests())
+    scored = [
+        [likelihood for likelihood, _ in lm.loglikelihood(likelihood_requests())] for lm in (alone, authority)
+    ]
+
+    assert scored[0] == pytest.approx(scored[1], rel=1e-5)
+    assert together.generate_until(generation_requests()) == said
+    for context, text in zip(CONTEXTS, said, strict=True):
+        ids = peft.generate(input_ids=_batch(one.tokens(context)), max_new_tokens=6, do_sample=False)[0]
+        assert text == one.routed.base.tokenizer.decode(ids, skip_special_tokens=True).split("\n")[0]
+        assert text == one.generate(context, max_tokens=6, stop=["\n"]).text
 
 
 def _batch(ids: tuple[int, ...]) -> torch.Tensor:

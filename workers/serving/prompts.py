@@ -133,10 +133,12 @@ def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits:
     context = min(target.model.base.spec.context, limits.prompt_tokens)
     if max_tokens > limits.max_tokens:
         raise invalid("max_tokens", f"found {max_tokens}, expected at most {limits.max_tokens}")
-    if target.model.base.family.length(prompt, range(max_tokens)) > context:
+    family = target.model.base.family
+    if family.length(prompt, range(max_tokens)) > context:
+        bounded = "together" if family.name == "causal" else "of each"
         message = (
             f"{param}: found {len(prompt)} tokens and up to {max_tokens} more to write, "
-            f"expected at most {context} together"
+            f"expected at most {context} {bounded}"
         )
         raise ApiError(400, message, code="context_length_exceeded", param=param)
 
