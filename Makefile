@@ -31,7 +31,7 @@ up: setup ## web, worker and serving without demonstration content; Ctrl-C stops
 test: check .venv/evaluation ## everything that proves it works
 	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
-	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) -m "not slow and not browser" tests/hub tests/pages; \
+	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" tests/hub tests/pages; \
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
 

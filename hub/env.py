@@ -70,6 +70,7 @@ class Environment(BaseSettings):
     free_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
 
     lease_seconds: float = Field(default=60.0, gt=0)
+    cluster_seconds: float = Field(default=20.0, ge=0)
     garbage_grace_hours: float = Field(default=24.0, ge=0)
     checkpoint_days: int = Field(default=30, ge=1)
 

@@ -26,6 +26,8 @@ SERVING_URL = ENV.serving_url
 # ------------------------------------------------------ what an upload, a lease and a leftover may be
 LIMITS = ENV.limits
 LEASE = timedelta(seconds=ENV.lease_seconds)
+# Uploads come in bursts: what is known of a library's clusters is computed once for all of them.
+CLUSTER_AFTER = timedelta(seconds=ENV.cluster_seconds)
 GARBAGE_GRACE = timedelta(hours=ENV.garbage_grace_hours)
 CHECKPOINT_LIFETIME = timedelta(days=ENV.checkpoint_days)
 CRASH = ENV.crash

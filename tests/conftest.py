@@ -5,6 +5,27 @@ import pytest
 from tests.reachable import IN_CI, browser, missing_services
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--database",
+        action="store_true",
+        help="only tests that use the configured database: what a pass on another database can find",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--database"):
+        config.hook.pytest_deselected(items=[item for item in items if not uses_database(item)])
+        items[:] = [item for item in items if uses_database(item)]
+
+
+def uses_database(item: pytest.Item) -> bool:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
+        fixtures
+    )
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     lacking = missing_services() if item.get_closest_marker("services") else []
     if item.get_closest_marker("browser") and browser() is None:

@@ -11,6 +11,7 @@ if "FLETCH_DATA" not in os.environ:
     os.environ["FLETCH_DATA"] = tempfile.mkdtemp(prefix="fletch-tests-")
     atexit.register(shutil.rmtree, os.environ["FLETCH_DATA"], ignore_errors=True)
 os.environ.setdefault("FLETCH_FREE_BYTES", "0")
+os.environ.setdefault("FLETCH_CLUSTER_SECONDS", "0")
 
 from hub.settings import *
 

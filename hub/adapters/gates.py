@@ -46,8 +46,12 @@ def record(claim: Claim, release_id: int, candidate: Candidate) -> bool:
 
     False when gates of the same digest are the newest of their source already. Raises Fenced.
     """
+    release = (
+        Release.objects.select_related("adapter")
+        .select_for_update(of=("self",), no_key=True)
+        .get(pk=release_id)
+    )
     claims.hold(claim)
-    release = Release.objects.select_related("adapter").select_for_update(of=("self",)).get(pk=release_id)
     newest = release.gates.filter(source=candidate.source).order_by("-number").first()
     if newest is not None and newest.vectors_digest == candidate.vectors_digest:
         return False
@@ -164,7 +168,7 @@ def delete_samples(*, release: Release, by: User) -> bool:
     The bytes go at the next garbage collection. Gates that were trained on them stay: they are some vectors,
     as the adapter is, that was trained on the same rows; whoever wants them gone too yanks the release.
     """
-    held = Release.objects.select_for_update().get(pk=release.pk)
+    held = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
     if held.samples_id is None:
         return False
     same = Release.objects.filter(adapter=held.adapter_id, samples=held.samples_id)

@@ -110,7 +110,11 @@ def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adap
         raise Conflict(
             f"{adapter.full_name} belongs to the library {adapter.library.slug}, not to {library.slug}"
         )
-    return Adapter.objects.select_for_update().select_related("owner").get(pk=adapter.pk)
+    return (
+        Adapter.objects.select_related("owner")
+        .select_for_update(of=("self",), no_key=True)
+        .get(pk=adapter.pk)
+    )
 
 
 def _commit(adapter: Adapter, parent: Commit | None, *, tree_oid: str, message: str) -> Commit:
@@ -146,8 +150,8 @@ def record_report(
 
     False when it was recorded before. Raises Fenced.
     """
+    release = Release.objects.select_for_update(no_key=True).get(pk=release_id)
     claims.hold(claim)
-    release = Release.objects.select_for_update().get(pk=release_id)
     rejected = any(finding["severity"] == "error" for finding in findings)
     open_statuses = (
         [Release.Status.RECEIVED, Release.Status.VALIDATED] if rejected else [Release.Status.RECEIVED]
@@ -189,13 +193,17 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     it begins in quarantine, for a maintainer to look at. False when it was recorded before. Raises Fenced;
     Overtaken when there are more by now: compare again.
     """
-    claims.hold(claim)
     release = (
-        Release.objects.select_related("adapter__library").select_for_update(of=("self",)).get(pk=release_id)
+        Release.objects.select_related("adapter__library")
+        .select_for_update(of=("self",), no_key=True)
+        .get(pk=release_id)
     )
+    Library.objects.select_for_update(no_key=True).get(
+        pk=release.adapter.library_id
+    )  # one admission at a time
+    claims.hold(claim)
     if release.status != Release.Status.VALIDATED:
         return False
-    Library.objects.select_for_update().get(pk=release.adapter.library_id)  # one admission at a time
     if compared_with is not None and queries.admitted(release.adapter.library_id) != compared_with:
         raise Overtaken
     Release.objects.filter(pk=release_id).update(
@@ -244,7 +252,7 @@ def restore(*, release: Release, by: User | None, reason: str = "") -> None:
     """Take back a yank and a quarantine. Raises Conflict when it came into quarantine since `release` was
     read: who may restore depends on that.
     """
-    now = Release.objects.select_for_update().get(pk=release.pk)
+    now = Release.objects.select_for_update(no_key=True).get(pk=release.pk)
     if now.quarantined_at != release.quarantined_at:
         raise Conflict("its quarantine changed at this moment; look at it again")
     fields = {"yanked_at": None, "quarantined_at": None}

@@ -124,7 +124,7 @@ def ask_for_adapters(*, library: Library, by: User) -> list[ClusterTraining]:
     Clusters none of whose members share their rows are left out. Asking again asks for what is missing.
     Raises Conflict.
     """
-    locked = Library.objects.select_for_update().get(pk=library.pk)
+    locked = Library.objects.select_for_update(no_key=True).get(pk=library.pk)
     clustering = queries.newest_clustering(locked.pk)
     if clustering is None:
         raise Conflict(f"{locked.slug} is not clustered yet")

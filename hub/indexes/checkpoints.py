@@ -67,8 +67,8 @@ def record_checkpoint(claim: Claim, checkpoint_id: int, files: Mapping[str, Path
     tar = archive.Tar(archive.layout(checkpoint.folder, kept.items()))
     digest = tar.digest()
     with transaction.atomic():
+        locked = ComposedCheckpoint.objects.select_for_update(no_key=True).get(pk=checkpoint_id)
         claims.hold(claim)
-        locked = ComposedCheckpoint.objects.select_for_update().get(pk=checkpoint_id)
         if locked.status == ComposedCheckpoint.Status.READY:
             return False
         CheckpointFile.objects.bulk_create(

@@ -6,6 +6,7 @@ Numbers are 1, 2, 3, ... without a gap: each step holds a lock on the library's 
 from collections.abc import Mapping
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max, Sum
 from django.db.models.functions import Coalesce, Now
@@ -28,8 +29,8 @@ def plan_version(claim: Claim, library_id: int) -> IndexVersion | None:
 
     A version that was planned but not published, because a worker died between, is returned again as it was.
     """
-    claims.hold(claim)
     library = _locked(library_id)
+    claims.hold(claim)
     last = queries.newest(library)
     if last is not None and last.status == IndexVersion.Status.PLANNED:
         return last
@@ -60,9 +61,9 @@ def record_published(claim: Claim, version_id: int, manifest: str, size: int) ->
 
     False when it was recorded before. Raises Fenced, Conflict.
     """
-    claims.hold(claim)
     version = IndexVersion.objects.select_related("library").get(pk=version_id)
     library = _locked(version.library_id)
+    claims.hold(claim)
     planned = IndexVersion.objects.filter(pk=version_id, status=IndexVersion.Status.PLANNED)
     if not planned.update(
         status=IndexVersion.Status.PUBLISHED, manifest=manifest, size=size, published_at=Now()
@@ -74,7 +75,7 @@ def record_published(claim: Claim, version_id: int, manifest: str, size: int) ->
     version.refresh_from_db()
     if _should_serve(library, version):
         _promote(library, version, by=None, reason="published")
-    jobs.enqueue(JobKind.CLUSTER, library_id=library.pk)
+    jobs.enqueue(JobKind.CLUSTER, wait=settings.CLUSTER_AFTER, library_id=library.pk)
     if _differs(library, version):  # somebody became ready, or was withdrawn, while this one was being built
         jobs.enqueue(JobKind.INDEX, library_id=library.pk)
     faults.reach("publish.recorded")
@@ -107,7 +108,7 @@ def roll_back(*, library: Library, by: User | None, reason: str = "") -> Promoti
 
 
 def _locked(library_id: int) -> Library:
-    return Library.objects.select_for_update().get(pk=library_id)
+    return Library.objects.select_for_update(no_key=True).get(pk=library_id)
 
 
 def _plan(library: Library, *, number: int) -> IndexVersion:

@@ -30,12 +30,14 @@ class Claim:
 def hold(claim: Claim) -> Job:
     """Lock the claimed job until the current transaction ends. Raises Fenced when it was lost.
 
-    Every service that records a worker's result calls this first, inside its transaction: a worker that slept
-    past its
-    lease can then record nothing.
+    Every service that records a worker's result calls this inside its transaction and before it writes: a
+    worker that slept past its lease can then record nothing.
+
+    Jobs are locked last: releases, then the library, then jobs. Who holds a job and then waits for a library
+    can meet somebody who holds that library and asks for the same job.
     """
     held = (
-        Job.objects.select_for_update()
+        Job.objects.select_for_update(no_key=True)
         .filter(pk=claim.job_id, token=claim.token, state=Job.State.RUNNING)
         .first()
     )

@@ -10,6 +10,7 @@ from typing import Unpack, cast
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import (
+    Case,
     DateTimeField,
     Exists,
     ExpressionWrapper,
@@ -19,6 +20,7 @@ from django.db.models import (
     QuerySet,
     TextField,
     Value,
+    When,
 )
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Concat, Now, Right
@@ -45,24 +47,27 @@ QUEUE_OF = {
     JobKind.CLUSTER: Queue.CPU,
     JobKind.TRAIN_CLUSTER: Queue.GPU,
 }
+PATIENT = (JobKind.CLUSTER,)  # nobody's upload waits for these: claimed when nothing else is due
 
 
 @transaction.atomic
-def enqueue(kind: JobKind, **ids: Unpack[Subject]) -> Job:
+def enqueue(kind: JobKind, *, wait: timedelta = timedelta(), **ids: Unpack[Subject]) -> Job:
     """Ask for work in the caller's transaction; a job for the same subject that nobody has begun serves both
-    askers.
+    askers. It is begun after `wait` at the earliest, so that what is asked for often is done once.
 
     That job is locked until commit: nobody can claim it before what the caller wrote is visible to the
-    claimer.
+    claimer. The caller locks the rows it changes before it asks, never after (see `claims.hold`).
     """
     key = key_of(kind, ids)
     while True:
-        waiting = Job.objects.select_for_update().filter(key=key, state=Job.State.QUEUED).first()
+        waiting = Job.objects.select_for_update(no_key=True).filter(key=key, state=Job.State.QUEUED).first()
         if waiting is not None:
             return waiting
         try:
             with transaction.atomic():
-                job = Job.objects.create(kind=kind, subject=ids, key=key, queue=QUEUE_OF[kind])
+                job = Job.objects.create(
+                    kind=kind, subject=ids, key=key, queue=QUEUE_OF[kind], not_before=from_now(wait)
+                )
         except IntegrityError:
             continue  # somebody asked for the same at this moment: share theirs
         doorbell.ring_after_commit(job)
@@ -81,9 +86,9 @@ def due(queues: Sequence[str]) -> QuerySet[Job]:
     busy = Job.objects.filter(key=OuterRef("key"), state=Job.State.RUNNING, lease_until__gt=Now())
     waiting = Q(state=Job.State.QUEUED, not_before__lte=Now())
     abandoned = Q(state=Job.State.RUNNING, lease_until__lte=Now())
-    return Job.objects.filter(waiting | abandoned, ~Exists(busy), queue__in=queues).order_by(
-        "not_before", "id"
-    )
+    patient = Case(When(kind__in=PATIENT, then=1), default=0)
+    found = Job.objects.filter(waiting | abandoned, ~Exists(busy), queue__in=queues)
+    return found.order_by(patient, "not_before", "id")
 
 
 def claim(*, queues: Sequence[str], job_id: int | None = None) -> Claim | None:
@@ -93,7 +98,7 @@ def claim(*, queues: Sequence[str], job_id: int | None = None) -> Claim | None:
         if not candidates.exists():  # outside a transaction: on SQLite that would take the write lock
             return None
         with transaction.atomic():
-            job = candidates.select_for_update(skip_locked=True, of=("self",)).first()
+            job = candidates.select_for_update(skip_locked=True, of=("self",), no_key=True).first()
             if job is None:
                 return None
             if job.attempt < MAX_ATTEMPTS:
@@ -150,10 +155,12 @@ def give_back(claim: Claim) -> None:
 @transaction.atomic
 def retry(job: Job) -> Job:
     """Try a failed job again from the start, by an operator's wish. Raises Conflict."""
-    failed = Job.objects.select_for_update().filter(pk=job.pk, state=Job.State.FAILED).first()
+    failed = Job.objects.select_for_update(no_key=True).filter(pk=job.pk, state=Job.State.FAILED).first()
     if failed is None:
         raise Conflict(f"job {job.pk} is not failed, so there is nothing to retry")
-    waiting = Job.objects.select_for_update().filter(key=failed.key, state=Job.State.QUEUED).first()
+    waiting = (
+        Job.objects.select_for_update(no_key=True).filter(key=failed.key, state=Job.State.QUEUED).first()
+    )
     if waiting is not None:
         return waiting
     Job.objects.filter(pk=failed.pk).update(
@@ -197,7 +204,7 @@ def _settle(job: Job, state: Job.State, what: JobEvent.What) -> None:
 
 def _requeue(job: Job, what: JobEvent.What, *, wait: timedelta) -> None:
     """Back to the queue; where the same was asked for again meanwhile, that job takes over."""
-    if Job.objects.select_for_update().filter(key=job.key, state=Job.State.QUEUED).exists():
+    if Job.objects.select_for_update(no_key=True).filter(key=job.key, state=Job.State.QUEUED).exists():
         _settle(job, Job.State.DONE, JobEvent.What.SUPERSEDED)
         return
     Job.objects.filter(pk=job.pk).update(

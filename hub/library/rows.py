@@ -31,7 +31,7 @@ def keep(*, library: Library, file: Path, by: User | None) -> CollectorRows:
         raise Invalid("the file has no rows; expected one JSON object a line")
     blob = blobs.store_file(file)
     with transaction.atomic():
-        Library.objects.select_for_update().get(pk=library.pk)
+        Library.objects.select_for_update(no_key=True).get(pk=library.pk)
         known = current(library)
         if known is not None and known.sha256 == blob.sha256:
             return known
@@ -44,7 +44,7 @@ def keep(*, library: Library, file: Path, by: User | None) -> CollectorRows:
 @transaction.atomic
 def delete(*, library: Library) -> bool:
     """Forget the rows; their bytes go at the next garbage collection. False when there are none."""
-    Library.objects.select_for_update().get(pk=library.pk)
+    Library.objects.select_for_update(no_key=True).get(pk=library.pk)
     return _forget(library)
 
 

@@ -81,8 +81,8 @@ def create_beside(library: Library, *, slug: str, name: str, maintainer: User) -
 @transaction.atomic
 def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: str) -> bool:
     """What the worker found in the base. False when it is recorded already. Raises Fenced, Conflict."""
+    library = Library.objects.select_for_update(no_key=True).get(pk=library_id)
     claims.hold(claim)
-    library = Library.objects.select_for_update().get(pk=library_id)
     if library.status == Library.Status.READY:
         if library.base_digest != digest:
             raise Conflict(
@@ -98,7 +98,7 @@ def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: 
 @transaction.atomic
 def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
     """Set what answers begin with; it takes effect with the next index version. Raises Invalid."""
-    locked = Library.objects.select_for_update().get(pk=library.pk)
+    locked = Library.objects.select_for_update(no_key=True).get(pk=library.pk)
     locked.policy = check_policy({**locked.policy, **policy})
     locked.save(update_fields=["policy"])
     jobs.enqueue(JobKind.INDEX, library_id=locked.pk)

@@ -1,15 +1,17 @@
 """Many at once: real connections in threads, against the database that is configured."""
 
 import io
+import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TypeVar
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from hub.accounts.models import User
 from hub.adapters import services as adapters
@@ -199,3 +201,30 @@ def test_collecting_garbage_beside_uploads_of_the_same_bytes_loses_nothing() -> 
     assert list(checker.blobs_are_there()) == []
     assert all(blobs.storage().has(blob.sha256) for blob in Blob.objects.all())
     assert Release.objects.count() == 60
+
+
+@pytest.mark.skipif(not connection.features.has_select_for_update, reason="SQLite has one writer at a time")
+def test_jobs_are_locked_after_the_rows_that_they_are_about() -> None:
+    """In one order everywhere, so that no two transactions can wait for each other."""
+    place, owner = making.library(), making.user()
+    with CaptureQueriesContext(connection) as everything:
+        making.ready(owner, place, "first")
+        making.publish(place)
+        making.gate(making.ready(owner, place, "second"))
+        making.publish(place)
+
+    orders = list(lock_orders(query["sql"] for query in everything))
+    assert ["adapters_release", "library_library", "jobs_job", "jobs_job"] in orders
+    for order in orders:
+        assert order == sorted(order, key="jobs_job".__eq__)
+
+
+def lock_orders(statements: Iterable[str]) -> Iterator[list[str]]:
+    """The tables whose rows each transaction locked, in its order."""
+    order: list[str] = []
+    for statement in statements:
+        if statement == "COMMIT":
+            yield order
+            order = []
+        elif found := re.match(r'SELECT .*? FROM "(\w+)".* FOR (?:NO KEY )?UPDATE', statement):
+            order.append(found[1])

@@ -15,6 +15,7 @@ from hub.adapters import services as adapters
 from hub.adapters.models import Release
 from hub.errors import Conflict, Fenced
 from hub.indexes import services as indexes
+from hub.indexes.models import IndexVersion
 from hub.jobs import doorbell, services
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobEvent, JobKind, Queue
@@ -113,30 +114,32 @@ def test_a_heartbeat_keeps_the_job() -> None:
     assert services.claim(queues=ALL) is None
 
 
-RECORDS: list[Callable[[Claim], object]] = [
-    services.heartbeat,
-    services.finish,
-    services.give_back,
-    lambda claim: services.fail(claim, "x"),
-    lambda claim: services.log(claim, "x"),
-    lambda claim: services.report_progress(claim, 1, 2),
-    lambda claim: adapters.record_report(claim, 1, []),
-    lambda claim: indexes.plan_version(claim, 1),
-    lambda claim: indexes.record_published(claim, 1, "0" * 64, 1),
+RECORDS: list[Callable[[Claim, IndexVersion, Release], object]] = [
+    lambda claim, *_: services.heartbeat(claim),
+    lambda claim, *_: services.finish(claim),
+    lambda claim, *_: services.give_back(claim),
+    lambda claim, *_: services.fail(claim, "x"),
+    lambda claim, *_: services.log(claim, "x"),
+    lambda claim, *_: services.report_progress(claim, 1, 2),
+    lambda claim, _, release: adapters.record_report(claim, release.pk, []),
+    lambda claim, version, _: indexes.plan_version(claim, version.library_id),
+    lambda claim, version, _: indexes.record_published(claim, version.pk, "0" * 64, 1),
 ]
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_who_lost_the_claim_records_nothing(record: Callable[[Claim], object]) -> None:
+def test_who_lost_the_claim_records_nothing(
+    record: Callable[[Claim, IndexVersion, Release], object],
+) -> None:
     place = making.library()
-    making.ready(making.user(), place)
+    release = making.ready(making.user(), place)
     zombie = making.take(JobKind.INDEX)
     planned = making.planned(zombie, place)
     lose_the_lease(zombie)
     claimed()
 
     with pytest.raises(Fenced):
-        record(zombie)
+        record(zombie, planned, release)
 
     planned.refresh_from_db()
     assert planned.status == "planned"

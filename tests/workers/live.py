@@ -117,6 +117,7 @@ def live_hub(
         "FLETCH_STORE_URL": store_url,
         "FLETCH_LEASE_SECONDS": str(lease_seconds),
         "FLETCH_FREE_BYTES": "0",
+        "FLETCH_CLUSTER_SECONDS": "0",
         "DJANGO_SETTINGS_MODULE": "hub.settings",
         "OMP_NUM_THREADS": "1",
         "PYTHONUNBUFFERED": "1",
