@@ -26,9 +26,9 @@ def add_mixture(
     experts: ModulePack,
 ) -> None:
     """Add each token's mixture of low-rank updates to its row of `output`, in place; see `add_scaled`."""
-    if not len(experts.a):
-        return
     pairs = selection.experts.numel()
+    if not pairs or not len(experts.a):
+        return
     everyone = selection.experts.shape[1] == len(experts)
     if pairs <= FEW_PAIRS and output.device.type == "cpu":
         add_one_by_one(output, hidden, selection, experts)
