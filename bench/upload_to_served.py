@@ -1,9 +1,10 @@
 """Seconds from a finished upload to the first answer that uses it, in a library of 10 and of 1,000 experts.
 
-python -m bench.upload_to_served [--experts 10 1000] [--uploads 3]
+python -m bench.upload_to_served [--experts 10 1000] [--uploads 3] [--beside-clustering]
 
 A whole hub on this machine (SQLite, embedded), the demonstration's base and real uploads of its adapters. The experts that are there before are
-synthetic (rank 4 at every query projection), written straight into the database and the index store.
+synthetic (rank 4 at every query projection), written straight into the database and the index store. Nothing else
+is done meanwhile, unless the library's clusters are asked for at once too: they take one of the two workers.
 """
 
 import argparse
@@ -18,30 +19,34 @@ from pathlib import Path
 
 RESULT = Path("bench/results/upload_to_served.json")
 WAIT = 600.0
+NEVER = "86400"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--experts", type=int, nargs="+", default=[10, 1000])
     parser.add_argument("--uploads", type=int, default=3)
+    parser.add_argument("--beside-clustering", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one is not None:
         print(json.dumps(measure(options.one, options.uploads)))
         return
-    rows = [measure_apart(count, options.uploads) for count in options.experts]
+    wait = "0" if options.beside_clustering else NEVER
+    rows = [measure_apart(count, options.uploads, wait) for count in options.experts]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(rows, indent=2))
 
 
-def measure_apart(count: int, uploads: int) -> dict[str, object]:
+def measure_apart(count: int, uploads: int, clusters_after: str) -> dict[str, object]:
     """A process of its own, with a data folder of its own, for each size: Django's settings are read once."""
     with tempfile.TemporaryDirectory() as data:
         environment = {
             **os.environ,
             "FLETCH_DATA": data,
             "FLETCH_FREE_BYTES": "0",
+            "FLETCH_CLUSTER_SECONDS": clusters_after,
             "DJANGO_SETTINGS_MODULE": "hub.settings",
         }
         command = [
@@ -54,7 +59,7 @@ def measure_apart(count: int, uploads: int) -> dict[str, object]:
             str(uploads),
         ]
         out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        return dict(json.loads(out.stdout.splitlines()[-1]))
+        return {**json.loads(out.stdout.splitlines()[-1]), "beside_clustering": clusters_after != NEVER}
 
 
 def measure(count: int, uploads: int) -> dict[str, object]:
