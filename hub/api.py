@@ -11,6 +11,7 @@ from hub import schemas
 from hub.accounts.api import router as accounts
 from hub.adapters.api import router as adapters
 from hub.adapters.gates_api import router as gates
+from hub.adapters.pieces_api import router as pieces
 from hub.clusters.api import router as clusters
 from hub.errors import HubError, Invalid, NotSignedIn
 from hub.http import as_json
@@ -24,7 +25,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, gates, indexes, clusters):
+for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters):
     api.add_router("", part)
 
 

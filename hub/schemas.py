@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
+from django.conf import settings
 from django.urls import reverse
 from ninja import Schema
 from pydantic import Field, StringConstraints
@@ -112,6 +113,7 @@ class LibraryOut(Schema):
     policy: dict[str, Any]
     auto_promote: bool
     current: int | None
+    serving_url: str = Field(description="where its served model answers")
 
     @classmethod
     def of(cls, library: Library) -> Self:
@@ -126,6 +128,7 @@ class LibraryOut(Schema):
             policy=library.policy,
             auto_promote=library.auto_promote,
             current=library.current.number if library.current else None,
+            serving_url=settings.SERVING_URL,
         )
 
 
