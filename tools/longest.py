@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOMS = ("hub", "workers", "routing", "demo", "bench", "study", "tests", "tools")
+ROOMS = ("hub", "workers", "routing", "fletch", "demo", "bench", "study", "tests", "tools")
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 
 

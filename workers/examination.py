@@ -10,13 +10,11 @@ from typing import Any
 from hub.adapters.models import Release
 from hub.blobs import services as blobs
 from routing.adapter import Adapter, read_adapter
-from routing.checks.behaviour import default_neutral_text, run_behaviour_checks
 from routing.checks.copies import run_copy_checks
-from routing.checks.numbers import run_number_checks
-from routing.checks.samples import parse_samples
+from routing.checks.report import behaviour_findings, number_findings
+from routing.checks.steps import BEHAVIOUR, COPIES, FILES, NUMBERS
 from routing.factors import Factors, expert_factors
 from routing.finding import Finding
-from routing.gate_files import run_gate_checks
 from routing.spec import BaseSpec
 from workers.known import known_experts
 from workers.places import base_layers, base_spec, loaded_base
@@ -55,8 +53,7 @@ class Examination:
         return static_findings(self.upload, self.spec, scratch=self.scratch)
 
     def numbers(self) -> list[Finding]:
-        found = run_number_checks(self.upload, self.spec, lambda _adapter: self.factors)
-        return [*found, *run_gate_checks(self.upload)]
+        return number_findings(self.upload, self.spec, lambda _adapter: self.factors)
 
     def copies(self) -> list[Finding]:
         library = self.release.adapter.library
@@ -64,21 +61,20 @@ class Examination:
         return run_copy_checks(self.factors, known_experts(library), adapter=name, layers=layers)
 
     def behaviour(self) -> list[Finding]:
-        samples, complaints = parse_samples(self._sample_bytes()) if self.release.samples_id else ([], [])
-        base = loaded_base(self.release.adapter.library)
-        findings, losses = run_behaviour_checks(self.adapter, base, default_neutral_text(), samples)
-        self.measurements |= flat(losses, rows=len(samples))
-        return [*complaints, *findings]
+        rows = self._sample_bytes() if self.release.samples_id else None
+        findings, losses = behaviour_findings(self.adapter, loaded_base(self.release.adapter.library), rows)
+        self.measurements |= losses
+        return findings
 
     def _sample_bytes(self) -> bytes:
         return blobs.local_path(str(self.release.samples_id)).read_bytes()
 
 
 STEPS: Mapping[str, Callable[[Examination], list[Finding]]] = {
-    "reading the files": Examination.files,
-    "checking the numbers": Examination.numbers,
-    "looking for copies": Examination.copies,
-    "trying it on the base model": Examination.behaviour,
+    FILES: Examination.files,
+    NUMBERS: Examination.numbers,
+    COPIES: Examination.copies,
+    BEHAVIOUR: Examination.behaviour,
 }
 
 
@@ -106,14 +102,3 @@ def exhausting(limits: Limits) -> Finding:
         expected=f"to be read in {limits.cpu_seconds} s with {limits.memory >> 30} GiB of memory",
         fix="Save the adapter again with peft's save_pretrained.",
     )
-
-
-def flat(losses: Mapping[str, Mapping[str, Any]], *, rows: int) -> dict[str, Any]:
-    """The losses as the pages show them: neutral_loss_base, neutral_loss_adapted, sample_loss_base, ..."""
-    names = {"neutral": "neutral", "samples": "sample"}
-    measured = {
-        f"{names[text]}_loss_{side}": loss[side]
-        for text, loss in losses.items()
-        for side in ("base", "adapted")
-    }
-    return {**measured, "sample_rows": rows} if "samples" in losses else measured

@@ -4,7 +4,8 @@ What the files do to their reader is their fault and becomes a finding; what goe
 error, and the job is tried again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from hub.errors import FindingJson
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
+from routing.checks.report import up_to_errors
 from routing.finding import Finding
 from workers.examination import STEPS, Examination
 from workers.folders import lay_out, work_folder
@@ -55,14 +57,14 @@ def laid_out(release: Release, folder: Path) -> Examination:
 
 def examine(claim: Claim, examination: Examination) -> list[Finding]:
     """Every finding up to the first step that has an error."""
-    findings: list[Finding] = []
-    for done, (note, step) in enumerate(STEPS.items()):
-        jobs.report_progress(claim, done, len(STEPS), note)
-        findings += step(examination)
+
+    def taken(step: Callable[[Examination], list[Finding]]) -> list[Finding]:
+        findings = step(examination)
         reach(f"validate.{step.__name__}_done")
-        if any(finding.severity == "error" for finding in findings):
-            break
-    return findings
+        return findings
+
+    steps = {note: partial(taken, step) for note, step in STEPS.items()}
+    return up_to_errors(steps, partial(jobs.report_progress, claim))
 
 
 def as_json(findings: Sequence[Finding]) -> list[FindingJson]:

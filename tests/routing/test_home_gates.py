@@ -1,12 +1,9 @@
-"""`fletch train-gate`: the hub's own code at home; what it writes passes the hub's checks."""
+"""Gates trained at home: by the hub's own code, from rows that stay, and what is written passes the hub's checks."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import tomllib
-from importlib import import_module
+import re
 from pathlib import Path
 
 import pytest
@@ -18,17 +15,18 @@ from routing.checks.behaviour import adapted
 from routing.checks.gates import GATE_FILE, RECORD_FILE, read_record
 from routing.checks.samples import Sample, Turn, parse_samples
 from routing.checks.static import run_static_checks
-from routing.command_line import SUBCOMMANDS, main
+from routing.errors import RoutingError
 from routing.factors import expert_factors
 from routing.frozen import FrozenChanged
 from routing.gate_files import read_gates, run_gate_checks
 from routing.gates import GateRecipe, train_gates
+from routing.home_gates import trained_gates
 from routing.rows import encoded_row, encoded_rows
 from routing.spec import BaseRef
+from routing.training import silent
 from tests.tiny import tiny_adapter, tiny_llama
 
-PROJECT = Path(__file__).parents[2]
-QUICK = ["--steps", "10", "--learning-rate", "0.05"]
+QUICK = GateRecipe(steps=10, learning_rate=0.05)
 CHAT = "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
 
 
@@ -60,33 +58,27 @@ def own_words(base: Base, adapter: Path, path: Path, count: int = 16) -> Path:
 
 
 def test_what_is_trained_at_home_is_what_the_hub_would_train(
-    base: Base, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    base: Base, adapter: Path, tmp_path: Path
 ) -> None:
     rows = own_words(base, adapter, tmp_path / "rows.jsonl")
-    command = ["train-gate", str(adapter), "--base", str(tiny_llama()), "--rows", str(rows), *QUICK]
 
-    status = main([*command, "--device", "cpu"])
+    trained_gates(base, adapter, rows, QUICK, silent)
 
     samples, _ = parse_samples(rows.read_bytes())
-    recipe = GateRecipe(steps=10, learning_rate=0.05)
     factors = expert_factors(read_adapter(adapter, base.spec))
-    ours = train_gates(base, factors, encoded_rows(base, samples), recipe=recipe)
+    ours = train_gates(base, factors, encoded_rows(base, samples), recipe=QUICK)
     written, record = read_gates(adapter), read_record(adapter)
-    assert status == 0
     assert all(torch.equal(gate, ours.gates[name]) for name, gate in written.items())
     assert record.curve == tuple((point.step, point.training, point.held_out) for point in ours.curve)
     assert record.rows == len(samples)
     assert [*run_static_checks(adapter, base.spec), *run_gate_checks(adapter)] == []
-    said = capsys.readouterr().out
-    assert "step 10 of 10" in said
-    assert f"kept: the gates of step {record.best_step}" in said
 
 
 def test_rows_stay_where_they_are(base: Base, adapter: Path, tmp_path: Path) -> None:
     rows = own_words(base, adapter, tmp_path / "rows.jsonl")
     before = {path.name: path.read_bytes() for path in adapter.iterdir()}
 
-    main(["train-gate", str(adapter), "--base", str(tiny_llama()), "--rows", str(rows), *QUICK])
+    trained_gates(base, adapter, rows, QUICK, silent)
 
     after = {path.name: path.read_bytes() for path in adapter.iterdir()}
     assert after.keys() - before.keys() == {GATE_FILE, RECORD_FILE}
@@ -122,21 +114,13 @@ def test_a_changed_base_is_found_even_if_only_a_hook_changes_it(
     ],
 )
 def test_bad_rows_are_said_and_nothing_is_written(
-    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rows: bytes, says: str
+    base: Base, adapter: Path, tmp_path: Path, rows: bytes, says: str
 ) -> None:
     (tmp_path / "rows.jsonl").write_bytes(rows)
-    command = [
-        "train-gate",
-        str(adapter),
-        "--base",
-        str(tiny_llama()),
-        "--rows",
-        str(tmp_path / "rows.jsonl"),
-    ]
 
-    assert main(command) == 1
+    with pytest.raises(RoutingError, match=re.escape(says)):
+        trained_gates(base, adapter, tmp_path / "rows.jsonl", QUICK, silent)
 
-    assert says in capsys.readouterr().err
     assert not (adapter / GATE_FILE).exists()
 
 
@@ -155,29 +139,3 @@ def test_conversations_are_written_plainly_where_there_is_no_template(base: Base
     prompt, answer = encoded_row(base, Sample("Bread?", "Cheese.", (Turn("user", "Bread?"),)))
 
     assert base.tokenizer.decode([*prompt, *answer]) == "user: Bread?\nassistant: Cheese.\n"
-
-
-def test_the_command_is_light_and_knows_its_subcommands() -> None:
-    probe = (
-        "import sys; from routing.command_line import main; main(['--help']); print('torch' in sys.modules)"
-    )
-
-    told = subprocess.run(
-        [sys.executable, "-c", probe], cwd=PROJECT, capture_output=True, text=True, check=True
-    )
-
-    assert told.stdout.splitlines()[-1] == "False"
-    assert all(name in told.stdout for name in SUBCOMMANDS)
-    assert all(callable(import_module(module).main) for module, _about in SUBCOMMANDS.values())
-
-
-def test_an_unknown_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["fly"]) == 2
-    assert "there is no 'fly'" in capsys.readouterr().err
-
-
-def test_the_console_script_is_this_command() -> None:
-    declared = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]["fletch"]
-    module, _, function = declared.partition(":")
-
-    assert getattr(import_module(module), function) is main

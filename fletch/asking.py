@@ -1,0 +1,103 @@
+"""Asking a served model, over OpenAI's protocol with Fletch's own fields: answers come as a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from fletch.exits import CommandError, Exit
+from fletch.hub import SERVER_ERRORS, TIMEOUT, Unreachable
+
+DATA = "data: "
+END = "[DONE]"
+ENDS = {401: Exit.NOT_ALLOWED, 403: Exit.NOT_ALLOWED, 404: Exit.NOT_FOUND}
+LEAST_SHARE = 0.005  # what rounds to nothing is not said
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said, why it ended, and who spoke."""
+
+    text: str
+    finish: str | None
+    provenance: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs."""
+        return {"answer": self.text, "finish_reason": self.finish, **self.provenance}
+
+    @property
+    def speakers(self) -> str:
+        """Who spoke, for people."""
+        version = self.provenance.get("version")
+        model = self.provenance.get("library", "") + (f"@{version}" if version is not None else "")
+        loud = [row for row in self.provenance.get("experts", ()) if row["share"] >= LEAST_SHARE]
+        said = ", ".join(f"{row['adapter']} {row['share']:.0%}" for row in loud)
+        return f"{model}: {said or 'the base alone'}"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A serving process; it knows nothing of the hub's tokens, so none is sent to it."""
+
+    address: str
+
+    def complete(self, body: Mapping[str, Any], say: Callable[[str], None]) -> Answer:
+        """Let it continue a text; `say` hears the answer as it comes."""
+        return self._ask("/v1/completions", body, lambda choice: choice.get("text", ""), say)
+
+    def reply(self, body: Mapping[str, Any], say: Callable[[str], None]) -> Answer:
+        """Let it answer in a conversation."""
+        return self._ask(
+            "/v1/chat/completions", body, lambda choice: choice.get("delta", {}).get("content", ""), say
+        )
+
+    def _ask(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        text_of: Callable[[Mapping[str, Any]], str],
+        say: Callable[[str], None],
+    ) -> Answer:
+        text: list[str] = []
+        finish: str | None = None
+        provenance: Mapping[str, Any] = {}
+        for chunk in self._events(path, {**body, "stream": True}):
+            for choice in chunk.get("choices", ()):
+                text.append(text_of(choice))
+                say(text[-1])
+                finish = choice.get("finish_reason") or finish
+            provenance = chunk.get("fletch", provenance)
+        return Answer("".join(text), finish, provenance)
+
+    def _events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        try:
+            with httpx.stream("POST", self.address + path, json=dict(body), timeout=TIMEOUT) as response:
+                if response.is_error:
+                    response.read()
+                    raise _refusal(response)
+                for line in response.iter_lines():
+                    if line.startswith(DATA) and line != DATA + END:
+                        event = json.loads(line.removeprefix(DATA))
+                        if "error" in event:
+                            raise Unreachable(str(event["error"]["message"]))
+                        yield event
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(
+                f"{self.address} does not answer ({reason}); name the serving process: --serving URL"
+            ) from error
+
+
+def _refusal(response: httpx.Response) -> CommandError:
+    try:
+        message = str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return Unreachable(f"{response.url}: status {response.status_code} from what is no serving process")
+    if response.status_code >= SERVER_ERRORS or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return Unreachable(message)
+    return CommandError(ENDS.get(response.status_code, Exit.REFUSED), message)

@@ -1,0 +1,63 @@
+"""`fletch upload`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fletch import cards, options, screen, sending
+from fletch.account import account
+from fletch.command import Outcome
+from fletch.command import command as make
+from fletch.exits import CommandError, Exit
+from fletch.hub import PATIENT, Hub
+from fletch.options import Watch
+from fletch.releases import followed, told
+
+
+@make("upload")
+@options.folder
+@options.library
+@options.hub
+@click.option("--name", metavar="NAME", help="What the adapter is called; otherwise as the folder.")
+@click.option("--message", "-m", default="", metavar="TEXT", help="What changed.")
+@click.option("--private", is_flag=True, help="Seen by you only, and never routed to.")
+@options.rows(required=False)
+@options.watching
+def command(
+    *,
+    folder: Path,
+    library: str | None,
+    hub: str | None,
+    name: str | None,
+    rows: Path | None,
+    watch: Watch,
+    **about: Any,
+) -> Outcome:
+    """Upload the adapter in FOLDER as a new release.
+
+    Every file is sent from where an earlier attempt broke off, and not at all if the hub keeps it for you
+    already. Hidden files stay here. Sample rows are private: they are for the hub's workers only.
+    """
+    slug = library or cards.library_of(folder)
+    if slug is None:
+        raise CommandError(
+            Exit.USAGE, "name the --library that it is for, or write it into the card: fletch init"
+        )
+    spoken = Hub(account(hub), tries=PATIENT)
+    spoken.get(f"/libraries/{slug}")  # a misspelt one is said before anything is sent
+    files = sending.files_of(folder)
+    with screen.transfer("reading") as report:
+        found = sending.digested(files, report)
+        samples = sending.digested([(rows.name, rows)], report) if rows else []
+    with screen.transfer("uploading") as report:
+        sent = sending.send(spoken, [*found, *samples], report)
+    about["samples"] = samples[0].sha256 if samples else None
+    release = sending.assemble(spoken, slug, name or folder.resolve().name, found, about)
+    screen.note(f"{release['adapter']}: {len(files)} files, {screen.size(sent)} sent")
+    if watch.follow:
+        return told(followed(spoken, release["url"], watch), goal=watch.goal)
+    text = f"{release['adapter']} release {release['number']} ({release['oid']}): {release['status']}"
+    return Outcome({**release, "bytes_sent": sent}, text)

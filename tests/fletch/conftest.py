@@ -1,0 +1,80 @@
+"""A hub's web process on a real socket, without workers, and a contributor who may write to it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from pytest_django.live_server_helper import LiveServer
+
+from hub.accounts import services as accounts
+from hub.accounts.models import User
+from tests.fletch.running import Shell
+from tests.hub import making
+from tests.hub.conftest import room
+
+__all__ = ["room"]
+
+
+@pytest.fixture
+def ada(transactional_db: None) -> User:
+    return making.user("ada")
+
+
+@pytest.fixture
+def token(ada: User) -> str:
+    """Ada's, which may write."""
+    _, secret = accounts.issue_token(user=ada, name="laptop", scopes=["write"])
+    return secret
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Shell:
+    """A shell that knows no hub."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return Shell(home)
+
+
+@pytest.fixture
+def shell(stranger: Shell, live_server: LiveServer, token: str) -> Shell:
+    """Ada's, with the hub and her token in the environment."""
+    return Shell(stranger.home, {"FLETCH_HUB": live_server.url, "FLETCH_TOKEN": token})
+
+
+@dataclass
+class Elsewhere:
+    """A web server that is no hub, and the headers that it was sent."""
+
+    url: str
+    heard: list[dict[str, str]] = field(default_factory=list)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    heard: list[dict[str, str]] = []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(dict(self.headers))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<h1>Welcome</h1>")
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Elsewhere(f"http://127.0.0.1:{server.server_port}", heard)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

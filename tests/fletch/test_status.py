@@ -1,0 +1,123 @@
+"""`fletch upload` and `fletch status` against a web process whose workers are the tests: verdicts as exit codes."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hub.accounts.models import User
+from hub.adapters import services as adapters
+from hub.adapters.models import Release
+from hub.errors import FindingJson
+from hub.jobs import services as jobs
+from hub.jobs.models import JobKind
+from tests.fletch.running import Shell
+from tests.hub import making
+
+FAULT: FindingJson = {
+    "check": "norm",
+    "severity": "error",
+    "file": "adapter_model.safetensors",
+    "field": "layers.0",
+    "found": "12 times",
+    "expected": "at most 10",
+    "fix": "Check lora_alpha. \x1b[31m",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "poetry"
+    place.mkdir()
+    for name, content in making.PLAIN.items():
+        (place / name).write_bytes(content)
+    (place / ".cache").write_bytes(b"mine")
+    return place
+
+
+@pytest.fixture
+def uploaded(shell: Shell, folder: Path) -> Release:
+    """By the command itself, and not looked at yet."""
+    making.library()
+    done = shell.fletch("upload", folder, "--library", "tiny", "-m", "First")
+    assert done.status == 0, done.err
+    return Release.objects.get()
+
+
+def rejected(release: Release) -> None:
+    claim = making.take(JobKind.VALIDATE)
+    adapters.record_report(claim, release.pk, [FAULT])
+    jobs.finish(claim)
+
+
+def test_an_upload_is_named_for_its_folder_and_sends_what_is_missing(
+    shell: Shell, uploaded: Release, folder: Path
+) -> None:
+    (folder / "README.md").write_text("# Poetry")
+
+    again = shell.fletch("upload", folder, "--library", "tiny", "--json")
+
+    assert uploaded.adapter.full_name == "ada/poetry"
+    assert uploaded.commit.message == "First"
+    assert sorted(uploaded.commit.files.values_list("path", flat=True)) == sorted(making.PLAIN)
+    assert again.document["number"] == 2
+    assert again.document["bytes_sent"] == len("# Poetry")
+    assert "uploading: " in again.err
+
+
+def test_a_library_that_there_is_not_is_said_before_anything_is_sent(shell: Shell, folder: Path) -> None:
+    refused = shell.fletch("upload", folder, "--library", "tinny", "--json")
+
+    assert refused.status == 4
+    assert refused.document["error"] == "not_found"
+    assert "uploading" not in refused.err
+
+
+def test_the_exit_code_says_the_verdict(shell: Shell, uploaded: Release, ada: User) -> None:
+    waiting = shell.fletch("status", "ada/poetry", "--follow", "--timeout", "0.1")
+    making.accept(uploaded)
+    ready = shell.fletch("status", "ada/poetry", "--follow", "--json")
+    unserved = shell.fletch("status", "ada/poetry", "--until", "served")
+    adapters.quarantine(release=uploaded, by=ada, reason="odd")
+    held = shell.fletch("status", f"ada/poetry@{uploaded.oid}")
+
+    assert waiting.status == 7
+    assert "received" in waiting.out
+    assert (ready.status, ready.document["status"]) == (0, "ready")
+    assert unserved.status == 7
+    assert held.status == 1
+    assert "in quarantine: odd" in held.out
+
+
+def test_a_rejection_prints_every_finding_without_control_codes(shell: Shell, uploaded: Release) -> None:
+    rejected(uploaded)
+
+    said = shell.fletch("status", "ada/poetry", "--follow")
+
+    assert said.status == 1
+    assert "error: adapter_model.safetensors: layers.0: found 12 times; expected at most 10." in said.out
+    assert "\x1b" not in said.out
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_upload(shell: Shell, uploaded: Release) -> None:
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "fletch", "status", "ada/poetry", "--follow"],
+        env=shell.environment(),
+        cwd=shell.home,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stderr is not None
+    assert "received" in watching.stderr.readline()
+
+    watching.send_signal(signal.SIGINT)
+
+    assert watching.wait(timeout=20) == 130
+    assert "Traceback" not in watching.stderr.read()
+    watching.stderr.close()
+    uploaded.refresh_from_db()
+    assert uploaded.status == Release.Status.RECEIVED
