@@ -34,6 +34,18 @@ class NotFound(HubError):
     code = "not_found"
 
 
+class NoSuchAdapter(NotFound):
+    """There is no such adapter here, or it is not yours to see."""
+
+
+class NoSuchRevision(NotFound):
+    """The adapter has no such commit, branch or tag."""
+
+
+class NoSuchFile(NotFound):
+    """There is no such file at this revision."""
+
+
 class NotAllowed(HubError):
     """You may not do this."""
 
@@ -64,6 +76,10 @@ class Conflict(HubError):
     code = "conflict"
 
 
+class Stale(Conflict):
+    """What this was based on has changed meanwhile."""
+
+
 class TooLarge(HubError):
     """The upload is larger than this hub accepts."""
 
@@ -74,6 +90,12 @@ class StorageFull(HubError):
     """The hub is nearly out of disk space and takes no uploads at the moment; downloads go on."""
 
     code = "storage_full"
+
+
+class NotOffered(HubError):
+    """This hub does not offer that."""
+
+    code = "not_offered"
 
 
 class BadArchive(HubError):

@@ -15,16 +15,19 @@ STATUS = {
     errors.NotAllowed: HTTPStatus.FORBIDDEN,
     errors.NotSignedIn: HTTPStatus.UNAUTHORIZED,
     errors.Disabled: HTTPStatus.FORBIDDEN,
+    errors.Stale: HTTPStatus.PRECONDITION_FAILED,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.NotOffered: HTTPStatus.NOT_IMPLEMENTED,
     errors.BadArchive: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 
 def status_of(error: errors.HubError) -> int:
     """400 unless the error is of a kind that HTTP has a better word for."""
-    return STATUS.get(type(error), HTTPStatus.BAD_REQUEST)
+    kinds = (STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return next(kinds, HTTPStatus.BAD_REQUEST)
 
 
 def as_json(error: errors.HubError) -> JsonResponse:

@@ -23,16 +23,17 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Download:
-    """Immutable bytes that can be asked for in part, known by their sha256."""
+    """Immutable bytes that can be asked for in part, known by their sha256 or by another name of them."""
 
     filename: str
     sha256: str
     size: int
     read: Reader
+    known_as: str = ""
 
     @property
     def etag(self) -> str:
-        return f'"{self.sha256}"'
+        return f'"{self.known_as or self.sha256}"'
 
 
 @dataclass(frozen=True)

@@ -242,7 +242,7 @@ class ReleaseOut(Schema):
         commit, adapter = release.commit, release.adapter
         return {
             "adapter": adapter.full_name,
-            "library": adapter.library.slug,
+            "library": release.library.slug,
             "oid": commit.oid,
             "tree_oid": commit.tree_oid,
             "parent": commit.parent.oid if commit.parent else None,
@@ -283,7 +283,7 @@ class AdapterOut(Schema):
     full_name: str
     owner: str
     name: str
-    library: str
+    library: str | None = Field(description="null until a first commit holds an adapter")
     private: bool
     created_at: datetime
     releases: list[ReleaseOut]
@@ -294,7 +294,7 @@ class AdapterOut(Schema):
             full_name=adapter.full_name,
             owner=adapter.owner.username,
             name=adapter.name,
-            library=adapter.library.slug,
+            library=adapter.library.slug if adapter.library else None,
             private=adapter.private,
             created_at=adapter.created_at,
             releases=[ReleaseOut.of(release) for release in releases],

@@ -81,6 +81,7 @@ INSTALLED_APPS = [
     "hub.adapters",
     "hub.indexes",
     "hub.clusters",
+    "hub.hf",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

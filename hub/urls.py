@@ -4,7 +4,6 @@ from django.contrib import admin
 from django.urls import include, path
 
 from hub import health, http
-from hub.adapters import downloads as release_downloads
 from hub.api import api
 from hub.indexes import downloads as checkpoint_downloads
 
@@ -29,8 +28,6 @@ urlpatterns = [
         checkpoint_downloads.checkpoint_file,
         name="checkpoint_file",
     ),
-    path(
-        "<str:owner>/<str:name>/resolve/<str:revision>/<path:path>", release_downloads.resolve, name="resolve"
-    ),
+    path("", include("hub.hf.urls")),
     path("", include("hub.pages.urls")),
 ]

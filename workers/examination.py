@@ -38,7 +38,7 @@ class Examination:
 
     @cached_property
     def spec(self) -> BaseSpec:
-        return base_spec(self.release.adapter.library)
+        return base_spec(self.release.library)
 
     @cached_property
     def adapter(self) -> Adapter:
@@ -46,7 +46,7 @@ class Examination:
 
     @cached_property
     def factors(self) -> Mapping[str, Factors]:
-        return expert_factors(self.adapter, base_layers(self.release.adapter.library))
+        return expert_factors(self.adapter, base_layers(self.release.library))
 
     def files(self) -> list[Finding]:
         """A stranger's bytes are first read where they can do no harm."""
@@ -56,13 +56,13 @@ class Examination:
         return number_findings(self.upload, self.spec, lambda _adapter: self.factors)
 
     def copies(self) -> list[Finding]:
-        library = self.release.adapter.library
+        library = self.release.library
         name, layers = self.release.adapter.full_name, base_layers(library)
         return run_copy_checks(self.factors, known_experts(library), adapter=name, layers=layers)
 
     def behaviour(self) -> list[Finding]:
         rows = self._sample_bytes() if self.release.samples_id else None
-        findings, losses = behaviour_findings(self.adapter, loaded_base(self.release.adapter.library), rows)
+        findings, losses = behaviour_findings(self.adapter, loaded_base(self.release.library), rows)
         self.measurements |= losses
         return findings
 

@@ -54,7 +54,7 @@ def from_collector(claim: Claim, release: Release, factors: Mapping[str, Factors
     The loss is the same: a gate learns to open where its expert helps, and to close where it does harm,
     which is most rows.
     """
-    given = collector.current(release.adapter.library)
+    given = collector.current(release.library)
     if given is None or given.blob_id is None:
         return Made({}, 0, (), 0, 0.0, 0)  # deleted since the job looked
     return _trained(claim, release, factors, str(given.blob_id))
@@ -64,7 +64,7 @@ def _trained(claim: Claim, release: Release, factors: Mapping[str, Factors], row
     def progress(done: int, total: int, note: str) -> None:
         jobs.report_progress(claim, done, total, note)
 
-    base = loaded_base(release.adapter.library)
+    base = loaded_base(release.library)
     trained = train_gates(base, factors, rows_of(release, rows_digest), progress=progress)
     return Made(
         trained.gates,
@@ -80,7 +80,7 @@ def _trained(claim: Claim, release: Release, factors: Mapping[str, Factors], row
 def rows_of(release: Release, rows_digest: str) -> list[Row]:
     """Kept rows in the base's tokens; lines that are no rows are left out."""
     samples, _findings = parse_samples(blobs.local_path(rows_digest).read_bytes())
-    return encoded_rows(loaded_base(release.adapter.library), samples)
+    return encoded_rows(loaded_base(release.library), samples)
 
 
 SOURCES: Mapping[str, Callable[[Claim, Release, Mapping[str, Factors]], Made]] = {

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from hub.adapters.cards import Card, read_card
 from hub.adapters.models import Release
 from hub.blobs import services as blobs
-from hub.pages.cards import Card, read_card
 from routing.checks.samples import parse_samples
 from routing.encoding import BaseEncoder
 from routing.profiles import Profile
@@ -17,7 +17,7 @@ NO_PROSE = ("#", "|", "```", "---", "<", "!", ">")
 
 def introduction(release: Release, folder: Path) -> Profile:
     """The profile of a release whose files are laid out in `folder`."""
-    base = loaded_base(release.adapter.library)
+    base = loaded_base(release.library)
     return profile_of(
         base,
         BaseEncoder(base),
@@ -47,7 +47,7 @@ def first_paragraph(card: Card) -> str:
 
 def sample_prompts(release: Release) -> list[str]:
     """The prompts of the contributor's rows, where the library publishes their embeddings."""
-    if not release.adapter.library.embed_samples or not release.samples_id:
+    if not release.library.embed_samples or not release.samples_id:
         return []
     samples, _findings = parse_samples(blobs.local_path(str(release.samples_id)).read_bytes())
     return [sample.prompt for sample in samples]

@@ -23,7 +23,7 @@ def doubts(release: Release, vectors: Mapping[str, RoutingVector]) -> list[Findi
 
     Nothing is asked of a library that is too small to have shares, nor of one without neutral text.
     """
-    library, newcomer = release.adapter.library, release.adapter.full_name
+    library, newcomer = release.library, release.adapter.full_name
     ref = index_store().library_ref(library.slug)
     others = next_members(library)
     if ref is None or ref.calibration is None or len(others | {newcomer: None}) < FEWEST_EXPERTS:

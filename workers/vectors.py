@@ -50,7 +50,7 @@ def compute(claim: Claim) -> None:
 
 def make_ready(claim: Claim, release: Release, folder: Path) -> None:
     jobs.report_progress(claim, 1, 4, "computing factors and prototypes")
-    library = release.adapter.library
+    library = release.library
     adapter = read_adapter(folder, base_spec(library))
     factors = expert_factors(adapter, base_layers(library))
     reach("vectors.computed")
@@ -68,7 +68,7 @@ def make_ready(claim: Claim, release: Release, folder: Path) -> None:
 
 def admit(claim: Claim, release: Release, expert: Expert) -> bool:
     """Settle the release against everybody who is ready now. False when that changed meanwhile."""
-    library = release.adapter.library
+    library = release.library
     compared_with = queries.admitted(library.pk)
     copies = run_copy_checks(
         expert.factors,

@@ -25,10 +25,16 @@ def visitor(request: HttpRequest) -> User | AnonymousUser:
     """Who reads: the token's owner, else the session's user, else nobody in particular. Raises NotSignedIn,
     NotAllowed.
     """
+    token = bearer(request, Scope.READ)
+    return token.user if token else request.user
+
+
+def bearer(request: HttpRequest, scope: Scope) -> ApiToken | None:
+    """The token that a request brings, if it brings one. Raises NotSignedIn, NotAllowed."""
     header = request.headers.get("Authorization", "")
-    if header.lower().startswith(SCHEME):
-        return _with_scope(services.authenticate(header[len(SCHEME) :].strip()), Scope.READ).user
-    return request.user
+    if not header.lower().startswith(SCHEME):
+        return None
+    return _with_scope(services.authenticate(header[len(SCHEME) :].strip()), scope)
 
 
 def _with_scope(token: ApiToken, scope: Scope) -> ApiToken:

@@ -128,7 +128,7 @@ def restore(
 
 def _detail(found: Release) -> schemas.ReleaseDetail:
     owner, name = found.adapter.owner.username, found.adapter.name
-    current = found.adapter.library.current
+    current = found.library.current
     memberships = list(found.memberships.select_related("gates").order_by("since"))
     return schemas.ReleaseDetail(
         **schemas.ReleaseOut.facts(found),

@@ -66,7 +66,7 @@ def record(claim: Claim, release_id: int, candidate: Candidate) -> bool:
     what = ReleaseEvent.What.GATES_HELD if held else ReleaseEvent.What.GATED
     ReleaseEvent.objects.create(release=release, what=what, reason=candidate.source)
     if not held:
-        jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+        jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
     return True
 
 
@@ -92,7 +92,7 @@ def _decide(
     gates.refresh_from_db()
     said = f"gates {gates.number} ({gates.source}). {reason}".strip()
     ReleaseEvent.objects.create(release=gates.release, what=what, by=by, reason=said)
-    jobs.enqueue(JobKind.INDEX, library_id=gates.release.adapter.library_id)
+    jobs.enqueue(JobKind.INDEX, library_id=gates.release.library.pk)
 
 
 def numbered(release: Release, number: int) -> Gates:
@@ -114,7 +114,7 @@ def preferred(library: Library) -> QuerySet[Gates]:
 
 def in_use(release: Release) -> Gates | None:
     """The gates that the next index version takes for this release."""
-    of_library = preferred(release.adapter.library).values("pk")[:1]
+    of_library = preferred(release.library).values("pk")[:1]
     chosen = Release.objects.filter(pk=release.pk).annotate(chosen=Subquery(of_library))
     return Gates.objects.filter(pk=chosen.values_list("chosen", flat=True).get()).first()
 
@@ -124,12 +124,12 @@ def lacking_sources(release: Release) -> list[str]:
     wanted = []
     if brings_gates(release) and not release.gates.filter(source=Gates.Source.BROUGHT).exists():
         wanted.append(Gates.Source.BROUGHT.value)
-    if not release.adapter.library.train_gates:
+    if not release.library.train_gates:
         return wanted
     if release.samples_id and not release.gates.filter(source=Gates.Source.SAMPLES).exists():
         wanted.append(Gates.Source.SAMPLES.value)
-    given = rows.current(release.adapter.library)
-    if Gates.Source.COLLECTOR not in release.adapter.library.gate_sources:
+    given = rows.current(release.library)
+    if Gates.Source.COLLECTOR not in release.library.gate_sources:
         return wanted
     own = release.gates.filter(source=Gates.Source.COLLECTOR)
     if given is not None and not own.filter(rows_digest=given.sha256).exists():

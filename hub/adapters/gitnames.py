@@ -26,6 +26,11 @@ class Author:
         return cls(username, f"{username}@users.noreply")
 
 
+def blob_oid(content: bytes) -> str:
+    """The oid of a file with this content."""
+    return _oid("blob", content)
+
+
 def tree_oid(files: Mapping[str, str]) -> str:
     """The oid of the tree of these files, given as path -> blob oid."""
     folders: dict[str, dict[str, str]] = {}

@@ -21,11 +21,21 @@ class Adapter(models.Model):
     name_key = models.CharField(
         max_length=96, help_text="the name without case and separators; one per owner"
     )
-    library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="adapters")
+    library = models.ForeignKey(
+        Library,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="adapters",
+        help_text="decided by the first commit that holds an adapter, and for good",
+    )
     private = models.BooleanField(
         default=False, help_text="seen by its owner only, and no member of the routing index"
     )
     created_at = models.DateTimeField(db_default=Now())
+    deleted_at = models.DateTimeField(
+        null=True, blank=True, help_text="withdrawn whole; its name stays taken, since versions name it"
+    )
 
     class Meta:
         ordering: ClassVar = ["owner__username", "name"]
@@ -53,6 +63,16 @@ class Commit(models.Model):
     author = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="commits")
     message = models.TextField()
     created_at = models.DateTimeField()
+    card = models.JSONField(default=dict, blank=True, help_text="front matter of the README in this tree")
+    config = models.JSONField(default=dict, blank=True, help_text="what its adapter_config.json says of it")
+    examined_as = models.ForeignKey(
+        "Release",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="commits",
+        help_text="the release that was made of the adapter in this tree, here or in an earlier commit",
+    )
 
     class Meta:
         ordering: ClassVar = ["-pk"]
@@ -78,6 +98,63 @@ class CommitFile(models.Model):
 
     def __str__(self) -> str:
         return self.path
+
+
+class Ref(models.Model):
+    """A name for a commit: a branch moves with every commit that is made on it, a tag stays."""
+
+    class Kind(models.TextChoices):
+        BRANCH = "branch"
+        TAG = "tag"
+
+    adapter = models.ForeignKey(Adapter, on_delete=models.CASCADE, related_name="refs")
+    kind = models.CharField(max_length=6, choices=Kind)
+    name = models.CharField(max_length=100)
+    commit = models.ForeignKey(Commit, on_delete=models.PROTECT, related_name="refs")
+    message = models.TextField(blank=True, help_text="what was said of a tag")
+
+    class Meta:
+        ordering: ClassVar = ["name"]
+        constraints: ClassVar = [
+            UniqueConstraint(
+                fields=["adapter", "kind", "name"], name="an_adapters_refs_are_called_differently"
+            ),
+            CheckConstraint(condition=Q(kind__in=["branch", "tag"]), name="ref_kind_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name} of {self.adapter}"
+
+
+class Like(models.Model):
+    """Somebody found an adapter good."""
+
+    adapter = models.ForeignKey(Adapter, on_delete=models.CASCADE, related_name="likes")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="likes")
+    at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [UniqueConstraint(fields=["adapter", "user"], name="one_like_per_person")]
+
+    def __str__(self) -> str:
+        return f"{self.user} likes {self.adapter}"
+
+
+class AdapterTag(models.Model):
+    """A word by which an adapter is found: from its card and configuration on main."""
+
+    adapter = models.ForeignKey(Adapter, on_delete=models.CASCADE, related_name="tags")
+    tag = models.CharField(max_length=200, db_index=True)
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["adapter", "tag"], name="an_adapter_has_a_tag_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.tag
 
 
 class Release(models.Model):
@@ -139,6 +216,13 @@ class Release(models.Model):
     @property
     def oid(self) -> str:
         return self.commit.oid
+
+    @property
+    def library(self) -> Library:
+        """An adapter that has a release has a library."""
+        if self.adapter.library is None:
+            raise ValueError(f"{self} has no library")
+        return self.adapter.library
 
 
 class Gates(models.Model):

@@ -1,22 +1,19 @@
 """Receiving uploads, and recording what became of them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from hub import faults
 from hub.accounts import names
 from hub.accounts.models import User
-from hub.adapters import gates, gitnames, paths, queries
+from hub.adapters import gates, gitnames, history, paths, queries
 from hub.adapters.finite import finite
-from hub.adapters.models import Adapter, Commit, CommitFile, Release, ReleaseEvent
+from hub.adapters.models import Adapter, Release, ReleaseEvent
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -75,18 +72,13 @@ def _record_upload(
     private: bool,
 ) -> Release:
     adapter = _adapter(owner, library, name, private=private)
-    last = adapter.commits.select_related("release").order_by("-pk").first()
+    last = history.head(adapter)
     tree_oid = gitnames.tree_oid({path: blob.git_oid for path, blob in tree.items()})
-    if last is not None and last.tree_oid == tree_oid and samples in (None, last.release.samples):
-        return last.release
-    commit = _commit(adapter, last, tree_oid=tree_oid, message=message)
-    CommitFile.objects.bulk_create(
-        CommitFile(commit=commit, path=path, blob=blob) for path, blob in tree.items()
-    )
-    number = (adapter.releases.aggregate(last=Max("number"))["last"] or 0) + 1
-    release = Release.objects.create(commit=commit, adapter=adapter, number=number, samples=samples)
-    ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.RECEIVED, by=owner)
-    jobs.enqueue(JobKind.VALIDATE, release_id=release.pk)
+    known = last.examined_as if last is not None and last.tree_oid == tree_oid else None
+    if known is not None and samples in (None, known.samples):
+        return known
+    commit = history.advance(adapter, tree, author=owner, message=message)
+    release = history.release_of(commit, by=owner, samples=samples)
     faults.reach("upload.row_inserted")
     return release
 
@@ -106,36 +98,27 @@ def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adap
         raise Conflict(
             f"{adapter.full_name} is public, so a private release of it is not possible; choose another name"
         )
-    if adapter.library_id != library.pk:
-        raise Conflict(
-            f"{adapter.full_name} belongs to the library {adapter.library.slug}, not to {library.slug}"
-        )
-    return (
-        Adapter.objects.select_related("owner")
-        .select_for_update(of=("self",), no_key=True)
-        .get(pk=adapter.pk)
-    )
+    if adapter.deleted_at is not None:
+        raise Conflict(f"{adapter.full_name} was deleted, and names are not used twice; choose another name")
+    found = lock(adapter)
+    if found.library is None:
+        settle_library(found, library)
+    if found.library != library:
+        raise Conflict(f"{found.full_name} belongs to the library {found.library}, not to {library.slug}")
+    return found
 
 
-def _commit(adapter: Adapter, parent: Commit | None, *, tree_oid: str, message: str) -> Commit:
-    at = timezone.now().astimezone(UTC).replace(microsecond=0)  # git counts in seconds
-    oid = gitnames.commit_oid(
-        tree=tree_oid,
-        parent=parent.oid if parent else None,
-        author=gitnames.Author.called(adapter.owner.username),
-        message=message,
-        at=at,
-        adapter=adapter.full_name,
-    )
-    return Commit.objects.create(
-        adapter=adapter,
-        oid=oid,
-        tree_oid=tree_oid,
-        parent=parent,
-        author=adapter.owner,
-        message=message,
-        created_at=at,
-    )
+def lock(adapter: Adapter) -> Adapter:
+    """The adapter as it is now, held by this transaction until it ends."""
+    locked = Adapter.objects.select_for_update(of=("self",), no_key=True)
+    return locked.select_related("owner", "library").get(pk=adapter.pk)
+
+
+def settle_library(adapter: Adapter, library: Library) -> None:
+    """An adapter that was named before its library was known belongs to one from now on."""
+    _check_library(library)
+    Adapter.objects.filter(pk=adapter.pk, library=None).update(library=library)
+    adapter.library = library
 
 
 @transaction.atomic
@@ -198,13 +181,11 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
         .select_for_update(of=("self",), no_key=True)
         .get(pk=release_id)
     )
-    Library.objects.select_for_update(no_key=True).get(
-        pk=release.adapter.library_id
-    )  # one admission at a time
+    Library.objects.select_for_update(no_key=True).get(pk=release.library.pk)  # one admission at a time
     claims.hold(claim)
     if release.status != Release.Status.VALIDATED:
         return False
-    if compared_with is not None and queries.admitted(release.adapter.library_id) != compared_with:
+    if compared_with is not None and queries.admitted(release.library.pk) != compared_with:
         raise Overtaken
     Release.objects.filter(pk=release_id).update(
         status=Release.Status.READY,
@@ -223,7 +204,7 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     release.refresh_from_db()
     if doubts:
         quarantine(release=release, by=None, reason=reason_of(doubts))
-    jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+    jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
     gates.ask_for_one(release)
     return True
 
@@ -267,7 +248,7 @@ def _change_standing(
     release.refresh_from_db()
     ReleaseEvent.objects.create(release=release, what=what, by=by, reason=reason)
     if release.status == Release.Status.READY:
-        jobs.enqueue(JobKind.INDEX, library_id=release.adapter.library_id)
+        jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
 
 
 def _check_library(library: Library) -> None:

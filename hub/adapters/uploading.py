@@ -75,12 +75,12 @@ def refuse_if_stopped(request: HttpRequest) -> None:
     refusal = getattr(request, REFUSAL, None)
     if refusal is not None:
         raise refusal
-    _check_whole(request)
+    check_whole(request)
 
 
-def _check_whole(request: HttpRequest) -> None:
+def check_whole(request: HttpRequest) -> None:
     """Django takes a body that ends early for a complete one, whose last file is short and whose next is
-    missing.
+    missing. Raises Invalid.
     """
     stream = getattr(request, "_stream", None)
     if not isinstance(stream, LimitedStream):

@@ -68,7 +68,7 @@ def sharing(members: Iterable[Release]) -> set[int]:
 
 def placement_of(release: Release) -> Placement | None:
     """Where a release is in the newest clustering of its library."""
-    found = newest_clustering(release.adapter.library_id)
+    found = newest_clustering(release.library.pk)
     return None if found is None else found.placements.filter(release=release).first()
 
 

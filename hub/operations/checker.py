@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q
 from django.db.models.functions import Now
 
-from hub.adapters import gitnames
-from hub.adapters.models import Commit, Release, ReleaseEvent
+from hub.adapters import gitnames, history
+from hub.adapters.models import Adapter, Commit, Ref, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.clusters.models import Clustering
@@ -90,6 +90,18 @@ def commits_are_what_they_say() -> Iterator[str]:
         )
         if (tree, oid) != (commit.tree_oid, commit.oid):
             yield f"commit {commit.oid} of {commit.adapter} is not what it says: computed {oid}"
+
+
+def names_lead_home() -> Iterator[str]:
+    """Every adapter has a main, and branches, tags and examinations are of the adapter that has them."""
+    main = Ref.objects.filter(kind=Ref.Kind.BRANCH, name=history.MAIN)
+    for adapter in Adapter.objects.exclude(pk__in=main.values("adapter")).select_related("owner"):
+        yield f"{adapter} has no branch {history.MAIN}"
+    for ref in Ref.objects.exclude(commit__adapter=F("adapter")).select_related("adapter__owner"):
+        yield f"{ref} points at a commit of another adapter"
+    strays = Commit.objects.exclude(examined_as=None).exclude(examined_as__adapter=F("adapter"))
+    for commit in strays.select_related("adapter__owner"):
+        yield f"commit {commit.oid} of {commit.adapter} stands under a release of another adapter"
 
 
 def versions_are_contiguous() -> Iterator[str]:
@@ -189,6 +201,7 @@ QUICK: tuple[Check, ...] = (
     jobs_end_once,
     blobs_are_there,
     commits_are_what_they_say,
+    names_lead_home,
     versions_are_contiguous,
     the_store_agrees,
     experts_are_in_the_store,

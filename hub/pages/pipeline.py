@@ -63,7 +63,7 @@ def _gather(release: Release) -> _Facts:
     keys = {
         JobKind.VALIDATE: jobs.key_of(JobKind.VALIDATE, {"release_id": release.pk}),
         JobKind.VECTORS: jobs.key_of(JobKind.VECTORS, {"release_id": release.pk}),
-        JobKind.INDEX: jobs.key_of(JobKind.INDEX, {"library_id": release.adapter.library_id}),
+        JobKind.INDEX: jobs.key_of(JobKind.INDEX, {"library_id": release.library.pk}),
     }
     newest = {JobKind(job.kind): job for job in Job.objects.filter(key__in=keys.values()).order_by("pk")}
     events = {event.what: event.at for event in ReleaseEvent.objects.filter(release=release)}
@@ -85,7 +85,7 @@ def _last_stay(newest_first: Sequence[IndexMember]) -> Stay | None:
 def _first_version(release: Release, stay: Stay | None) -> IndexVersion | None:
     if stay is None:
         return None
-    return IndexVersion.objects.filter(library_id=release.adapter.library_id, number=stay.since).first()
+    return IndexVersion.objects.filter(library_id=release.library.pk, number=stay.since).first()
 
 
 def _received(facts: _Facts) -> Step:
@@ -131,7 +131,7 @@ def _indexed(facts: _Facts) -> Step:
 
 def _served(facts: _Facts) -> Step:
     """Publishing promotes at once where the library says so; what is not promoted waits for a person."""
-    current, stay = facts.release.adapter.library.current, facts.stay
+    current, stay = facts.release.library.current, facts.stay
     if facts.version is None or facts.version.published_at is None or stay is None:
         return Step("Served", "waiting")
     if current is None or current.number < stay.since:

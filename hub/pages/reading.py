@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from django.utils.safestring import SafeString, mark_safe
 
 from hub.adapters import gates
+from hub.adapters.cards import LARGEST_CARD, README, Card, read_card
 from hub.adapters.models import Adapter, CommitFile, Gates, Release
 from hub.adapters.permissions import visible_adapters
 from hub.blobs import services as blobs
@@ -16,7 +17,6 @@ from hub.errors import FindingJson, NotFound
 from hub.library.permissions import Visitor
 from hub.pages import cards, charts
 
-README = "readme.md"
 SPOKEN_MEASUREMENTS = {
     "neutral_loss_base": "Loss on neutral text, base alone",
     "neutral_loss_adapted": "Loss on neutral text, with this adapter",
@@ -97,7 +97,7 @@ def files_of(release: Release) -> list[CommitFile]:
     return list(release.commit.files.select_related("blob"))
 
 
-def card_of(files: list[CommitFile]) -> tuple[cards.Card, SafeString] | None:
+def card_of(files: list[CommitFile]) -> tuple[Card, SafeString] | None:
     """The README among the files, parsed and rendered; kept by its digest, since bytes never change."""
     readme = next((file for file in files if file.path.lower() == README), None)
     if readme is None:
@@ -138,7 +138,7 @@ def _with(adapter: Adapter, release: Release) -> Release:
     return release
 
 
-def _render_card(readme: CommitFile) -> tuple[cards.Card, SafeString]:
-    data = b"".join(blobs.read(readme.blob, length=min(readme.blob.size, cards.LARGEST_CARD + 1)))
-    card = cards.read_card(data)
+def _render_card(readme: CommitFile) -> tuple[Card, SafeString]:
+    data = b"".join(blobs.read(readme.blob, length=min(readme.blob.size, LARGEST_CARD + 1)))
+    card = read_card(data)
     return card, mark_safe(cards.render(card.body))  # noqa: S308  sanitised there

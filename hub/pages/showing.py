@@ -77,9 +77,9 @@ def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> di
     adapter, hub = release.adapter, request.build_absolute_uri("/").rstrip("/")
     return {
         "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
-        "peft": snippets.load_with_peft(adapter.library, adapter.full_name, release.oid),
+        "peft": snippets.load_with_peft(release.library, adapter.full_name, release.oid),
         "served": snippets.ask_served_model(
-            settings.SERVING_URL, f"{adapter.library.slug}/{adapter.full_name}"
+            settings.SERVING_URL, f"{release.library.slug}/{adapter.full_name}"
         ),
     }
 

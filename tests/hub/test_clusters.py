@@ -126,7 +126,7 @@ def test_only_a_maintainer_asks_and_only_the_owner_shares(api: Api) -> None:
     assert stranger.post(sharing, {"shared": True}).status_code == 403
     assert api.post("/libraries/tiny/clusters", {"count": 0}).status_code == 400
     assert api.post("/libraries/tiny/clusters", {"count": 1}).status_code == 202
-    assert queries.wanted_count(release.adapter.library_id) == 1
+    assert queries.wanted_count(release.library.pk) == 1
     assert "has no sample rows" in api.post(sharing, {"shared": True}).json()["detail"]
 
 

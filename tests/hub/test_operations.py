@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from hub.accounts import services as accounts
 from hub.accounts.models import User
-from hub.adapters.models import Release, ReleaseEvent
+from hub.adapters.models import Ref, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
@@ -305,6 +305,10 @@ def wrong_commit() -> None:
     Release.objects.get().commit.files.filter(path="adapter_config.json").update(path="renamed.json")
 
 
+def headless() -> None:
+    Ref.objects.all().delete()
+
+
 def missing_vectors() -> None:
     release = Release.objects.get()
     (Path(settings.STORE_URL) / "objects" / release.vectors_digest[:2] / release.vectors_digest).unlink()
@@ -327,6 +331,7 @@ FAULTS = {
     behind: "serves version None",
     gap: "not 1 to 2",
     wrong_commit: "is not what it says",
+    headless: "has no branch main",
     missing_vectors: "which is missing",
     left_over: "temporary left is older",
 }

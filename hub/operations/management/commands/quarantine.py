@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from hub.adapters import queries, services
+from hub.adapters import history, queries, services
 from hub.operations.command import HubCommand, adapter_called
 
 
@@ -17,7 +17,7 @@ class Command(HubCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("adapter", help="owner/name")
         parser.add_argument(
-            "--revision", default=queries.MAIN, help="a release's 40-hex id (default: the newest)"
+            "--revision", default=history.MAIN, help="a release's 40-hex id (default: the newest)"
         )
         parser.add_argument("--reason", default="", help="the owner and the maintainers read it")
         parser.add_argument("--restore", action="store_true", help="take a quarantine or a yank back")

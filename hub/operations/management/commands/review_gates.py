@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from hub.adapters import gates, queries
+from hub.adapters import gates, history, queries
 from hub.adapters.models import Gates
 from hub.operations.command import HubCommand, adapter_called
 
@@ -18,7 +18,7 @@ class Command(HubCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("adapter", help="owner/name")
         parser.add_argument(
-            "--revision", default=queries.MAIN, help="a release's 40-hex id (default: the newest)"
+            "--revision", default=history.MAIN, help="a release's 40-hex id (default: the newest)"
         )
         decision = parser.add_mutually_exclusive_group()
         decision.add_argument("--let-in", type=int, metavar="NUMBER", help="use these gates")
