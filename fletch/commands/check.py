@@ -12,6 +12,7 @@ from fletch.command import Outcome, computing
 from fletch.command import command as make
 from fletch.exits import CommandError, Exit
 from fletch.hub import Hub
+from fletch.spec import spec_of
 from routing.checks.samples import parse_samples
 from routing.checks.static import run_static_checks
 from routing.checks.steps import FILES, STEPS
@@ -46,11 +47,13 @@ def command(
     slug = library or (None if base else cards.library_of(folder))
     if slug is None and base is None:
         raise CommandError(Exit.USAGE, "name the --library that it is for, or its --base")
-    spec = _spec(slug, hub) if slug else None
+    spec = spec_of(Hub(account(hub)), slug) if slug else None
+    if spec is not None and _has_errors(files := run_static_checks(folder, spec)):
+        return _outcome(folder, files, [FILES], {})  # before anything heavy is loaded
     said = rows.read_bytes() if rows else None
     if base is None:
         assert spec is not None
-        return _outcome(folder, *_without_base(folder, spec, said))
+        return _without_base(folder, spec, said)
     with screen.steps("checking") as report:
         report(0, 1, "loading the base model")
         loaded = bases.loaded(base, revision, device, spec=spec)
@@ -58,18 +61,7 @@ def command(
     return _outcome(folder, found.findings, found.done, found.measurements)
 
 
-def _spec(library: str, hub: str | None) -> BaseSpec:
-    described = Hub(account(hub)).get(f"/libraries/{library}")["base_spec"]
-    if described is None:
-        raise CommandError(
-            Exit.REFUSED, f"the hub has not looked at the base of {library} yet; try again later"
-        )
-    return BaseSpec.from_json(described)
-
-
-def _without_base(
-    folder: Path, spec: BaseSpec, rows: bytes | None
-) -> tuple[Sequence[Finding], Sequence[str], dict[str, Any]]:
+def _without_base(folder: Path, spec: BaseSpec, rows: bytes | None) -> Outcome:
     """What needs no weights of the base; the numbers too, where torch is installed."""
     try:
         reports = computing("routing.checks.report")
@@ -79,9 +71,13 @@ def _without_base(
         with screen.steps("checking") as report:
             found = reports.report_without_base(folder, spec, report)
         findings, done = found.findings, found.done
-    if rows is not None:
+    if rows is not None and not _has_errors(findings):
         findings = [*findings, *parse_samples(rows)[1]]
-    return findings, done, {}
+    return _outcome(folder, findings, done, {})
+
+
+def _has_errors(findings: Sequence[Finding]) -> bool:
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _outcome(

@@ -15,6 +15,9 @@ from fletch.exits import CommandError, Exit
 from fletch.hub import PATIENT, Hub
 from fletch.options import Watch
 from fletch.releases import followed, told
+from fletch.spec import spec_of
+from routing.checks.static import run_static_checks
+from routing.spec import BaseSpec
 
 
 @make("upload")
@@ -23,6 +26,7 @@ from fletch.releases import followed, told
 @options.hub
 @click.option("--name", metavar="NAME", help="What the adapter is called; otherwise as the folder.")
 @click.option("--message", "-m", default="", metavar="TEXT", help="What changed.")
+@click.option("--unchecked", is_flag=True, help="Send it without looking at it here first.")
 @click.option("--private", is_flag=True, help="Seen by you only, and never routed to.")
 @options.rows(required=False)
 @options.watching
@@ -39,7 +43,8 @@ def command(
     """Upload the adapter in FOLDER as a new release.
 
     Every file is sent from where an earlier attempt broke off, and not at all if the hub keeps it for you
-    already. Hidden files stay here. Sample rows are private: they are for the hub's workers only.
+    already. What the checks of files would reject is not sent. Hidden files stay here. Sample rows are
+    private: they are for the hub's workers only.
     """
     slug = library or cards.library_of(folder)
     if slug is None:
@@ -47,7 +52,10 @@ def command(
             Exit.USAGE, "name the --library that it is for, or write it into the card: fletch init"
         )
     spoken = Hub(account(hub), tries=PATIENT)
-    spoken.get(f"/libraries/{slug}")  # a misspelt one is said before anything is sent
+    if about.pop("unchecked"):
+        spoken.get(f"/libraries/{slug}")  # a misspelt one is said before anything is sent
+    else:
+        _refuse_what_would_be_rejected(folder, spec_of(spoken, slug))
     files = sending.files_of(folder)
     with screen.transfer("reading") as report:
         found = sending.digested(files, report)
@@ -61,3 +69,10 @@ def command(
         return told(followed(spoken, release["url"], watch), goal=watch.goal)
     text = f"{release['adapter']} release {release['number']} ({release['oid']}): {release['status']}"
     return Outcome({**release, "bytes_sent": sent}, text)
+
+
+def _refuse_what_would_be_rejected(folder: Path, spec: BaseSpec) -> None:
+    found = run_static_checks(folder, spec)
+    if any(finding.severity == "error" for finding in found):
+        refused = "not sent, because the hub would reject it (--unchecked sends it all the same)"
+        raise CommandError(Exit.NO, refused, [finding.to_json() for finding in found])

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 
-from fletch.app import COMMANDS
+from fletch.app import COMMANDS, fletch
 from fletch.exits import MEANINGS, Exit
 from tests.fletch.running import PROJECT, Shell
 from tests.tiny import tiny_adapter
@@ -30,6 +31,7 @@ HEAVY = (
     "peft",
     "pydantic",
 )
+OPTION = re.compile(r"(?<!\S)--[a-z-]+")
 PROBE = """
 import sys
 from importlib import import_module
@@ -55,13 +57,13 @@ def test_it_installs_into_an_empty_environment_and_works_there(tmp_path: Path) -
     install(tmp_path / "source", site)
     adapter = tiny_adapter(tmp_path / "boats")
 
-    def fletch(*words: str) -> subprocess.CompletedProcess[str]:
+    def installed(*words: str) -> subprocess.CompletedProcess[str]:
         command = [str(tmp_path / "environment/bin/python"), "-I", str(site / "bin/fletch"), *words]
         return subprocess.run(
             command, env={"HOME": str(home)}, cwd=home, capture_output=True, text=True, check=False
         )
 
-    listed, computing = fletch("--help"), fletch("check", str(adapter), "--base", "anything")
+    listed, computing = installed("--help"), installed("check", str(adapter), "--base", "anything")
 
     assert listed.returncode == 0, listed.stderr
     assert all(name in listed.stdout for name in COMMANDS)
@@ -119,6 +121,25 @@ def test_completion_knows_the_commands_and_their_options(stranger: Shell) -> Non
 
     assert commands.out.split() == ["plain,train-gate"]
     assert options.out.split() == ["plain,--learning-rate"]
+
+
+def test_the_page_about_it_knows_every_command_and_exit_code_and_no_other_option() -> None:
+    page = (PROJECT / "docs" / "command-line.md").read_text()
+
+    assert [name for name in COMMANDS if f"fletch {name}" not in page] == []
+    assert [end for end in Exit if f"| {int(end)} | {MEANINGS[end.name]} |" not in page] == []
+    taken = {word for name in COMMANDS for option in options_of(name) for word in option}
+    shown = {
+        option for line in page.splitlines() if line.startswith("fletch ") for option in OPTION.findall(line)
+    }
+    assert shown <= taken
+
+
+def options_of(name: str) -> list[list[str]]:
+    """What a command can be told, by every spelling."""
+    found = fletch.get_command(click.Context(fletch), name)
+    assert found is not None
+    return [parameter.opts for parameter in found.params]
 
 
 def test_every_exit_code_has_a_meaning_that_help_tells(stranger: Shell) -> None:

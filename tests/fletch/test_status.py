@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from hub.accounts.models import User
 from hub.adapters import services as adapters
@@ -17,6 +19,7 @@ from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from tests.fletch.running import Shell
 from tests.hub import making
+from tests.workers.live import wait_for
 
 FAULT: FindingJson = {
     "check": "norm",
@@ -43,7 +46,7 @@ def folder(tmp_path: Path) -> Path:
 def uploaded(shell: Shell, folder: Path) -> Release:
     """By the command itself, and not looked at yet."""
     making.library()
-    done = shell.fletch("upload", folder, "--library", "tiny", "-m", "First")
+    done = shell.fletch("upload", folder, "--library", "tiny", "-m", "First", "--unchecked")
     assert done.status == 0, done.err
     return Release.objects.get()
 
@@ -59,7 +62,7 @@ def test_an_upload_is_named_for_its_folder_and_sends_what_is_missing(
 ) -> None:
     (folder / "README.md").write_text("# Poetry")
 
-    again = shell.fletch("upload", folder, "--library", "tiny", "--json")
+    again = shell.fletch("upload", folder, "--library", "tiny", "--unchecked", "--json")
 
     assert uploaded.adapter.full_name == "ada/poetry"
     assert uploaded.commit.message == "First"
@@ -67,6 +70,35 @@ def test_an_upload_is_named_for_its_folder_and_sends_what_is_missing(
     assert again.document["number"] == 2
     assert again.document["bytes_sent"] == len("# Poetry")
     assert "uploading: " in again.err
+
+
+def test_a_killed_upload_goes_on_from_what_had_come(shell: Shell, folder: Path) -> None:
+    making.library()
+    weights = b"weights!" * 2**22
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    command = ("upload", folder, "--library", "tiny", "--unchecked")
+    first = subprocess.Popen(
+        [sys.executable, "-m", "fletch", *map(str, command)],
+        env=shell.environment(),
+        cwd=shell.home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for(lambda: bytes_come() > 2**20 or Release.objects.exists())
+    first.kill()
+    first.wait()
+
+    second = shell.fletch(*command, "--json")
+
+    kept = Release.objects.get().commit.files.get(path="adapter_model.safetensors").blob
+    assert second.status == 0, second.err
+    assert second.document["bytes_sent"] < len(weights)
+    assert (kept.size, kept.sha256) == (len(weights), hashlib.sha256(weights).hexdigest())
+
+
+def bytes_come() -> int:
+    """How much the hub has of what is being uploaded."""
+    return sum(path.stat().st_size for path in Path(settings.TEMPORARY).glob("piece-*"))
 
 
 def test_a_library_that_there_is_not_is_said_before_anything_is_sent(shell: Shell, folder: Path) -> None:

@@ -53,7 +53,8 @@ def test_from_a_folder_to_a_composed_checkpoint(running: RunningHub, ada: Shell,
     checked = ada.fletch("check", boats, "--base", tiny_llama(), "--library", "tiny", "--json")
     uploaded = ada.fletch("upload", boats, "--follow", "--until", "served", "--json")
     faults = ada.fletch("check", bad, "--library", "tiny", "--json")
-    rejected = ada.fletch("upload", bad, "--library", "tiny", "--follow", "--json")
+    unsent = ada.fletch("upload", bad, "--library", "tiny", "--json")
+    rejected = ada.fletch("upload", bad, "--library", "tiny", "--unchecked", "--follow", "--json")
 
     assert written.status == 0, written.err
     assert "fletch_library: tiny" in (boats / "README.md").read_text()
@@ -62,9 +63,10 @@ def test_from_a_folder_to_a_composed_checkpoint(running: RunningHub, ada: Shell,
     assert checked.document["findings"] == uploaded.document["findings"]
     assert checked.document["measurements"] == uploaded.document["measurements"]
     assert uploaded.document["served"]
-    assert (faults.status, rejected.status) == (1, 1), faults.err + rejected.err
+    assert (faults.status, unsent.status, rejected.status) == (1, 1, 1), faults.err + rejected.err
     assert {finding["severity"] for finding in faults.document["findings"]} == {"error", "warning"}
-    assert faults.document["findings"] == rejected.document["findings"]
+    assert faults.document["findings"] == rejected.document["findings"] == unsent.document["findings"]
+    assert rejected.document["number"] == 1
 
     asks_and_takes_home(ada, tmp_path, boats)
 
