@@ -67,6 +67,13 @@ MODEL ?= pretrained=demo/quill-2m,adapters=demo/adapters,shortlist=1,top_k=1
 evaluate: .venv/evaluation ## a benchmark suite over a composed model: SUITE=bbh MODEL=checkpoint=FOLDER (docs/evaluate.md)
 	$(BIN)/python -m evaluation $(SUITE) $(MODEL) $(ARGS)
 
+CLIENTS := build/clients
+conformance: setup ## the hub against older Hugging Face clients and the JavaScript one, each installed into build/clients
+	@for version in 1.5.0 0.36.2; do test -e $(CLIENTS)/$$version/ready || { $(PYTHON) -m venv $(CLIENTS)/$$version && \
+	  $(CLIENTS)/$$version/bin/pip install --quiet --disable-pip-version-check "huggingface_hub==$$version" && touch $(CLIENTS)/$$version/ready; } || exit 1; done
+	@mkdir -p $(CLIENTS)/javascript && npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/javascript @huggingface/hub@2.17.5
+	$(PYTEST) -m slow tests/hub/hf
+
 demo-content: setup ## train the demonstration's base and adapters again (about half an hour)
 	$(BIN)/python -m demo.train_base
 	$(BIN)/python -m demo.train_adapters
@@ -82,4 +89,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test check lint types migrations bench study evaluate demo-content tree screenshots lock
+.PHONY: help setup demo up test check lint types migrations bench study evaluate conformance demo-content tree screenshots lock

@@ -18,6 +18,7 @@ from hub import faults
 from hub.blobs import content, space
 from hub.blobs.content import BlobStorage
 from hub.blobs.models import Blob
+from hub.errors import Invalid
 
 
 def storage() -> BlobStorage:
@@ -34,14 +35,17 @@ def store(stream: BinaryIO) -> Blob:
         return store_file(path)
 
 
-def store_file(path: Path) -> Blob:
+def store_file(path: Path, *, expected: str = "") -> Blob:
     """Keep the bytes of a file, which may be moved away. When this returns, they survive a power cut.
+    With an expected sha256, other bytes are not kept. Raises StorageFull, Invalid.
 
     The order matters against a garbage collection of the same bytes at the same moment: bytes, row, then a
     second
     look, because the collector removes both under a lock on the row.
     """
     names = content.names_of(path)
+    if expected and names.sha256 != expected:
+        raise Invalid(f"sha256 of what arrived is {names.sha256}, expected {expected}; please send it again")
     space.check_room_for(0)
     place = storage()
     kept = path.with_name(path.name + ".again")

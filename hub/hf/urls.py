@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
 
 from hub.errors import NotOffered
-from hub.hf import files, identity, listing, people, reading
+from hub.hf import commits, files, identity, lfs, listing, people, reading, repositories
 from hub.hf.door import on
 
 MODEL = "api/models/<owner>/<name>"
@@ -33,6 +33,23 @@ urlpatterns = [
     path(f"{MODEL}/paths-info/<path:address>", on(POST=reading.paths_info)),
     path(f"{MODEL}/refs", on(GET=reading.refs)),
     path(f"{MODEL}/commits/<path:address>", on(GET=reading.commits)),
+    path("api/repos/create", on(POST=repositories.create)),
+    path("api/repos/delete", on(DELETE=repositories.delete)),
+    path("api/repos/move", on(POST=repositories.move)),
+    path(f"{MODEL}/settings", on(PUT=repositories.settings)),
+    path(f"{MODEL}/auth-check", on(GET=repositories.auth_check)),
+    path(f"{MODEL}/auth-check/write", on(GET=repositories.auth_check_write)),
+    path(f"{MODEL}/like", on(POST=repositories.like, DELETE=repositories.unlike)),
+    path(f"{MODEL}/branch/<path:ref>", on(POST=repositories.add_branch, DELETE=repositories.remove_branch)),
+    path(f"{MODEL}/tag/<path:ref>", on(POST=repositories.add_tag, DELETE=repositories.remove_tag)),
+    path("api/validate-yaml", on(POST=commits.validate_yaml)),
+    path(f"{MODEL}/preupload/<path:revision>", on(POST=commits.preupload)),
+    path(f"{MODEL}/commit/<path:revision>", on(POST=commits.commit)),
+    path("<owner>/<name>.git/info/lfs/objects/batch", on(POST=lfs.batch)),
+    path("<owner>/<name>.git/info/lfs/objects/verify", on(POST=lfs.verify)),
+    path("blobs/lfs/<token>", on(PUT=lfs.put_object), name="lfs_object"),
+    path("blobs/lfs/parts/<token>", on(PUT=lfs.put_part), name="lfs_part"),
+    path("blobs/lfs/complete/<token>", on(POST=lfs.complete), name="lfs_complete"),
     path(f"{MODEL}/<path:what>", NOT_OFFERED),
     re_path(ELSEWHERE, NOT_OFFERED),
     path("<owner>/<name>/resolve/<revision>/<path:path>", on(GET=files.resolve), name="resolve"),

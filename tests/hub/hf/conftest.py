@@ -4,8 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class RealClient:
     token: str
     home: Path
     python: Path = Path(sys.executable)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -40,7 +41,7 @@ class RealClient:
         given = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(self.home), "HOME": str(self.home)}
         if self.token:
             given["HF_TOKEN"] = self.token
-        return {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "NO_PROXY": "*", **given}
+        return {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "NO_PROXY": "*", **given, **self.settings}
 
     def call(self, module: str, function: str, /, **names: object) -> Any:
         """Run one of the functions in `clients` there, and bring back what it answers."""

@@ -1,0 +1,167 @@
+"""Making, changing, liking and deleting repositories, and their branches and tags."""
+
+from typing import Literal
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from pydantic import BaseModel
+
+from hub.accounts.models import User
+from hub.adapters import history, permissions, queries, repositories
+from hub.adapters.models import Adapter, Ref
+from hub.adapters.repositories import AlreadyThere
+from hub.errors import NotAllowed, NotOffered
+from hub.hf.door import author, body, caller, refusal
+
+MODEL = "model"
+
+
+class NewRepository(BaseModel):
+    """What clients of all ages send to make or delete a repository."""
+
+    name: str
+    organization: str | None = None
+    type: str | None = MODEL
+    visibility: Literal["public", "private"] | None = None
+    private: bool | None = None
+
+    @property
+    def is_private(self) -> bool:
+        return self.visibility == "private" or bool(self.private)
+
+
+class Settings(BaseModel):
+    visibility: Literal["public", "private"] | None = None
+    private: bool | None = None
+    gated: Literal["auto", "manual", False] | None = None
+
+
+class NewBranch(BaseModel):
+    startingPoint: str = history.MAIN  # noqa: N815  the protocol's word
+
+
+class NewTag(BaseModel):
+    tag: str
+    message: str | None = None
+
+
+def writable(request: HttpRequest, owner: str, name: str) -> tuple[User, Adapter]:
+    """Who writes, and to what. Raises NotSignedIn, NoSuchAdapter, NotAllowed."""
+    who = author(request)
+    found = queries.adapter(who, owner, name)
+    permissions.require_write(who, found)
+    return who, found
+
+
+def create(request: HttpRequest) -> JsonResponse:
+    who, wanted = author(request), body(request, NewRepository)
+    name = _own_name(who, wanted)
+    try:
+        made = repositories.create(owner=who, name=name, private=wanted.is_private)
+    except AlreadyThere as error:  # clients that do not mind read the address of the one that is there
+        known = {**_address(request, error.adapter), "error": str(error)}
+        answer = refusal(request, error)
+        return JsonResponse(known, status=answer.status_code, headers={"X-Error-Message": str(error)})
+    return JsonResponse(_address(request, made))
+
+
+def delete(request: HttpRequest) -> HttpResponse:
+    wanted = body(request, NewRepository)
+    owner, _, name = f"{wanted.organization or author(request).username}/{wanted.name}".rpartition("/")
+    who, found = writable(request, owner, name)
+    repositories.delete(adapter=found, by=who)
+    return HttpResponse("deleted", content_type="text/plain")
+
+
+def move(request: HttpRequest) -> HttpResponse:
+    """Raises NotOffered."""
+    author(request)
+    raise NotOffered(
+        "Adapters keep their names here: versions of a library and composed checkpoints say by them who "
+        "their experts are. Upload to a new name; what is stored already is not sent again."
+    )
+
+
+def settings(request: HttpRequest, owner: str, name: str) -> JsonResponse:
+    _, found = writable(request, owner, name)
+    wanted = body(request, Settings)
+    if wanted.gated:
+        raise NotOffered("Gated adapters are not offered here; private ones are.")
+    if wanted.visibility is not None or wanted.private is not None:
+        repositories.show(adapter=found, private=wanted.visibility == "private" or bool(wanted.private))
+        found.refresh_from_db(fields=["private"])
+    return JsonResponse({"private": found.private, "gated": False})
+
+
+def auth_check(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    queries.adapter(caller(request), owner, name)
+    return HttpResponse()
+
+
+def auth_check_write(request: HttpRequest, owner: str, name: str) -> HttpResponse:
+    writable(request, owner, name)
+    return HttpResponse()
+
+
+def like(request: HttpRequest, owner: str, name: str) -> JsonResponse:
+    who = author(request)
+    found = queries.adapter(who, owner, name)
+    repositories.like(adapter=found, by=who)
+    return JsonResponse({"likes": found.likes.count()})
+
+
+def unlike(request: HttpRequest, owner: str, name: str) -> JsonResponse:
+    who = author(request)
+    found = queries.adapter(who, owner, name)
+    repositories.unlike(adapter=found, by=who)
+    return JsonResponse({"likes": found.likes.count()})
+
+
+def add_branch(request: HttpRequest, owner: str, name: str, ref: str) -> HttpResponse:
+    _, found = writable(request, owner, name)
+    start = queries.commit(found, body(request, NewBranch).startingPoint)
+    repositories.add_ref(adapter=found, kind=Ref.Kind.BRANCH, name=ref, at=start)
+    return HttpResponse()
+
+
+def remove_branch(request: HttpRequest, owner: str, name: str, ref: str) -> HttpResponse:
+    _, found = writable(request, owner, name)
+    repositories.remove_ref(adapter=found, kind=Ref.Kind.BRANCH, name=ref)
+    return HttpResponse()
+
+
+def add_tag(request: HttpRequest, owner: str, name: str, ref: str) -> HttpResponse:
+    """The address says what is tagged; the body says how it is called."""
+    _, found = writable(request, owner, name)
+    wanted = body(request, NewTag)
+    at = queries.commit(found, ref)
+    repositories.add_ref(
+        adapter=found, kind=Ref.Kind.TAG, name=wanted.tag, at=at, message=wanted.message or ""
+    )
+    return HttpResponse()
+
+
+def remove_tag(request: HttpRequest, owner: str, name: str, ref: str) -> HttpResponse:
+    _, found = writable(request, owner, name)
+    repositories.remove_ref(adapter=found, kind=Ref.Kind.TAG, name=ref)
+    return HttpResponse()
+
+
+def _own_name(who: User, wanted: NewRepository) -> str:
+    """The name in the caller's own namespace. Raises NotOffered, NotAllowed."""
+    if (wanted.type or MODEL) != MODEL:
+        raise NotOffered(
+            f"This hub keeps adapters only, as repositories of the type `model`; it has no {wanted.type}."
+        )
+    owner, _, name = wanted.name.rpartition("/")
+    namespace = wanted.organization or owner or who.username
+    if namespace.lower() != who.username:
+        raise NotAllowed(
+            f"{namespace}/{name} is not yours to make; your adapters are called {who.username}/..."
+        )
+    return name
+
+
+def _address(request: HttpRequest, adapter: Adapter) -> dict[str, str]:
+    """With the host that the client used: it takes the address apart by its own endpoint."""
+    url = request.build_absolute_uri(f"/{adapter.full_name}")
+    return {"url": url, "name": adapter.full_name, "id": str(adapter.pk)}
