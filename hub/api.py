@@ -17,6 +17,7 @@ from hub.errors import HubError, Invalid, NotSignedIn
 from hub.http import as_json
 from hub.indexes.api import router as indexes
 from hub.library.api import router as libraries
+from hub.mirrors.api import router as mirrors
 
 api = NinjaAPI(
     title="Fletch",
@@ -25,7 +26,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters):
+for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors):
     api.add_router("", part)
 
 

@@ -55,6 +55,7 @@ class Environment(BaseSettings):
     store_url: str | None = None
 
     serving_url: str = "http://127.0.0.1:8081"
+    import_from: Names = ("https://huggingface.co",)
 
     email_verification: Literal["none", "optional", "mandatory"] = "none"
     email_host: str | None = None
@@ -87,7 +88,7 @@ class Environment(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _NamedFiles(settings_cls)
 
-    @field_validator("allowed_hosts", "trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "trusted_origins", "import_from", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return (
@@ -95,6 +96,17 @@ class Environment(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("import_from")
+    @classmethod
+    def _hubs_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            parts = urlsplit(address)
+            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+                raise ValueError(
+                    f"{address!r} is no address of a hub; expected one like https://huggingface.co"
+                )
+        return tuple(address.rstrip("/") for address in value)
 
     @field_validator("database_url")
     @classmethod

@@ -22,6 +22,7 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
     folder.mkdir(parents=True, exist_ok=True)
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
+IMPORT_FROM = ENV.import_from
 
 # ------------------------------------------------------ what an upload, a lease and a leftover may be
 LIMITS = ENV.limits
@@ -82,6 +83,7 @@ INSTALLED_APPS = [
     "hub.indexes",
     "hub.clusters",
     "hub.hf",
+    "hub.mirrors",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

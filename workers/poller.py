@@ -28,6 +28,7 @@ from kombu.exceptions import OperationalError
 from hub.blobs import services as blobs
 from hub.jobs import services as jobs
 from hub.jobs.models import Job
+from hub.mirrors import services as mirrors
 from hub.operations.liveness import worker_file
 from workers.claiming import record_death
 from workers.folders import sweep_work_folders
@@ -170,6 +171,7 @@ class Rounds(threading.Thread):
         self._swept_at = time.monotonic()
         blobs.sweep_temporary(LEFTOVER_AFTER)
         sweep_work_folders(LEFTOVER_AFTER)
+        mirrors.look_at_followed()
 
 
 def due(queues: list[str], *, exclude: set[int]) -> QuerySet[Job]:

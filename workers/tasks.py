@@ -6,6 +6,7 @@ from workers import (
     clusters,
     composition,
     gates,
+    importing,
     indexing,
     inspection,
     promotion,
@@ -26,6 +27,7 @@ DUTIES = {
     JobKind.COMPOSE: Duty(composition.compose, seconds=7200),
     JobKind.CLUSTER: Duty(clusters.find, seconds=7200),
     JobKind.TRAIN_CLUSTER: Duty(cluster_training.train, seconds=14400),
+    JobKind.IMPORT: Duty(importing.bring, seconds=1800),
 }
 
 register(app, DUTIES)

@@ -14,6 +14,7 @@ class Subject(TypedDict, total=False):
     release_id: int
     checkpoint_id: int
     training_id: int
+    mirror_id: int
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class JobKind(models.TextChoices):
     COMPOSE = "workers.compose"
     CLUSTER = "workers.cluster"
     TRAIN_CLUSTER = "workers.train_cluster"
+    IMPORT = "workers.import"
 
 
 class Queue(models.TextChoices):

@@ -46,6 +46,7 @@ QUEUE_OF = {
     JobKind.COMPOSE: Queue.GPU,
     JobKind.CLUSTER: Queue.CPU,
     JobKind.TRAIN_CLUSTER: Queue.GPU,
+    JobKind.IMPORT: Queue.IO,
 }
 PATIENT = (JobKind.CLUSTER,)  # nobody's upload waits for these: claimed when nothing else is due
 

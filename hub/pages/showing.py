@@ -12,6 +12,7 @@ from hub.clusters import queries as clusters
 from hub.errors import HubError
 from hub.library.models import Library
 from hub.library.permissions import Visitor
+from hub.mirrors import queries as mirrors
 from hub.pages import reading, snippets
 from hub.pages.forms import ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
@@ -50,6 +51,7 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "sees_log": sees_log(request.user, adapter),
         "reason_form": ReasonForm(auto_id=False),
         "alike": alike(release),
+        "origin": mirrors.origin(release),
         "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }

@@ -62,6 +62,7 @@ NONSENSE = [
     ({"FLETCH_STORE_URL": "gs://x"}, "s3://bucket/prefix"),
     ({"FLETCH_ADAPTER_BYTES": "1048576"}, "FLETCH_ADAPTER_BYTES"),
     ({"FLETCH_CRASH": "somewhere"}, "FLETCH_CRASH"),
+    ({"FLETCH_IMPORT_FROM": "huggingface.co"}, "expected one like https://"),
     ({"FLETCH_SECRET_KEY_FILE": "/nowhere/at/all"}, "cannot be read"),
     ({"FLETCH_SECRET_KEY": "a", "FLETCH_SECRET_KEY_FILE": "b"}, "both set"),
     ({**SAFE, "FLETCH_SECRET_KEY": "short"}, "FLETCH_SECRET_KEY"),

@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 
 from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
+from hub.mirrors.queries import mirrors
 from hub.pages import listing, snippets
 
 PAGE = 50
@@ -29,6 +30,7 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
         "page": Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page")),
         "checkpoints": checkpoints[:RECENT],
         "clusters": listing.clusters_of(found),
+        "mirrors": mirrors(found),
         "serving_url": settings.SERVING_URL,
         "ask": snippets.ask_served_model(settings.SERVING_URL, found.slug),
         "client": snippets.openai_client(settings.SERVING_URL, found.slug),

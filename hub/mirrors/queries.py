@@ -1,0 +1,41 @@
+"""Looking at what came, or is to come, from other hubs."""
+
+from django.db.models import QuerySet
+
+from hub.adapters.models import CommitFile, Release
+from hub.errors import NotFound
+from hub.library.models import Library
+from hub.mirrors.models import Mirror, Origin
+
+
+def mirrors(library: Library) -> QuerySet[Mirror]:
+    """Of a library, by repository."""
+    return Mirror.objects.filter(library=library).select_related("owner", "library")
+
+
+def mirror(library: Library, number: int) -> Mirror:
+    """Raises NotFound."""
+    found = mirrors(library).filter(pk=number).first()
+    if found is None:
+        raise NotFound(f"{library.slug} has no mirror {number}")
+    return found
+
+
+def origin(release: Release) -> Origin | None:
+    """Where it came from, if it came from another hub."""
+    return Origin.objects.filter(release=release).select_related("mirror").first()
+
+
+def with_weights(library: Library, sha256: str) -> Release | None:
+    """A public release of this library with these very weights: two hubs that mirror each other see their
+    own again.
+    """
+    same = CommitFile.objects.filter(path="adapter_model.safetensors", blob_id=sha256)
+    return (
+        Release.objects.filter(
+            adapter__library=library, adapter__private=False, commit__in=same.values("commit")
+        )
+        .select_related("adapter__owner")
+        .order_by("pk")
+        .first()
+    )

@@ -1,0 +1,140 @@
+"""The way out for imports: to hubs that the operator named, and from there to public addresses only.
+
+Every hop is resolved once, checked, and connected to at the address that was checked: a name that resolves to
+something else a moment later changes nothing. No hop gets a token or a cookie of ours.
+"""
+
+import ipaddress
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from workers import addresses
+from workers.addresses import NotPublic, Resolve
+
+MOST_HOPS = 5
+SECONDS_TO_CONNECT = 10.0
+SECONDS_OF_SILENCE = 30.0
+MOST_JSON = 4 * 1024 * 1024
+AGENT = {"User-Agent": "fletch-import", "Accept-Encoding": "identity"}
+MISSING = {401, 403, 404, 410}
+Progress = Callable[[int], None]
+
+
+class Refused(Exception):
+    """What the other side offers cannot be taken; trying again would end the same way."""
+
+
+class Unreachable(Exception):
+    """The other side does not answer as it should; it may later."""
+
+
+class Checked(httpx2.BaseTransport):
+    """Connects to the named endpoint as it is, and to anything else only by https at a public address."""
+
+    def __init__(self, endpoint: str, *, ask: Resolve = addresses.resolve) -> None:
+        self._trusted = _origin(httpx2.URL(endpoint))
+        self._ask = ask
+        self._inner = httpx2.HTTPTransport(trust_env=False)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        url = request.url
+        if _origin(url) == self._trusted:
+            return self._inner.handle_request(request)
+        if url.scheme != "https":
+            raise Refused(f"it leads to {url.host} without https")
+        try:
+            address = addresses.public_address(url.host, url.port or 443, ask=self._ask)
+        except NotPublic as error:
+            raise Refused(f"it leads out of the public internet: {error}") from error
+        pinned = url.copy_with(host=_in_a_url(address))
+        extensions = {**request.extensions, "sni_hostname": url.host}
+        return self._inner.handle_request(
+            httpx2.Request(
+                request.method, pinned, headers=request.headers, stream=request.stream, extensions=extensions
+            )
+        )
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Outside:
+    """Reads from one endpoint until a moment, after which everything ends."""
+
+    def __init__(self, endpoint: str, *, seconds: float, ask: Resolve = addresses.resolve) -> None:
+        self._endpoint = endpoint
+        self._last_moment = time.monotonic() + seconds
+        self._client = httpx2.Client(
+            transport=Checked(endpoint, ask=ask),
+            headers=AGENT,
+            follow_redirects=True,
+            max_redirects=MOST_HOPS,
+            timeout=httpx2.Timeout(SECONDS_OF_SILENCE, connect=SECONDS_TO_CONNECT),
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def json(self, path: str, params: dict[str, str] | None = None) -> Any:
+        """A document of a bounded size. Raises Refused, Unreachable."""
+        content = b"".join(self._chunks(path, MOST_JSON, params))
+        try:
+            return json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise Refused(f"{path} is not JSON ({error})") from error
+
+    def download(self, path: str, target: Path, *, most: int, progress: Progress) -> int:
+        """A file of at most `most` bytes; how many it has. Raises Refused, Unreachable."""
+        size = 0
+        with target.open("xb") as file:
+            for chunk in self._chunks(path, most):
+                file.write(chunk)
+                size += len(chunk)
+                progress(size)
+        return size
+
+    def _chunks(self, path: str, most: int, params: dict[str, str] | None = None) -> Iterator[bytes]:
+        size = 0
+        with self._answer(path, params) as answer:
+            for chunk in answer.iter_raw():  # as it comes: a drip may not fill a buffer for hours
+                size += len(chunk)
+                if size > most:
+                    raise Refused(f"{path} has more than {most:,} bytes")
+                if time.monotonic() > self._last_moment:
+                    raise Refused("it takes longer than an import may take")
+                yield chunk
+
+    @contextmanager
+    def _answer(self, path: str, params: dict[str, str] | None) -> Iterator[httpx2.Response]:
+        try:
+            with self._client.stream("GET", self._endpoint + path, params=params) as answer:
+                if answer.status_code in MISSING:
+                    raise Refused(f"{path} is not there, or not public (status {answer.status_code})")
+                if answer.status_code != httpx2.codes.OK:
+                    raise Unreachable(f"{self._endpoint} answers {answer.status_code} for {path}")
+                if answer.headers.get("content-encoding", "identity") != "identity":
+                    raise Refused(f"{path} comes encoded, which was not asked for")
+                yield answer
+        except httpx2.TooManyRedirects as error:
+            raise Refused(f"{path} leads through more than {MOST_HOPS} other addresses") from error
+        except (httpx2.HTTPError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"{self._endpoint} cannot be read: {reason}") from error
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _in_a_url(address: str) -> str:
+    return f"[{address}]" if ipaddress.ip_address(address).version == 6 else address  # noqa: PLR2004
