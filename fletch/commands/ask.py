@@ -135,4 +135,5 @@ def _serving_address(library: str, hub: str | None, serving: str | None) -> str:
 
 def _say(text: str) -> None:
     """As it is for a program or a file; a terminal is not to be steered."""
-    click.echo(screen.harmless(text) if sys.stdout.isatty() else text, nl=False)
+    sys.stdout.write(screen.harmless(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()

@@ -18,6 +18,7 @@ from hub.errors import FindingJson
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from tests.fletch.running import Shell
+from tests.fletch.terminal import terminal
 from tests.hub import making
 from tests.workers.live import wait_for
 
@@ -153,3 +154,13 @@ def test_ctrl_c_ends_the_watching_and_not_the_upload(shell: Shell, uploaded: Rel
     watching.stderr.close()
     uploaded.refresh_from_db()
     assert uploaded.status == Release.Status.RECEIVED
+
+
+def test_a_terminal_gets_a_bar(shell: Shell, uploaded: Release) -> None:
+    with terminal(shell, "status", "ada/poetry", "--follow", "--timeout", "1") as screen:
+        shown = screen.read_until("waiting for a worker")
+
+        assert screen.process.wait(30) == 7
+
+    assert "\x1b[" in shown
+    assert "━" in shown
