@@ -27,6 +27,18 @@ LLAMA_LIKE: dict[str, Any] = {
 }
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": LLAMA_LIKE,
+    "mistral": {**LLAMA_LIKE, "sliding_window": 4},  # shorter than the tokens: attention looks back so far
+    "qwen2": LLAMA_LIKE,  # biases at queries, keys and values only
+    "phi": LLAMA_LIKE,  # attention and feed-forward side by side, on one norm; the head has a bias
+    "phi3": LLAMA_LIKE,  # fused qkv_proj with grouped queries, fused gate_up_proj
+    "opt": {  # positions are learnt, and the embeddings are narrower than the layers
+        "hidden_size": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": CONTEXT,
+        "word_embed_proj_dim": 16,
+    },
     "gemma": {**LLAMA_LIKE, "head_dim": 8},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": CONTEXT},  # fused c_attn, Conv1D
     "gpt_neox": {**LLAMA_LIKE, "num_key_value_heads": None},  # fused query_key_value, interleaved by head
@@ -36,6 +48,65 @@ SHAPES: dict[str, dict[str, Any]] = {
         "num_attention_heads": 4,
         "num_kv_heads": 2,
         "new_decoder_architecture": True,  # fused query_key_value with grouped queries
+    },
+}
+LLAMA_LAYER = {
+    "self_attn.q_proj": (32, 32),
+    "self_attn.k_proj": (32, 16),
+    "self_attn.v_proj": (32, 16),
+    "self_attn.o_proj": (32, 32),
+    "mlp.gate_proj": (32, 48),
+    "mlp.up_proj": (32, 48),
+    "mlp.down_proj": (48, 32),
+}
+WIDTHS: dict[
+    str, dict[str, tuple[int, int]]
+] = {  # (d_in, d_out) by name, in the first layer and outside layers
+    "llama": LLAMA_LAYER,
+    "mistral": LLAMA_LAYER,
+    "qwen2": LLAMA_LAYER,
+    "gemma": LLAMA_LAYER,
+    "phi": {
+        "self_attn.q_proj": (32, 32),
+        "self_attn.k_proj": (32, 16),
+        "self_attn.v_proj": (32, 16),
+        "self_attn.dense": (32, 32),
+        "mlp.fc1": (32, 48),
+        "mlp.fc2": (48, 32),
+    },
+    "phi3": {
+        "self_attn.qkv_proj": (32, 64),
+        "self_attn.o_proj": (32, 32),
+        "mlp.gate_up_proj": (32, 96),
+        "mlp.down_proj": (48, 32),
+    },
+    "opt": {
+        "project_in": (16, 32),
+        "project_out": (32, 16),
+        "self_attn.q_proj": (32, 32),
+        "self_attn.k_proj": (32, 32),
+        "self_attn.v_proj": (32, 32),
+        "self_attn.out_proj": (32, 32),
+        "fc1": (32, 48),
+        "fc2": (48, 32),
+    },
+    "gpt2": {
+        "attn.c_attn": (32, 96),
+        "attn.c_proj": (32, 32),
+        "mlp.c_fc": (32, 128),
+        "mlp.c_proj": (128, 32),
+    },
+    "gpt_neox": {
+        "attention.query_key_value": (32, 96),
+        "attention.dense": (32, 32),
+        "mlp.dense_h_to_4h": (32, 48),
+        "mlp.dense_4h_to_h": (48, 32),
+    },
+    "falcon": {
+        "self_attention.query_key_value": (32, 64),
+        "self_attention.dense": (32, 32),
+        "mlp.dense_h_to_4h": (32, 128),
+        "mlp.dense_4h_to_h": (128, 32),
     },
 }
 
@@ -95,3 +166,18 @@ def test_one_expert_is_pefts_and_all_are_their_mean(name: str, tmp_path: Path) -
     mixed = model.logits(TOKENS, Routing("arrow", top_k=2))
     assert torch.isfinite(mixed).all()
     assert not torch.allclose(mixed, model.base_logits(TOKENS), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(SHAPES))
+def test_the_table_of_target_modules_names_every_linear_layer_but_the_head(name: str, tmp_path: Path) -> None:
+    spec = load_base(tiny(name, tmp_path)).spec
+
+    first = {
+        module.name.partition(".0.")[2] or module.name.rpartition(".")[2]: (module.d_in, module.d_out)
+        for module in spec.target_modules
+        if ".1." not in module.name
+    }
+    assert first == WIDTHS[name]
+    assert {module.kind for module in spec.target_modules} == {"conv1d" if name == "gpt2" else "linear"}
+    in_layers = [module for module in spec.target_modules if "project_" not in module.name]
+    assert len(in_layers) == 2 * len([path for path in WIDTHS[name] if "project_" not in path])
