@@ -18,13 +18,12 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from routing.base import Base
-from routing.errors import RoutingError
-from routing.factors import Factors
 from routing.frozen import unchanged
 from routing.gates import GateRecipe
 from routing.pack import ModulePack, Pack, standardised
 from routing.rows import Row
 from routing.training import Course, Progress, fit, silent
+from routing.weights import layers_of
 
 
 def compete(
@@ -37,14 +36,11 @@ def compete(
 ) -> tuple[dict[str, dict[str, Float[Tensor, " d_in"]]], Course]:
     """Train the gates of all experts of `pack` in one run; base and experts stay as they are.
 
-    The gates by expert and module, as `compose` takes them, and how the training went. Raises BadRows, and
-    RoutingError for an expert that works through the base's weight (DoRA, (IA)^3): only plain LoRAs compete.
+    The gates by expert and module, as `compose` takes them, and how the training went. Experts of every kind
+    compete: what they do through the base's weight is mixed as it is when they serve. Raises BadRows.
     """
-    if any(module.scaled is not None for module in pack.modules.values()):
-        raise RoutingError("gates compete among plain LoRAs alone; found an expert with scales")
     gates = zero_gates(pack)
-    experts = {name: Factors(module.a, module.b, module.sigma) for name, module in pack.modules.items()}
-    with unchanged(base, experts), competing(base, pack, gates):
+    with unchanged(base, _numbers(pack)), competing(base, pack, gates):
         best, course = fit(base, gates, rows, recipe or GateRecipe(), progress)
     return by_expert(pack, best), course
 
@@ -60,20 +56,37 @@ def zero_gates(pack: Pack) -> dict[str, Parameter]:
 def competing(base: Base, pack: Pack, gates: Mapping[str, Parameter]) -> Iterator[None]:
     """Let every expert speak at every module by the share that its gate wins there."""
     with contextlib.ExitStack() as hooks:
+        layers = layers_of(base)
         for name, module in pack.modules.items():
-            layer = base.model.get_submodule(name)
-            hooks.callback(layer.register_forward_hook(_mixture(module, gates[name])).remove)
+            layer, added = base.model.get_submodule(name), _mixture(module, gates[name], layers(name).weight)
+            hooks.callback(layer.register_forward_hook(added).remove)
         yield
 
 
-def _mixture(module: ModulePack, gates: Parameter) -> Callable[[Any, Any, Tensor], Tensor]:
+def _mixture(
+    module: ModulePack, gates: Parameter, weight: Float[Tensor, "d_out d_in"]
+) -> Callable[[Any, Any, Tensor], Tensor]:
+    owners = module.owners.clone()  # a pack that has served remembers it as a tensor without gradients
+
     def add(_layer: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         x = inputs[0]
         weights = mixing_weights(x, gates)
-        inside = (x @ module.a.T) * weights[..., module.owners].to(x.dtype)
-        return output + inside @ module.b
+        inside = (x @ module.a.T) * weights[..., owners].to(x.dtype)
+        mixed = output + inside @ module.b
+        return mixed if module.scaled is None else mixed + module.scaled.shared(x, output, weights, weight)
 
     return add
+
+
+def _numbers(pack: Pack) -> dict[str, Tensor]:
+    """All that the experts are made of, of which nothing is to change."""
+    found: dict[str, Tensor] = {}
+    for name, module in pack.modules.items():
+        tables = {} if module.scaled is None else module.scaled.tables
+        found |= {
+            f"{name}.{part}": tensor for part, tensor in {"a": module.a, "b": module.b, **tables}.items()
+        }
+    return found
 
 
 def mixing_weights(

@@ -7,15 +7,17 @@ whichever rows it is computed with, and memory holds a few blocks, however many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from routing.adapter import LowRank
 from routing.errors import RoutingError
 from routing.factors import Factors, canonical
+from routing.scales import Scales, changes_bias, dense_scales
+from routing.weights import Layer
 
 ENTRIES_AT_ONCE = 2**20  # 8 MB in float64
 EXACT_SIDE = 512  # up to this width a whole decomposition costs less than it is worth to avoid
@@ -45,18 +47,46 @@ def spans(d_out: int, d_in: int) -> Iterator[slice]:
         yield slice(start, min(start + height, d_out))
 
 
-def rows_of(factors: Factors, rows: slice) -> Float32[Tensor, "rows d_in"]:
-    """Some rows of an expert's update; RoutingError if it has scales, which need the base's weight."""
-    if factors.scales is not None:
+def as_dense(factors: Factors, layer: Layer | None = None) -> DenseUpdate:
+    """An expert's update, to be read by rows; one with scales beside the base's layer.
+
+    RoutingError if that is needed and not given, or if the scales change the layer's bias: what is merged
+    entry by entry is the weight alone.
+    """
+    if factors.scales is None:
+        return DenseUpdate(*_shape(factors), lambda rows: _low_rank_rows(factors, rows).float())
+    if layer is None:
         raise RoutingError(
-            "entries of a DoRA or (IA)^3 need the base's weight: merge by mean, weighted or task-arithmetic"
+            "entries of a DoRA or (IA)^3 need the base's weight: give layers, or merge by mean, weighted or "
+            "task-arithmetic"
         )
-    return (factors.b[rows].double() @ factors.a.double()).float()
+    if layer.bias is not None and changes_bias(factors.scales, layer.bias):
+        raise RoutingError(
+            "an (IA)^3 scales this layer's bias, which has no place among the entries of its weight: merge "
+            "by mean, weighted or task-arithmetic"
+        )
+    return DenseUpdate(*_shape(factors), _beside(factors, factors.scales, layer.weight))
 
 
-def as_dense(factors: Factors) -> DenseUpdate:
-    """An expert's update, to be read by rows."""
-    return DenseUpdate(factors.b.shape[0], factors.a.shape[1], lambda rows: rows_of(factors, rows))
+def _shape(factors: Factors) -> tuple[int, int]:
+    return factors.b.shape[0], factors.a.shape[1]
+
+
+def _low_rank_rows(factors: Factors, rows: slice) -> Float64[Tensor, "rows d_in"]:
+    return factors.b[rows].double() @ factors.a.double()
+
+
+def _beside(
+    factors: Factors, scales: Scales, weight: Float[Tensor, "d_out d_in"]
+) -> Callable[[slice], Float32[Tensor, "rows d_in"]]:
+    """Rows of B A + diag(output) W + W diag(input)."""
+
+    def rows_of(rows: slice) -> Float32[Tensor, "rows d_in"]:
+        some = replace(scales, output=None if scales.output is None else scales.output[rows])
+        through = dense_scales(some, weight[rows].double())
+        return (_low_rank_rows(factors, rows).to(through.device) + through).float()
+
+    return rows_of
 
 
 def whole(update: DenseUpdate) -> Float32[Tensor, "d_out d_in"]:

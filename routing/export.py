@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,10 @@ from routing.factors import Factors, dense, outlined
 from routing.family import FAMILIES
 from routing.index import IndexManifest
 from routing.merge import Merged, MergePlan, at_rank, description, merge_experts
-from routing.scales import bias_change
-from routing.weights import Layer, layers_of
+from routing.scales import bias_change, changes_bias
+from routing.weights import Layer, Layers, layers_of
 
 MEAN = MergePlan()
-ROUNDING = 1e-6  # a change of a bias below this share of it is float32's
 ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
 
 {merge}
@@ -89,7 +89,8 @@ def write_adapter(
         raise BadCheckpoint(f"rank: found {rank}, expected at least 1")
     prepare(directory)
     manifest = source.subset(experts or source.speakers)
-    cut = _cut(source, _merged(source, manifest, plan, progress), rank)
+    layers = _loaded_when_asked(source)
+    cut = _cut(_merged(source, manifest, plan, progress, layers), rank, layers)
     widest = max(factors.rank for factors, _ in cut.values())
     tensors: dict[str, Tensor] = {}
     for name, (factors, _) in cut.items():
@@ -139,7 +140,7 @@ def write_merged(
     manifest = source.subset(experts or source.speakers)
     folder = local_folder(source.base)
     base = load_base(source.base, spec=source.spec, dtype=_stored_dtype(folder))
-    for name, update in _merged(source, manifest, plan, progress).items():
+    for name, update in _merged(source, manifest, plan, progress, layers_of(base)).items():
         layer, kind = base.model.get_submodule(name), source.spec.module(name).kind
         if isinstance(update, DenseUpdate):
             _add_rows(layer, update, kind)
@@ -161,21 +162,35 @@ def write_merged(
     return written(directory)
 
 
+def _loaded_when_asked(source: Source) -> Layers:
+    """The layers of the base, which few experts need: it is loaded when the first is asked for."""
+
+    @cache
+    def loaded() -> Layers:
+        return layers_of(load_base(source.base, spec=source.spec))
+
+    def layer(name: str) -> Layer:
+        return loaded()(name)
+
+    return layer
+
+
 def _merged(
-    source: Source, manifest: IndexManifest, plan: MergePlan, progress: Progress
+    source: Source, manifest: IndexManifest, plan: MergePlan, progress: Progress, layers: Layers
 ) -> dict[str, Merged]:
     plan.shares([entry.adapter for entry in manifest.experts])  # refuses before anything is read
     read = {}
     for done, entry in enumerate(manifest.experts):
         read[entry.adapter] = source.store.read_factors(entry)
         progress(done + 1, len(manifest.experts), entry.adapter)
-    merged = merge_experts(read, plan, modules=[module.name for module in source.spec.target_modules])
+    names = [module.name for module in source.spec.target_modules]
+    merged = merge_experts(read, plan, modules=names, layers=layers)
     if not merged:
         raise BadCheckpoint("experts: merged they are nothing; there is nothing to write")
     return merged
 
 
-def _cut(source: Source, merged: Mapping[str, Merged], rank: int) -> dict[str, tuple[Factors, float]]:
+def _cut(merged: Mapping[str, Merged], rank: int, layers: Layers) -> dict[str, tuple[Factors, float]]:
     """The best of this rank of each module, with the share of its squared norm that is lost.
 
     An update that works through the base's weight has full rank, and needs that weight to find its best.
@@ -186,11 +201,8 @@ def _cut(source: Source, merged: Mapping[str, Merged], rank: int) -> dict[str, t
         if isinstance(update, Factors) and update.scales is not None
     }
     cut = {name: at_rank(update, rank) for name, update in merged.items() if name not in scaled}
-    if scaled:
-        layers = layers_of(load_base(source.base, spec=source.spec))
-        cut |= {name: _best(name, update, layers(name), rank) for name, update in scaled.items()}
-        cut = {name: cut[name] for name in merged}
-    left = {name: one for name, one in cut.items() if one[0].rank}
+    cut |= {name: _best(name, update, layers(name), rank) for name, update in scaled.items()}
+    left = {name: cut[name] for name in merged if cut[name][0].rank}
     if not left:
         raise BadCheckpoint("experts: merged they are nothing; there is nothing to write")
     return left
@@ -198,13 +210,10 @@ def _cut(source: Source, merged: Mapping[str, Merged], rank: int) -> dict[str, t
 
 def _best(name: str, factors: Factors, layer: Layer, rank: int) -> tuple[Factors, float]:
     """The best of this rank of an update with scales; BadCheckpoint where it changes the bias."""
-    if layer.bias is not None and factors.scales is not None:
-        bias = layer.bias.double()
-        change = bias_change(factors.scales, bias)
-        if torch.linalg.vector_norm(change) > ROUNDING * torch.linalg.vector_norm(bias):
-            raise BadCheckpoint(
-                f"{name}: an (IA)^3 there also scales the bias, which no LoRA can; export `merged`"
-            )
+    if layer.bias is not None and factors.scales is not None and changes_bias(factors.scales, layer.bias):
+        raise BadCheckpoint(
+            f"{name}: an (IA)^3 there also scales the bias, which no LoRA can; export `merged`"
+        )
     found = outlined(name, factors, layer, rank=rank)
     return (found.leading, max(0.0, 1.0 - found.known.energy)) if found.scales else (found, 0.0)
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from routing.base import Base
 from routing.errors import RoutingError
-from routing.factor_tensors import factor_tensors
-from routing.factors import Factors
 
 
 class FrozenChanged(RoutingError):
@@ -20,18 +18,17 @@ class FrozenChanged(RoutingError):
 
 
 @contextlib.contextmanager
-def unchanged(base: Base, expert: Mapping[str, Factors]) -> Iterator[None]:
-    """Raise FrozenChanged if the base or the expert is another one when the block ends."""
-    before = frozen_digest(base, expert)
+def unchanged(base: Base, frozen: Mapping[str, Tensor]) -> Iterator[None]:
+    """Raise FrozenChanged if the base or these tensors of experts are others when the block ends."""
+    before = frozen_digest(base, frozen)
     yield
-    if frozen_digest(base, expert) != before:
-        raise FrozenChanged("the base or the expert is not what it was before the training")
+    if frozen_digest(base, frozen) != before:
+        raise FrozenChanged("the base or an expert is not what it was before the training")
 
 
-def frozen_digest(base: Base, expert: Mapping[str, Factors]) -> str:
+def frozen_digest(base: Base, frozen: Mapping[str, Tensor]) -> str:
     """A digest of every frozen number, from checksums that are computed where the tensors lie."""
-    tensors = [*base.model.state_dict().items()]
-    tensors += [*factor_tensors(expert).items()]
+    tensors = [*base.model.state_dict().items(), *frozen.items()]
     digest = hashlib.sha256()
     for name, tensor in tensors:
         digest.update(f"{name} {tuple(tensor.shape)} {_checksum(tensor)}\n".encode())

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from routing.base import Base
+from routing.factor_tensors import factor_tensors
 from routing.factors import Factors
 from routing.frozen import unchanged
 from routing.frozen_prefix import computed_once
@@ -61,7 +62,11 @@ def train_gates(
         name: Parameter(torch.zeros(factors.a.shape[1], device=base.device))
         for name, factors in expert.items()
     }
-    with unchanged(base, expert), computed_once(base, gates, rows), gated(base, expert, gates):
+    with (
+        unchanged(base, factor_tensors(expert)),
+        computed_once(base, gates, rows),
+        gated(base, expert, gates),
+    ):
         best, course = fit(base, gates, rows, recipe or GateRecipe(), progress)
     return TrainedGates(gates=best, **{**vars(course), "seconds": time.monotonic() - began})
 

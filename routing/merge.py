@@ -20,19 +20,21 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from routing.adapter import LowRank
-from routing.dense import DenseUpdate, best_of_rank, rows_of
+from routing.dense import DenseUpdate, as_dense, best_of_rank
 from routing.errors import BadMerge, RoutingError
 from routing.factors import NUMERICAL_RANK, Factors, canonical
 from routing.scales import weighted_scales
 from routing.sparsity import drawn, threshold, trimmed
+from routing.weights import Layers
 
 Experts = Mapping[str, Mapping[str, Factors]]
 Merged = Factors | DenseUpdate
 # Some rows of one expert's update at one module, with zeros where entries are not kept.
 Entries = Callable[[str, str, slice], Tensor]
-Thinning = Callable[[Experts, "MergePlan"], Entries]
+Readable = Mapping[str, Mapping[str, DenseUpdate]]
+Thinning = Callable[[Readable, "MergePlan"], Entries]
 Combining = Callable[[Sequence[tuple[float, Tensor]]], Tensor]
-Method = Callable[[Experts, Mapping[str, float], "MergePlan"], Callable[[str], Merged]]
+Method = Callable[[Experts, Mapping[str, float], "MergePlan", Layers | None], Callable[[str], Merged]]
 DENSITIES: Mapping[str, float] = MappingProxyType(
     {"magnitude": 0.2, "ties": 0.2, "dare-linear": 0.5, "dare-ties": 0.5}
 )
@@ -94,20 +96,25 @@ class MergePlan:
 
 
 def merge_experts(
-    experts: Experts, plan: MergePlan | None = None, *, modules: Sequence[str] | None = None
+    experts: Experts,
+    plan: MergePlan | None = None,
+    *,
+    modules: Sequence[str] | None = None,
+    layers: Layers | None = None,
 ) -> dict[str, Merged]:
     """The merged update at each of these modules (None: all that an expert touches), in this order.
 
     An expert that does not touch a module counts there with an update of zero, and one that weighs nothing
     does not count at all. Sums are `Factors`; other merges are `DenseUpdate`, computed when they are read.
-    Modules where a sum is zero are left out. The order of experts changes no bit. BadMerge for a plan that
-    these experts do not fit.
+    Modules where a sum is zero are left out. The order of experts changes no bit. `layers` of the base are
+    needed for entries of DoRA and (IA)^3 alone (see `routing.dense.as_dense`). BadMerge for a plan that these
+    experts do not fit, RoutingError for experts that have no entries.
     """
     wanted = plan or MergePlan()
     shares = wanted.shares(list(experts)) if experts else {}
     counting = {name: experts[name] for name, share in shares.items() if share}
     names = modules or list(dict.fromkeys(name for one in counting.values() for name in one))
-    merged = MERGES[wanted.method](counting, shares, wanted)
+    merged = MERGES[wanted.method](counting, shares, wanted, layers)
     found = {name: merged(name) for name in names if any(name in one for one in counting.values())}
     return {name: update for name, update in found.items() if not _is_zero(update)}
 
@@ -185,7 +192,9 @@ def _leading(factors: Factors, rank: int) -> Factors:
     return Factors(factors.a[:rank], factors.b[:, :rank].contiguous(), factors.sigma[:rank])
 
 
-def thin_sum(experts: Experts, shares: Mapping[str, float], plan: MergePlan) -> Callable[[str], Factors]:
+def thin_sum(
+    experts: Experts, shares: Mapping[str, float], plan: MergePlan, _layers: Layers | None
+) -> Callable[[str], Factors]:
     """Sum of share x dW: mean, weighted mean and task arithmetic (arXiv 2212.04089), which are exact."""
 
     def merged(module: str) -> Factors:
@@ -198,17 +207,17 @@ def thin_sum(experts: Experts, shares: Mapping[str, float], plan: MergePlan) -> 
 # ---------------------------------------------------------------------------------- entries: blocks of rows
 
 
-def keep_largest(experts: Experts, plan: MergePlan) -> Entries:
+def keep_largest(experts: Readable, plan: MergePlan) -> Entries:
     """TIES' trim (arXiv 2306.01708): of each expert's entries in all modules together, the largest."""
     smallest = {name: threshold(expert, plan.kept) for name, expert in experts.items()}
     return lambda name, module, rows: trimmed(experts[name][module], rows, smallest[name])
 
 
-def keep_drawn(experts: Experts, plan: MergePlan) -> Entries:
+def keep_drawn(experts: Readable, plan: MergePlan) -> Entries:
     """DARE (arXiv 2311.03099): entries are dropped by lot, those that stay divided by their share."""
 
     def entries(name: str, module: str, rows: slice) -> Tensor:
-        values = rows_of(experts[name][module], rows)
+        values = experts[name][module].rows(rows)
         chance = drawn(rows, values.shape[1], seed=plan.seed, expert=name, module=module, density=plan.kept)
         return values * chance.to(values.device) / plan.kept
 
@@ -241,22 +250,37 @@ def elect(weighed: Sequence[tuple[float, Float32[Tensor, "rows d_in"]]]) -> Tens
 def by_entries(thinning: Thinning, combining: Combining) -> Method:
     """The method that keeps some entries of each expert's update and combines what is left."""
 
-    def method(experts: Experts, shares: Mapping[str, float], plan: MergePlan) -> Callable[[str], Merged]:
-        entries = thinning(experts, plan)
+    def method(
+        experts: Experts, shares: Mapping[str, float], plan: MergePlan, layers: Layers | None
+    ) -> Callable[[str], Merged]:
+        readable = {name: _readable(name, expert, layers) for name, expert in experts.items()}
+        entries = thinning(readable, plan)
 
         def merged(module: str) -> DenseUpdate:
-            present = [name for name, expert in experts.items() if module in expert]
-            shape = experts[present[0]][module]
+            present = [name for name, expert in readable.items() if module in expert]
+            shape = readable[present[0]][module]
 
             def rows(wanted: slice) -> Tensor:
                 weighed = [(shares[name], entries(name, module, wanted)) for name in present]
                 return (plan.scale * combining(weighed)).float()
 
-            return DenseUpdate(shape.b.shape[0], shape.a.shape[1], rows)
+            return DenseUpdate(shape.d_out, shape.d_in, rows)
 
         return merged
 
     return method
+
+
+def _readable(name: str, expert: Mapping[str, Factors], layers: Layers | None) -> dict[str, DenseUpdate]:
+    """An expert's updates by rows; RoutingError says which of whose modules has no entries to merge."""
+    found = {}
+    for module, factors in expert.items():
+        try:
+            layer = None if layers is None or factors.scales is None else layers(module)
+            found[module] = as_dense(factors, layer)
+        except RoutingError as error:
+            raise RoutingError(f"{name}, {module}: {error}") from error
+    return found
 
 
 MERGES: Mapping[str, Method] = MappingProxyType(

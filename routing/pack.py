@@ -163,15 +163,6 @@ class Pack:
         """What was worked out from this pack alone and may be asked for again; see `routing.general`."""
         return {}
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors."""
-        return sum(
-            tensor.nbytes
-            for module in self.modules.values()
-            for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
-        ) + sum(module.scaled.nbytes for module in self.modules.values() if module.scaled is not None)
-
 
 def places_of(pack: Pack, experts: Sequence[str]) -> frozenset[int]:
     """The places of these experts in the pack; UnknownExpert names the ones that are not members."""

@@ -42,6 +42,10 @@ class SomeRows:
             self.place[experts], self.table, per_sample_weights=counted, mode="sum"
         )
 
+    def shared(self, weights: Float[Tensor, "*tokens members"]) -> Float[Tensor, "*tokens width"]:
+        """The weighted sum of all members' vectors, for each token; weights may be trained through it."""
+        return (weights * self.present).to(self.table.dtype) @ self.table[self.place]
+
     def of(self, member: int) -> Float[Tensor, " width"] | None:
         """The vector of one member, if it has one."""
         return self.table[self.place[member]] if bool(self.present[member]) else None
@@ -62,6 +66,21 @@ class ScaledPack:
     directions: Float[Tensor, "rows d_in"]
     sigma: Float[Tensor, " rows"]
     owners: Int[Tensor, " rows"]
+
+    def shared(
+        self,
+        hidden: Float[Tensor, "*tokens d_in"],
+        output: Float[Tensor, "*tokens d_out"],
+        weights: Float[Tensor, "*tokens members"],
+        weight: Float[Tensor, "d_out d_in"],
+    ) -> Float[Tensor, "*tokens d_out"]:
+        """What all members so weighted do through the base's weight, given its input and output."""
+        change = torch.zeros_like(output) if self.output is None else self.output.shared(weights) * output
+        if self.shift is not None:
+            change = change + self.shift.shared(weights)
+        if self.input is not None:
+            change = change + functional.linear(self.input.shared(weights) * hidden, weight)
+        return change
 
     def add_squares(
         self,
@@ -87,10 +106,10 @@ class ScaledPack:
         return ScaledPart(scales, self.directions[rows], self.sigma[rows])
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors of some size."""
-        tables = [some.table for some in (self.output, self.shift, self.input) if some is not None]
-        return sum(tensor.nbytes for tensor in (self.directions, self.sigma, *tables))
+    def tables(self) -> dict[str, Tensor]:
+        """The scales by kind, those that are there."""
+        kinds = {"output": self.output, "shift": self.shift, "input": self.input}
+        return {name: some.table for name, some in kinds.items() if some is not None}
 
 
 def scaled_pack(parts: Mapping[int, ScaledPart], members: int) -> ScaledPack | None:

@@ -23,6 +23,8 @@ from routing.adapter import Dora, InputScale, LowRank, ModuleUpdate, OutputScale
 from routing.errors import UpdateNotFinite
 from routing.weights import Layer
 
+ROUNDING = 1e-6  # a change of a bias below this share of it is float32's
+
 
 @dataclass(frozen=True)
 class Scales:
@@ -143,6 +145,12 @@ def bias_change(scales: Scales, bias: Float[Tensor, "d_out"]) -> Float64[Tensor,
     if scales.output is not None:
         change = change + scales.output.to(change) * bias.double()
     return change if scales.shift is None else change + scales.shift.to(change)
+
+
+def changes_bias(scales: Scales, bias: Float[Tensor, "d_out"]) -> bool:
+    """Whether scales do something to the base's bias that is more than rounding."""
+    change = torch.linalg.vector_norm(bias_change(scales, bias))
+    return bool(change > ROUNDING * torch.linalg.vector_norm(bias.double()))
 
 
 def dense_scales(scales: Scales, weight: Float64[Tensor, "d_out d_in"]) -> Float64[Tensor, "d_out d_in"]:

@@ -10,21 +10,20 @@ import torch
 from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
-from routing.dense import as_dense, rows_of
-from routing.factors import Factors
+from routing.dense import DenseUpdate
 
 # The bits of a float32 without its sign are ordered as its magnitudes are; they are looked at half by half.
 HALF = 16
 DRAWS_PER_STEP = 8  # Philox gives four words of 64 bits at a time: eight draws of 32
 
 
-def threshold(expert: Mapping[str, Factors], density: float) -> float:
+def threshold(expert: Mapping[str, DenseUpdate], density: float) -> float:
     """The magnitude that this share of all the expert's entries reaches: the exact k-th largest, k >= 1.
 
     Two passes of counting over blocks of rows, so neither the number of entries nor memory limits it. Equal
     magnitudes at the threshold are all kept.
     """
-    total = sum(factors.b.shape[0] * factors.a.shape[1] for factors in expert.values())
+    total = sum(update.d_out * update.d_in for update in expert.values())
     wanted = max(1, round(density * total))
     if wanted >= total:
         return 0.0
@@ -33,9 +32,9 @@ def threshold(expert: Mapping[str, Factors], density: float) -> float:
     return float(torch.tensor((upper << HALF) | lower, dtype=torch.int32).view(torch.float32))
 
 
-def trimmed(factors: Factors, rows: slice, smallest: float) -> Float32[Tensor, "rows d_in"]:
+def trimmed(update: DenseUpdate, rows: slice, smallest: float) -> Float32[Tensor, "rows d_in"]:
     """Some rows of an update, with zeros for entries whose magnitude is below `smallest`."""
-    entries = rows_of(factors, rows)
+    entries = update.rows(rows)
     return entries * (entries.abs() >= smallest)
 
 
@@ -55,11 +54,11 @@ def drawn(
     return torch.from_numpy(draws < round(density * 2**32))
 
 
-def _counts(expert: Mapping[str, Factors], keys: Callable[[Tensor], Tensor]) -> Int64[Tensor, "keys"]:
+def _counts(expert: Mapping[str, DenseUpdate], keys: Callable[[Tensor], Tensor]) -> Int64[Tensor, "keys"]:
     """How many of the expert's entries have each key, a function of the bits of their magnitude."""
     counts = torch.zeros(2**HALF, dtype=torch.int64)
-    for factors in expert.values():
-        for _, block in as_dense(factors).blocks():
+    for update in expert.values():
+        for _, block in update.blocks():
             found = keys(block.abs().flatten().view(torch.int32))
             counts += torch.bincount(found, minlength=2**HALF).cpu()
     return counts

@@ -14,6 +14,7 @@ from routing.adapter import read_adapter
 from routing.base import Base, load_base
 from routing.checks.behaviour import adapted
 from routing.errors import RoutingError
+from routing.factor_tensors import factor_tensors
 from routing.factors import Factors, expert_factors
 from routing.frozen import frozen_digest
 from routing.gates import GateRecipe, gated, train_gates
@@ -98,23 +99,23 @@ def test_nothing_but_the_gates_changes(base: Base, expert: dict[str, Factors], t
     rows = rows_that_the_expert_knows(base, tmp_path / "a", count=12)
     ids = torch.tensor([rows[0][0]])
     with torch.no_grad():
-        before, digest = base.model(ids).logits, frozen_digest(base, expert)
+        before, digest = base.model(ids).logits, frozen_digest(base, factor_tensors(expert))
 
     train_gates(base, expert, rows, recipe=GateRecipe(steps=3))
 
-    assert frozen_digest(base, expert) == digest
+    assert frozen_digest(base, factor_tensors(expert)) == digest
     with torch.no_grad():
         assert torch.equal(base.model(ids).logits, before)
     assert all(parameter.grad is None for parameter in base.model.parameters())
 
 
 def test_the_digest_sees_one_changed_bit(base: Base, expert: dict[str, Factors]) -> None:
-    before = frozen_digest(base, expert)
+    before = frozen_digest(base, factor_tensors(expert))
     changed = expert[next(iter(expert))].a
     bits = changed.view(torch.int32)
     bits[0, 0] ^= 1
 
-    assert frozen_digest(base, expert) != before
+    assert frozen_digest(base, factor_tensors(expert)) != before
 
 
 def test_accumulation_changes_only_the_memory(base: Base, expert: dict[str, Factors], tmp_path: Path) -> None:

@@ -20,13 +20,14 @@ from routing.base import Base
 from routing.checkpoint import Source
 from routing.checks.behaviour import adapted
 from routing.composed import ComposedModel, compose
+from routing.dense import DenseUpdate, as_dense, whole
 from routing.errors import BadCheckpoint, BadManifest, RoutingError, UpdateNotFinite
 from routing.export import write_adapter, write_merged
 from routing.factor_tensors import factor_tensors
 from routing.factor_tensors import factors_of as factors_from
-from routing.factors import Factors, cosine, dense, expert_factors, fingerprint, norm
+from routing.factors import Factors, canonical, cosine, dense, expert_factors, fingerprint, norm
 from routing.index import RoutingPolicy, manifest_of
-from routing.merge import MergePlan, mean_expert, merge_experts
+from routing.merge import DENSITIES, MergePlan, mean_expert, merge_experts
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import Pack, pack_updates
 from routing.packing import pack_experts
@@ -179,8 +180,8 @@ def test_what_needs_the_bases_weight_says_so(library: SmallLibrary, base: Base, 
         cosine(experts["ada/lora"], experts["cy/ia3"])
     with pytest.raises(RoutingError, match="give layers"):
         similarity(experts)
-    with pytest.raises(RoutingError, match="need the base's weight"):
-        merge_experts(experts, MergePlan("ties"))
+    with pytest.raises(RoutingError, match=r"bob/dora, .*: entries of a DoRA .* need the base's weight"):
+        merge_experts({"bob/dora": experts["bob/dora"]}, MergePlan("ties"))
 
 
 def test_scales_of_one_change_nothing_and_are_left_out(base: Base) -> None:
@@ -262,6 +263,38 @@ def test_merged_weights_are_the_mean_of_all_kinds(
         logits = merged(torch.tensor([model.tokens(TEXT)])).logits[0]
     uniform = model.logits(TEXT, model.routing(router="uniform"))
     torch.testing.assert_close(logits, uniform, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("method", sorted(DENSITIES))
+def test_entries_of_every_kind_are_merged_as_if_each_were_a_lora_of_full_rank(
+    library: SmallLibrary, base: Base, experts: Experts, method: str
+) -> None:
+    layers, plan = layers_of(base), MergePlan(method, seed=3)
+    if any(layers(module.name).bias is not None for module in base.spec.target_modules):
+        with pytest.raises(RoutingError, match=r"cy/ia3, .*scales this layer's bias"):
+            merge_experts(experts, plan, layers=layers)
+        experts = {name: one for name, one in experts.items() if "ia3" not in name}
+    full = {
+        name: {module: full_rank(one[module], layers(module)) for module in one}
+        for name, one in experts.items()
+    }
+
+    found = merge_experts(experts, plan, layers=layers)
+
+    for module, expected in merge_experts(full, plan).items():
+        ours, theirs = (entries(update) for update in (found[module], expected))
+        close = torch.isclose(ours, theirs, atol=1e-5, rtol=1e-4)
+        assert int((~close).sum()) <= 1  # an entry within rounding of a threshold may fall on its other side
+
+
+def full_rank(factors: Factors, layer: Layer) -> Factors:
+    """A LoRA that does what the expert does to the weight."""
+    change = dense(factors, layer.weight)
+    return canonical(LowRank(torch.eye(change.shape[1]), change.float(), 1.0))
+
+
+def entries(update: Factors | DenseUpdate) -> Tensor:
+    return whole(as_dense(update) if isinstance(update, Factors) else update)
 
 
 def test_one_lora_of_all_kinds_is_the_best_of_its_rank_and_says_what_it_loses(

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routing import dense, sparsity
+from routing import dense
 from routing.adapter import LowRank
 from routing.dense import DenseUpdate, as_dense, best_of_rank, whole
 from routing.errors import BadMerge
@@ -40,6 +40,10 @@ def library() -> Experts:
 
 def entries(update: Factors | DenseUpdate) -> torch.Tensor:
     return (whole(as_dense(update)) if isinstance(update, Factors) else whole(update)).double()
+
+
+def readable(one: Mapping[str, Factors]) -> dict[str, DenseUpdate]:
+    return {module: as_dense(factors) for module, factors in one.items()}
 
 
 def merged(experts: Experts, plan: MergePlan) -> dict[str, torch.Tensor]:
@@ -226,7 +230,7 @@ def test_the_threshold_is_the_kth_largest_entry_of_all_modules(seed: int, densit
     one = expert(4, seed)
     every = torch.cat([entries(factors).abs().flatten() for factors in one.values()])
 
-    smallest = threshold(one, density)
+    smallest = threshold(readable(one), density)
 
     kept = max(1, round(density * len(every)))
     assert int((every >= smallest).sum()) == kept
@@ -235,7 +239,7 @@ def test_the_threshold_is_the_kth_largest_entry_of_all_modules(seed: int, densit
 def test_entries_that_tie_at_the_threshold_all_stay() -> None:
     ones = canonical(LowRank(torch.ones(1, 6), torch.ones(4, 1), 1.0))
 
-    assert threshold({"q": ones}, 0.25) <= float(entries(ones).min())
+    assert threshold(readable({"q": ones}), 0.25) <= float(entries(ones).min())
 
 
 def test_a_drawn_share_is_kept_and_the_seed_decides_which() -> None:
@@ -256,14 +260,13 @@ def test_all_entries_are_drawn_when_all_are_to_be_kept() -> None:
 def test_memory_is_asked_for_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dense, "ENTRIES_AT_ONCE", 60)
     asked: list[int] = []
-    plain = dense.rows_of
+    plain = dense._low_rank_rows
 
     def watched(factors: Factors, rows: slice) -> torch.Tensor:
         asked.append((rows.stop - rows.start) * factors.a.shape[1])
         return plain(factors, rows)
 
-    monkeypatch.setattr(dense, "rows_of", watched)
-    monkeypatch.setattr(sparsity, "rows_of", watched)
+    monkeypatch.setattr(dense, "_low_rank_rows", watched)
 
     merged(library(), MergePlan("ties"))
 
