@@ -16,9 +16,10 @@ from routing.factors import cosine
 from routing.lora_training import LoraRecipe
 from tests.tiny import tiny_adapter
 from tests.workers.live import LiveHub
+from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
 from tests.workers.uploading import ready_library, upload, user, work_off_everything, work_off_jobs
-from workers import cluster_training, clusters, places
+from workers import cluster_training, places
 from workers.indexing import entry
 
 ROWS = "\n".join(
@@ -26,13 +27,18 @@ ROWS = "\n".join(
 ).encode()
 
 
+# A few steps that learn one answer.
+QUICK = LoraRecipe(steps=10, learning_rate=1e-2, batch=8, rank=2, alpha=4.0, targets=("q_proj", "down_proj"))
+
+
+def learn_quickly() -> None:
+    """For a process that is going to die."""
+    cluster_training.RECIPE = QUICK
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A recipe of a few steps that learns one answer."""
-    recipe = LoraRecipe(
-        steps=10, learning_rate=1e-2, batch=8, rank=2, alpha=4.0, targets=("q_proj", "down_proj")
-    )
-    monkeypatch.setattr(cluster_training, "RECIPE", recipe)
+    monkeypatch.setattr(cluster_training, "RECIPE", QUICK)
 
 
 def grown(library: Library, folder: Path, names: str) -> list[Release]:
@@ -138,29 +144,22 @@ def test_who_shares_no_longer_is_not_trained_on(hub: LiveHub, tmp_path: Path, qu
 
 
 @pytest.mark.parametrize(
-    "point", ["clusters.stored", "cluster_training.trained", "cluster_training.uploaded"]
+    "point",
+    ["clusters.stored", "cluster_training.claimed", "cluster_training.trained", "cluster_training.uploaded"],
 )
-def test_wherever_a_worker_stops_there_is_one_clustering_and_one_adapter(
-    hub: LiveHub, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch, point: str
+def test_wherever_a_worker_is_killed_there_is_one_clustering_and_one_adapter(
+    hub: LiveHub, tmp_path: Path, quick: None, point: str
 ) -> None:
-    stopped: list[str] = []
-
-    def stop_once(name: str) -> None:
-        if name == point and not stopped:
-            stopped.append(name)
-            raise ConnectionError(name)
-
     library = ready_library()
     clustered(library, tmp_path)
-    monkeypatch.setattr(clusters, "reach", stop_once)
-    monkeypatch.setattr(cluster_training, "reach", stop_once)
     services.ask_for_clusters(library=library, count=2)
     services.ask_for_adapters(library=library, by=user("maria"))
 
+    work_until_killed_at(point, hub, prepare=f"{__name__}:{learn_quickly.__name__}")
     work_off_everything()
 
-    assert stopped == [point]
     assert queries.clustering(library).placements.count() == 2
     assert ClusterTraining.objects.get().release == Release.objects.get(adapter__name__startswith="mbc-")
+    assert Release.objects.filter(adapter__name__startswith="mbc-").count() == 1
     assert not Job.objects.exclude(state="done").exists()
     assert complaints() == []
