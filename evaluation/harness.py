@@ -11,7 +11,7 @@ from lm_eval.api.registry import model_registry
 from lm_eval.utils import simple_parse_args_string
 
 from evaluation.model import ComposedLM
-from evaluation.options import load, parse, routing
+from evaluation.options import load, parse, routing, served
 
 NAME = "fletch"
 
@@ -19,6 +19,8 @@ NAME = "fletch"
 def open_lm(arguments: Mapping[str, Any]) -> LM:
     """The model that these arguments name; BadOptions or another RoutingError says what is wrong."""
     options = parse(arguments)
+    if "url" in options.where:
+        return served(options)
     model = load(options)
     return ComposedLM(model, routing(model, options), **options.harness)
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from transformers import AutoTokenizer
 
-from routing.base import load_base
+from evaluation.served import ServedLM
+from evaluation.server import BadServer, Server
+from routing.base import NO_REMOTE_CODE, load_base, local_folder, tokenizer_digest
 from routing.checkpoint import load_checkpoint
 from routing.composed import ComposedModel, compose
 from routing.errors import RoutingError
@@ -19,7 +22,7 @@ from routing.spec import BaseRef
 from routing.store import open_store
 
 ROUTING = tuple(field.name for field in fields(Routing))
-WHERE = ("checkpoint", "store", "library", "version", "pretrained", "adapters")
+WHERE = ("checkpoint", "store", "url", "library", "version", "tokenizer", "pretrained", "adapters")
 HARNESS = (  # of lm_eval's own Hugging Face model, what makes sense for one that is in memory already
     "add_bos_token",
     "batch_size",
@@ -33,6 +36,7 @@ HARNESS = (  # of lm_eval's own Hugging Face model, what makes sense for one tha
     "think_end_token",
     "truncation",
 )
+OF_A_SERVER = {"batch_size", "max_batch_size", "max_length"}  # what of that makes sense for one elsewhere
 BETWEEN_EXPERTS = "+"  # a comma ends an argument of lm_eval's
 
 
@@ -83,8 +87,44 @@ def load(options: Options) -> ComposedModel:
     if where.keys() == {"pretrained", "adapters"}:
         base = load_base(BaseRef(str(where["pretrained"])), device=device, dtype=dtype)
         return compose(base, read_experts(str(where["adapters"]), base), neutral=neutral_tokens(base))
+    if "url" in where:
+        raise BadOptions("url: a server's model is asked by `python -m evaluation.harness` alone")
     expected = "checkpoint, or store and library and perhaps version, or pretrained and adapters"
     raise BadOptions(f"found {sorted(where)}, expected {expected}")
+
+
+def served(options: Options) -> ServedLM:
+    """The library of a running server that the arguments name, as a model of lm_eval's.
+
+    BadOptions if the arguments do not fit a server, BadServer if the server or its base does not fit them.
+    """
+    where = dict(options.where)
+    wanted = {"url", "library", "tokenizer"}
+    if not wanted <= where.keys() <= wanted | {"version"}:
+        raise BadOptions(f"found {sorted(where)}, expected url, library and tokenizer, and perhaps version")
+    if strangers := sorted(options.harness.keys() - OF_A_SERVER):
+        raise BadOptions(f"found {', '.join(strangers)}; a server takes {', '.join(sorted(OF_A_SERVER))}")
+    library, number = str(where["library"]), where.get("version")
+    routed = library if number is None else f"{library}@{number}"
+    name = f"{library}/base" if options.base else routed
+    server = Server(str(where["url"]), name, None if options.base else options.said)
+    at_once, length = int(options.harness.get("batch_size", 1)), options.harness.get("max_length")
+    return ServedLM(
+        server, server_tokenizer(server, str(where["tokenizer"])), max_length=length, at_once=at_once
+    )
+
+
+def server_tokenizer(server: Server, source: str) -> Any:
+    """The tokenizer at a folder or hub id; BadServer if the server's base has another, or is not causal."""
+    folder = local_folder(BaseRef(source))
+    found, expected = tokenizer_digest(folder), server.said["tokenizer_digest"]
+    if found != expected:
+        raise BadServer(f"tokenizer: found {found} in {source}, expected {expected}, the server's base's")
+    if server.said["family"] != "causal":
+        raise BadServer(
+            f"{server.said['base']}: found an encoder-decoder, expected a base that echoes prompts"
+        )
+    return AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
 
 
 def routing(model: ComposedModel, options: Options) -> Routing | None:

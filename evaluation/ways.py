@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 from torch import Tensor
 from tqdm import tqdm
 
 from routing.composed import ComposedModel
-from routing.routers import QUERY_ROUTERS
-from routing.routes import Route, Routing, route
+from routing.routes import Route, Routing
 
 Request = TypeVar("Request")
 Result = TypeVar("Result")
@@ -34,7 +33,7 @@ class Ways:
     def __init__(self, model: ComposedModel, routing: Routing | None) -> None:
         self._model = model
         self._routing = routing
-        self._common = None if routing is None else _unprompted(model, routing)
+        self._common = None if routing is None else model.queries.route(routing, ())
 
     def groups(self, prompts: Sequence[Sequence[int] | None]) -> Iterator[Group]:
         """Sort the prompts by their routes; one that is None has nothing that could decide."""
@@ -72,13 +71,6 @@ def in_groups(
             results.update(zip(group.places, answers, strict=True))
             bar.update(len(answers))
     return [results[place] for place in range(len(requests))]
-
-
-def _unprompted(model: ComposedModel, routing: Routing) -> Route | None:
-    """Tokens are routed by themselves alone; where only a prompt could choose experts, nobody is chosen."""
-    if routing.router in QUERY_ROUTERS:
-        return None
-    return route(model.pack, replace(routing, shortlist=0, prior_weight=0.0, prior_abstain=False))
 
 
 def _signature(way: Route | None) -> Hashable:

@@ -53,10 +53,18 @@ class QueryRouter:
         return route(self._known.pack, routing)
 
     def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
-        """The route of this prompt's answer. Errors as `routing.routes.route`."""
+        """The route of this prompt's answer. Errors as `routing.routes.route`.
+
+        Of an empty prompt nothing can decide: tokens are routed by themselves alone and, where only a prompt
+        could choose experts, nobody is chosen.
+        """
         pack, prior = self._known.pack, routing.asked_prior
         if prior is None or not pack.experts:
             return self.unread_route(routing)
+        if not prompt and routing.router in QUERY_ROUTERS:
+            return Route(pack, ROUTERS[routing.router], {})
+        if not prompt:
+            return self.unread_route(replace(routing, shortlist=0, prior_weight=0.0, prior_abstain=False))
         prepare(self._known.model, pack, routing)
         said = self.scores(prior, prompt)
         chosen = _chosen(pack, routing, said)

@@ -29,6 +29,7 @@ class RoutingBody(BaseModel):
     prior: str | None = None
     prior_weight: Annotated[Number, Field(ge=0)] | None = None
     prior_abstain: bool | None = None
+    prior_tokens: Annotated[int, Field(ge=0)] | None = None
     general: Strings | None = None
     subtract: Annotated[Number, Field(ge=0)] | None = None
     version: Annotated[int, Field(ge=1)] | None = None

@@ -23,6 +23,19 @@ def find(libraries: Libraries, name: str, created: int) -> Model | None:
     return next((model for model in models if model["id"] == name), None)
 
 
+def _reading(library: Library) -> dict[str, object]:
+    """What a client has to know of the base to speak in its tokens."""
+    if library.model is None:
+        return {}
+    spec = library.model.base.spec
+    return {
+        "base": spec.name,
+        "family": spec.family,
+        "context": spec.context,
+        "tokenizer_digest": spec.tokenizer_digest,
+    }
+
+
 def _models(library: Library, created: int) -> list[Model]:
     models = []
     live = library.live
@@ -48,5 +61,5 @@ def _model(name: str, kind: str, library: Library, created: int, **ours: object)
         "created": created,
         "owned_by": "fletch",
         "parent": None if kind == "base" else f"{library.name}/base",
-        "fletch": {"kind": kind, "library": library.name, **ours},
+        "fletch": {"kind": kind, "library": library.name, **_reading(library), **ours},
     }

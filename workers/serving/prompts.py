@@ -68,7 +68,7 @@ def _generations(
     )
     if body.routing.trace:
         _require_small_trace(target, len(prompts) * choices, len(prompts[0]) + max_tokens, limits)
-    ways = [target.way(prompt) for prompt in prompts]
+    ways = [target.way(_deciding(prompt, body)) for prompt in prompts]
     return [
         Generation(
             target.model,
@@ -87,6 +87,16 @@ def _generations(
         for prompt, way in zip(prompts, ways, strict=True)
         for choice in range(choices)
     ]
+
+
+def _deciding(prompt: tuple[int, ...], body: AnyBody) -> tuple[int, ...]:
+    """The part of a prompt that a prior reads: what comes behind it is an answer, and decides nothing."""
+    count = body.routing.prior_tokens
+    if count is not None and count > len(prompt):
+        raise invalid(
+            "routing.prior_tokens", f"found {count}, expected at most the prompt's {len(prompt)} tokens"
+        )
+    return prompt[:count]
 
 
 def _prompts(body: CompletionBody, target: Target, limits: Limits) -> list[tuple[int, ...]]:
