@@ -112,6 +112,7 @@ class LibraryOut(Schema):
     status: str
     policy: dict[str, Any]
     auto_promote: bool
+    encoder: dict[str, Any] | None = Field(description="what reads prompts for query routers; null: the base")
     current: int | None
     serving_url: str = Field(description="where its served model answers")
 
@@ -127,6 +128,7 @@ class LibraryOut(Schema):
             status=library.status,
             policy=library.policy,
             auto_promote=library.auto_promote,
+            encoder=library.encoder,
             current=library.current.number if library.current else None,
             serving_url=settings.SERVING_URL,
         )
@@ -152,6 +154,7 @@ class VersionOut(Schema):
     number: int
     status: str
     policy: dict[str, Any]
+    encoder: dict[str, Any] | None
     base_digest: str
     manifest: str
     size: int
@@ -165,6 +168,7 @@ class VersionOut(Schema):
             number=version.number,
             status=version.status,
             policy=version.policy,
+            encoder=version.encoder,
             base_digest=version.base_digest,
             manifest=version.manifest,
             size=version.size,
@@ -179,13 +183,16 @@ class VersionDetail(VersionOut):
 
 
 class ChangeOut(Schema):
-    """A member that became another release, or the same release with other gates (by number; null: none)."""
+    """A member that became another release, or the same one with other gates (by number; null: none) or
+    another introduction to query routers.
+    """
 
     adapter: str
     old: str
     new: str
     old_gates: int | None
     new_gates: int | None
+    introduced_anew: bool
 
     @classmethod
     def of(cls, before: IndexMember, after: IndexMember) -> Self:
@@ -195,6 +202,7 @@ class ChangeOut(Schema):
             new=after.release.oid,
             old_gates=before.gates_number,
             new_gates=after.gates_number,
+            introduced_anew=before.profile_digest != after.profile_digest,
         )
 
 

@@ -1,6 +1,7 @@
 """Routed checkpoints: a folder with everything that the composed model needs, and the way back from it.
 
 base/       the base's files as they were
+encoder/    those of the library's own sentence encoder, where it has one
 store/      the part of the index store that this model needs
 fletch.json what the folder is
 README.md   how to load it
@@ -82,6 +83,7 @@ class Source:
             policy=manifest.policy,
             calibration=manifest.calibration,
             classifier=manifest.classifier,
+            encoder=manifest.encoder,
         )
 
 
@@ -101,11 +103,14 @@ def write_routed(
     prepare(directory)
     general = [name for name in source.manifest.policy.general if name in source.names]
     manifest = source.subset(None if experts is None else [*experts, *general])
-    files = list(_base_files(source.base))
+    files = [("base", path) for path in _model_files(source.base)]
+    if manifest.encoder is not None:
+        there = BaseRef(manifest.encoder.source, manifest.encoder.revision)
+        files += [("encoder", path) for path in _model_files(there)]
     total = len(files) + len(manifest.experts)
-    (directory / "base").mkdir()
-    for done, path in enumerate(files):
-        shutil.copyfile(path, directory / "base" / path.name)
+    for done, (folder, path) in enumerate(files):
+        (directory / folder).mkdir(exist_ok=True)
+        shutil.copyfile(path, directory / folder / path.name)
         progress(done + 1, total, path.name)
     kept = IndexStore(FolderStore(directory / "store"))
     kept.put_base(source.spec)
@@ -130,7 +135,7 @@ def load_checkpoint(
     manifest = store.read_manifest(description["manifest"])
     spec = store.read_base(manifest.base)
     base = load_base(BaseRef(str(folder / "base")), spec=spec, device=device, dtype=dtype)
-    return compose_version(store, manifest, base)
+    return compose_version(store, manifest, base, encoder_at=BaseRef(str(folder / "encoder")))
 
 
 def prepare(directory: Path) -> None:
@@ -159,8 +164,8 @@ def expert_list(manifest: IndexManifest) -> str:
     return "\n".join(f"- `{entry.adapter}`, release `{entry.release}`" for entry in manifest.experts)
 
 
-def _base_files(ref: BaseRef) -> Iterator[Path]:
-    """The files of a base that loading it may need."""
+def _model_files(ref: BaseRef) -> Iterator[Path]:
+    """The files of a base or an encoder that loading it may need."""
     for path in sorted(local_folder(ref).iterdir()):
         if path.is_file() and any(fnmatch(path.name, pattern) for pattern in DOWNLOADED):
             yield path

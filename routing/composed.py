@@ -14,7 +14,7 @@ from torch import Tensor
 from routing.base import Base
 from routing.calibration import calibrated_pack
 from routing.digests import digest_of
-from routing.encoding import Encoder
+from routing.encoding import Encoder, pinned_encoder
 from routing.factors import Factors
 from routing.family import IGNORED
 from routing.generation import Finish, Generation, Request
@@ -27,6 +27,7 @@ from routing.queries import QueryRouter
 from routing.routed import RoutedModel
 from routing.routes import PromptScores, Route, Routing, needs_moments, routing_of, within_reach
 from routing.sampling import Sampling
+from routing.spec import BaseRef
 from routing.store import IndexStore
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
@@ -154,17 +155,21 @@ def compose(
     return ComposedModel(routed, pack, wanted, encoder)
 
 
-def compose_version(store: IndexStore, manifest: IndexManifest, base: Base) -> ComposedModel:
+def compose_version(
+    store: IndexStore, manifest: IndexManifest, base: Base, *, encoder_at: BaseRef | None = None
+) -> ComposedModel:
     """An index version in a store, composed with its base, calibrated where it names neutral text.
 
-    WrongBase, MissingObject, CorruptObject, or RoutingError for an expert that does not fit.
+    Its own encoder, where it has one, is loaded from `encoder_at`, by default from where the version says.
+    WrongBase, MissingObject, CorruptObject, WrongEncoder, or RoutingError for an expert that does not fit.
     """
     pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype)
     routed = RoutedModel(base)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(routed, pack, neutral, neutral=manifest.calibration)
-    return ComposedModel(routed, pack, within_reach(manifest.policy, pack))
+    reader = None if manifest.encoder is None else pinned_encoder(manifest.encoder, base, at=encoder_at)
+    return ComposedModel(routed, pack, within_reach(manifest.policy, pack), reader)
 
 
 def answer(model: RoutedModel, request: Request) -> Answer:

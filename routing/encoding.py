@@ -16,11 +16,22 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
-from routing.base import NO_REMOTE_CODE, Base, config_digest, tokenizer_digest, weights_digest
+from routing.base import (
+    NO_REMOTE_CODE,
+    Base,
+    config_digest,
+    local_folder,
+    tokenizer_digest,
+    weights_digest,
+)
 from routing.digests import digest_of
+from routing.errors import UnsupportedBase, UnsupportedEncoder, WrongEncoder
+from routing.spec import BaseRef, EncoderRef
 
 HEIGHT = 2 / 3  # of the layers: below, words; above, the next token
 AT_ONCE = 16
+CANARY = "What is it?"
+UNLOADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
 Tokens = Sequence[int]
 
 
@@ -70,7 +81,7 @@ class BaseEncoder:
 
 @dataclass(frozen=True)
 class FolderEncoder:
-    """A sentence encoder from a local folder: the mean of its last hidden states over the prompt's text.
+    """A sentence encoder of its own: the mean of its last hidden states over the prompt's text.
 
     Prompts come in the base's tokens, which `reader`, the base's tokenizer, turns into text again.
     """
@@ -94,26 +105,56 @@ class FolderEncoder:
             list(texts), return_tensors="pt", padding=True, truncation=True, max_length=longest
         )
         ids, mask = read["input_ids"].to(self.device), read["attention_mask"].to(self.device)
+        if not ids.shape[1]:  # nothing but texts without a token
+            return torch.zeros(len(texts), self.model.config.hidden_size, device=self.device)
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
-def load_encoder(folder: str | Path, base: Base) -> FolderEncoder:
-    """The sentence encoder in a Hugging Face folder, on the base's device; named by what is in the folder.
+def load_encoder(source: str | Path | BaseRef, base: Base) -> FolderEncoder:
+    """The sentence encoder in a Hugging Face folder or under a hub id, on the base's device.
 
-    Only safetensors are read, and no code that comes with the folder runs. UnsupportedBase if it has none.
+    It is named by what is in its files. Only safetensors are read, and no code that comes with them runs.
+    UnsupportedEncoder if there is none.
     """
-    place = Path(folder)
-    pinned = [config_digest(place), weights_digest(place), tokenizer_digest(place)]
-    model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **NO_REMOTE_CODE)
+    ref = source if isinstance(source, BaseRef) else BaseRef(str(source))
+    try:
+        place = local_folder(ref)
+        pinned = [config_digest(place), weights_digest(place), tokenizer_digest(place)]
+        model = AutoModel.from_pretrained(place, use_safetensors=True, dtype=torch.float32, **NO_REMOTE_CODE)
+        tokenizer = AutoTokenizer.from_pretrained(place, **NO_REMOTE_CODE)
+    except (UnsupportedBase, *UNLOADABLE) as error:
+        raise UnsupportedEncoder(f"{ref.source}: expected a sentence encoder: {error}") from error
     return FolderEncoder(
         f"folder:{digest_of(''.join(pinned).encode())}",
         model.to(base.device).eval().requires_grad_(False),  # noqa: FBT003
-        AutoTokenizer.from_pretrained(place, **NO_REMOTE_CODE),
+        tokenizer,
         base.tokenizer,
         base.device,
     )
+
+
+def pinned_encoder(ref: EncoderRef, base: Base, *, at: BaseRef | None = None) -> FolderEncoder:
+    """The encoder that an index version names, from where it says or from `at`; proven on one prompt.
+
+    UnsupportedEncoder if there is none, WrongEncoder if it is another one.
+    """
+    place = at or BaseRef(ref.source, ref.revision)
+    encoder = load_encoder(place, base)
+    if encoder.name != ref.name:
+        raise WrongEncoder(f"{place.source}: found {encoder.name}, expected {ref.name}")
+    if not bool(torch.isfinite(encoder.encode([prompt_tokens(base, CANARY)])).all()):
+        raise UnsupportedEncoder(f"{place.source}: found embeddings with NaN or infinity")
+    return encoder
+
+
+def encoder_ref(source: BaseRef, base: Base) -> EncoderRef:
+    """What pins the sentence encoder at `source`; of a hub id the commit that was found."""
+    encoder = load_encoder(source, base)
+    folder = local_folder(source)
+    revision = folder.name if folder.parent.name == "snapshots" else source.revision
+    return EncoderRef(source.source, revision, encoder.name)
 
 
 def prompt_tokens(base: Base, text: str) -> list[int]:

@@ -22,6 +22,14 @@ class WrongBase(RoutingError):
     """The base model on this machine is not the one that was registered."""
 
 
+class UnsupportedEncoder(RoutingError):
+    """This is no sentence encoder that can read prompts in the base's place."""
+
+
+class WrongEncoder(RoutingError):
+    """The sentence encoder on this machine is not the one that the index version names."""
+
+
 class BadAdapter(RoutingError):
     """An uploaded adapter cannot be read; `findings` says everything that is wrong with it."""
 

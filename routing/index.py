@@ -14,6 +14,7 @@ from typing import Any
 
 from routing.digests import canonical_json, digest_of
 from routing.errors import BadManifest
+from routing.spec import EncoderRef
 
 FORMAT = 1
 MEAN_PAGE = 64  # a power of two
@@ -66,7 +67,10 @@ DEFAULT_POLICY = RoutingPolicy(top_k=1, shortlist=1, prior_abstain=True)
 
 @dataclass(frozen=True)
 class IndexManifest:
-    """All that makes a routed model besides the base. No library, no number: same members, same digest."""
+    """All that makes a routed model besides the base. No library, no number: same members, same digest.
+
+    `encoder` reads prompts for query routers; without one the base itself does.
+    """
 
     base: str
     experts: tuple[ExpertEntry, ...]
@@ -74,6 +78,7 @@ class IndexManifest:
     calibration: str | None = None
     format: int = FORMAT
     classifier: str | None = None
+    encoder: EncoderRef | None = None
 
     def __post_init__(self) -> None:
         names = [entry.adapter for entry in self.experts]
@@ -112,10 +117,18 @@ def manifest_of(
     policy: RoutingPolicy | None = None,
     calibration: str | None = None,
     classifier: str | None = None,
+    encoder: EncoderRef | None = None,
 ) -> IndexManifest:
     """A manifest of these experts in any order; BadManifest if an adapter is there twice."""
     ordered = tuple(sorted(experts, key=lambda entry: entry.adapter))
-    return IndexManifest(base, ordered, policy or RoutingPolicy(), calibration, classifier=classifier)
+    return IndexManifest(
+        base,
+        ordered,
+        policy or RoutingPolicy(),
+        calibration,
+        classifier=classifier,
+        encoder=encoder,
+    )
 
 
 def diff(old: IndexManifest, new: IndexManifest) -> Diff:
@@ -144,9 +157,11 @@ def pages(manifest: IndexManifest) -> Iterator[Page]:
 def root_bytes(manifest: IndexManifest, page_digests: Sequence[str]) -> bytes:
     """The manifest object itself; its sha256 is the manifest's digest."""
     learnt = {} if manifest.classifier is None else {"classifier": manifest.classifier}
+    reader = {} if manifest.encoder is None else {"encoder": asdict(manifest.encoder)}
     return canonical_json(
         {
             **learnt,
+            **reader,
             "format": manifest.format,
             "base": manifest.base,
             "calibration": manifest.calibration,
@@ -181,9 +196,14 @@ def parse_page(content: bytes) -> tuple[ExpertEntry, ...]:
 def join(root: dict[str, Any], entries: Sequence[ExpertEntry]) -> IndexManifest:
     """The manifest of a root and the entries of its pages; BadManifest if a field is missing or unknown."""
     try:
-        policy = RoutingPolicy(**root["policy"])
         return IndexManifest(
-            root["base"], tuple(entries), policy, root["calibration"], root["format"], root.get("classifier")
+            root["base"],
+            tuple(entries),
+            RoutingPolicy(**root["policy"]),
+            root["calibration"],
+            root["format"],
+            root.get("classifier"),
+            EncoderRef(**root["encoder"]) if "encoder" in root else None,
         )
     except (KeyError, TypeError) as error:
         raise BadManifest(f"root: {error}") from error

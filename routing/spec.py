@@ -22,6 +22,18 @@ class BaseRef:
 
 
 @dataclass(frozen=True)
+class EncoderRef:
+    """A sentence encoder that reads prompts in the base's place: where it is, and what must be found there.
+
+    `name` holds the digest of its files, as `routing.encoding` names encoders.
+    """
+
+    source: str
+    revision: str | None
+    name: str
+
+
+@dataclass(frozen=True)
 class TargetModule:
     """A layer of the base by its dotted name, with its widths as mathematics has them.
 

@@ -17,6 +17,8 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    BertConfig,
+    BertModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -105,6 +107,21 @@ def tiny_t5(*, seed: int = 0, gated: bool = True) -> Path:
     }
     config = T5Config(**shape)
     return _save(T5ForConditionalGeneration, config, _workshop() / f"t5-{seed}-{gated}", seed)
+
+
+@functools.cache
+def tiny_encoder(*, seed: int = 0) -> Path:
+    """A sentence encoder: a BERT of two layers (hidden 24) that reads 32 tokens."""
+    config = BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        initializer_range=0.5,
+    )
+    return _save(BertModel, config, _workshop() / f"encoder-{seed}", seed)
 
 
 def tiny_adapter(

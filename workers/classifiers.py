@@ -9,9 +9,9 @@ from hub.indexes.models import IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.classifier import TooFewPrompts, train_classifier
-from routing.encoding import BaseEncoder
 from routing.profiles import Profile
-from workers.places import index_store, loaded_base
+from workers.introducing import encoder_of
+from workers.places import index_store
 
 
 def trained(claim: Claim, version: IndexVersion) -> str | None:
@@ -29,7 +29,7 @@ def trained(claim: Claim, version: IndexVersion) -> str | None:
 
 
 def _train(claim: Claim, version: IndexVersion, *, neutral: str) -> str | None:
-    store, encoder = index_store(), BaseEncoder(loaded_base(version.library))
+    store, encoder = index_store(), encoder_of(version.library, version.encoder)
     texts = encoder.encode(store.read_neutral(neutral).tolist())
     try:
         head, report = train_classifier(profiles_of(version), texts, encoder=encoder.name)
@@ -51,7 +51,7 @@ def profiles_of(version: IndexVersion) -> dict[str, Profile]:
     """The profiles of the version's members, by adapter."""
     store = index_store()
     return {
-        member.release.adapter.full_name: store.read_profile(member.release.profile_digest)
+        member.release.adapter.full_name: store.read_profile(member.profile_digest)
         for member in queries.members(version)
-        if member.release.profile_digest
+        if member.profile_digest
     }

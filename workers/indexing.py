@@ -10,6 +10,7 @@ from hub.indexes.models import IndexMember, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, manifest_of
+from routing.spec import EncoderRef
 from workers import classifiers
 from workers.places import index_store
 
@@ -46,16 +47,23 @@ def manifest(version: IndexVersion, *, classifier: str | None = None) -> IndexMa
         policy=policy,
         calibration=calibration,
         classifier=classifier,
+        encoder=None if version.encoder is None else EncoderRef(**version.encoder),
     )
 
 
 def member_entry(member: IndexMember) -> ExpertEntry:
     plain = entry(member.release)
-    return replace(plain, vectors=member.vectors_digest, vectors_size=member.vectors_size)
+    return replace(
+        plain,
+        vectors=member.vectors_digest,
+        vectors_size=member.vectors_size,
+        profile=member.profile_digest or None,
+        profile_size=member.profile_size,
+    )
 
 
 def entry(release: Release) -> ExpertEntry:
-    """A release as it is known without gates."""
+    """A release as it is known without gates and unintroduced."""
     return ExpertEntry(
         adapter=release.adapter.full_name,
         release=release.oid,
@@ -63,6 +71,4 @@ def entry(release: Release) -> ExpertEntry:
         factors=release.factors_digest,
         vectors_size=release.vectors_size,
         factors_size=release.factors_size,
-        profile=release.profile_digest or None,
-        profile_size=release.profile_size,
     )

@@ -1,26 +1,48 @@
 """What query routers read of a release: its card's first words and, where its library says so, prompts."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hub.adapters.cards import Card, read_card
+from hub.adapters.introductions import Introduction
 from hub.adapters.models import Release
 from hub.blobs import services as blobs
+from hub.library.models import Library
 from routing.checks.samples import parse_samples
-from routing.encoding import BaseEncoder
+from routing.encoding import BaseEncoder, Encoder
 from routing.profiles import Profile
 from routing.retrieval import profile_of
-from workers.places import loaded_base
+from routing.spec import EncoderRef
+from workers.places import index_store, loaded_base, loaded_encoder
 
 README = "readme.md"
 NO_PROSE = ("#", "|", "```", "---", "<", "!", ">")
 
 
-def introduction(release: Release, folder: Path) -> Profile:
+def keep(profile: Profile) -> Introduction:
+    """Put a profile into the index store."""
+    digest, size = index_store().put_profile(profile)
+    return Introduction(digest, size, profile.encoder)
+
+
+def encoder_now(library: Library) -> Encoder:
+    """What reads the library's prompts now."""
+    return encoder_of(library, library.encoder)
+
+
+def encoder_of(library: Library, named: Mapping[str, Any] | None) -> Encoder:
+    """The encoder that an index version names, None: the base. UnsupportedEncoder, WrongEncoder."""
+    return (
+        BaseEncoder(loaded_base(library)) if named is None else loaded_encoder(library, EncoderRef(**named))
+    )
+
+
+def introduction(release: Release, folder: Path, encoder: Encoder) -> Profile:
     """The profile of a release whose files are laid out in `folder`."""
-    base = loaded_base(release.library)
     return profile_of(
-        base,
-        BaseEncoder(base),
+        loaded_base(release.library),
+        encoder,
         adapter=release.adapter.full_name,
         description=description(release, folder),
         prompts=sample_prompts(release),

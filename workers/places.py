@@ -9,7 +9,8 @@ from transformers.utils import logging as transformers_logging
 
 from hub.library.models import Library
 from routing.base import Base, load_base
-from routing.spec import BaseRef, BaseSpec
+from routing.encoding import Encoder, pinned_encoder
+from routing.spec import BaseRef, BaseSpec, EncoderRef
 from routing.store import IndexStore, open_store
 from routing.weights import Layer, Layers, layers_of
 
@@ -48,6 +49,11 @@ def loaded_base(library: Library) -> Base:
     return _loaded(library.base_source, library.base_revision or None, library.base_digest)
 
 
+def loaded_encoder(library: Library, ref: EncoderRef) -> Encoder:
+    """A library's own sentence encoder beside its base. UnsupportedEncoder, WrongEncoder."""
+    return _loaded_encoder(ref, library.base_source, library.base_revision or None, library.base_digest)
+
+
 def base_layers(library: Library) -> Layers:
     """The base's target modules by name; it is loaded when the first is asked for, which few experts need."""
 
@@ -62,3 +68,8 @@ def _loaded(source: str, revision: str | None, digest: str) -> Base:
     library = Library.objects.filter(base_digest=digest).defer("description")[:1].get()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return load_base(BaseRef(source, revision), spec=base_spec(library), device=device)
+
+
+@lru_cache(maxsize=1)
+def _loaded_encoder(ref: EncoderRef, source: str, revision: str | None, digest: str) -> Encoder:
+    return pinned_encoder(ref, _loaded(source, revision, digest))

@@ -38,12 +38,12 @@ def doubts(release: Release, vectors: Mapping[str, RoutingVector]) -> list[Findi
 
 def next_members(library: Library) -> dict[str, ExpertEntry]:
     """Who would be in the next version, each recognised as the library prefers."""
-    pairs = dict(queries.desired_members(library))
-    releases = Release.objects.filter(pk__in=pairs).select_related("adapter__owner", "commit")
-    gates = Gates.objects.filter(pk__in=[pk for pk in pairs.values() if pk]).in_bulk()
+    wanted = {member.release_id: member.gates_id for member in queries.desired_members(library)}
+    releases = Release.objects.filter(pk__in=wanted).select_related("adapter__owner", "commit")
+    gates = Gates.objects.filter(pk__in=[pk for pk in wanted.values() if pk]).in_bulk()
     found = {}
     for release in releases.defer("statistics", "fingerprint", "findings", "measurements"):
-        own = gates.get(pairs[release.pk] or 0)
+        own = gates.get(wanted[release.pk] or 0)
         plain = entry(release)
         found[plain.adapter] = plain if own is None else replace(plain, vectors=own.vectors_digest)
     return found

@@ -9,6 +9,7 @@ from workers import (
     importing,
     indexing,
     inspection,
+    introductions,
     promotion,
     validation,
     vectors,
@@ -28,6 +29,7 @@ DUTIES = {
     JobKind.CLUSTER: Duty(clusters.find, seconds=7200),
     JobKind.TRAIN_CLUSTER: Duty(cluster_training.train, seconds=14400),
     JobKind.IMPORT: Duty(importing.bring, seconds=1800),
+    JobKind.INTRODUCE: Duty(introductions.introduce, seconds=7200),
 }
 
 register(app, DUTIES)

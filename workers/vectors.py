@@ -7,6 +7,7 @@ from typing import Any
 
 from hub.adapters import queries
 from hub.adapters import services as adapters
+from hub.adapters.introductions import Introduction
 from hub.adapters.models import Release
 from hub.errors import FindingJson
 from hub.faults import reach
@@ -19,7 +20,7 @@ from routing.factors import Factors, expert_factors, fingerprint
 from routing.prototypes import routing_vectors
 from routing.store import StoredExpert
 from workers.folders import lay_out, work_folder
-from workers.introducing import introduction
+from workers.introducing import encoder_now, introduction, keep
 from workers.known import fingerprint_bytes, known_experts
 from workers.places import base_layers, base_spec, index_store
 from workers.plausibility import doubts
@@ -32,7 +33,7 @@ class Expert:
 
     factors: Mapping[str, Factors]
     stored: StoredExpert
-    profile: tuple[str, int]
+    profile: Introduction
     statistics: Mapping[str, Any]
     doubts: Sequence[FindingJson] = ()
 
@@ -57,7 +58,7 @@ def make_ready(claim: Claim, release: Release, folder: Path) -> None:
     jobs.report_progress(claim, 2, 4, "storing them")
     vectors = routing_vectors(factors)
     stored = index_store().put_expert(vectors, factors)
-    profile = index_store().put_profile(introduction(release, folder))
+    profile = keep(introduction(release, folder, encoder_now(library)))
     reach("vectors.stored")
     jobs.report_progress(claim, 3, 4, "looking for copies that came meanwhile, and at its share")
     findings = [] if release.adapter.private else as_json(doubts(release, vectors))
@@ -98,8 +99,7 @@ def record(claim: Claim, release: Release, expert: Expert, *, compared_with: int
         vectors_size=expert.stored.vectors_size,
         factors_digest=expert.stored.factors,
         factors_size=expert.stored.factors_size,
-        profile_digest=expert.profile[0],
-        profile_size=expert.profile[1],
+        profile=expert.profile,
         statistics=expert.statistics,
         fingerprint=fingerprint_bytes(fingerprint(expert.factors)),
         compared_with=compared_with,

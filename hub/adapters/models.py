@@ -181,6 +181,9 @@ class Release(models.Model):
     factors_size = models.PositiveBigIntegerField(default=0)
     profile_digest = models.CharField(max_length=64, blank=True, help_text="how query routers know it")
     profile_size = models.PositiveBigIntegerField(default=0)
+    profile_encoder = models.CharField(
+        max_length=100, blank=True, help_text="what made the embeddings of its profile"
+    )
     created_at = models.DateTimeField(db_default=Now())
     settled_at = models.DateTimeField(null=True, blank=True, help_text="when it became ready or rejected")
     yanked_at = models.DateTimeField(null=True, blank=True)

@@ -13,6 +13,7 @@ from hub.accounts import names
 from hub.accounts.models import User
 from hub.adapters import gates, gitnames, history, paths, queries
 from hub.adapters.finite import finite
+from hub.adapters.introductions import Introduction
 from hub.adapters.models import Adapter, Release, ReleaseEvent
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
@@ -163,8 +164,7 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     vectors_size: int,
     factors_digest: str,
     factors_size: int,
-    profile_digest: str = "",
-    profile_size: int = 0,
+    profile: Introduction | None = None,
     statistics: Mapping[str, Any],
     fingerprint: bytes,
     compared_with: int | None = None,
@@ -181,7 +181,8 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
         .select_for_update(of=("self",), no_key=True)
         .get(pk=release_id)
     )
-    Library.objects.select_for_update(no_key=True).get(pk=release.library.pk)  # one admission at a time
+    # one admission at a time
+    library = Library.objects.select_for_update(no_key=True).get(pk=release.library.pk)
     claims.hold(claim)
     if release.status != Release.Status.VALIDATED:
         return False
@@ -193,8 +194,7 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
         vectors_size=vectors_size,
         factors_digest=factors_digest,
         factors_size=factors_size,
-        profile_digest=profile_digest,
-        profile_size=profile_size,
+        **({} if profile is None else profile.fields),
         statistics=finite(dict(statistics)),
         fingerprint=fingerprint,
         settled_at=Now(),
@@ -206,6 +206,8 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
         quarantine(release=release, by=None, reason=reason_of(doubts))
     jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
     gates.ask_for_one(release)
+    if profile is not None and not library.embeds_as(profile.encoder):  # it changed meanwhile
+        jobs.enqueue(JobKind.INTRODUCE, library_id=library.pk)
     return True
 
 

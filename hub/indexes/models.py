@@ -2,7 +2,7 @@
 checkpoints.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from django.conf import settings
 from django.db import models
@@ -26,6 +26,7 @@ class IndexVersion(models.Model):
     number = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status, default=Status.PLANNED)
     policy = models.JSONField()
+    encoder = models.JSONField(null=True, blank=True, help_text="what reads prompts; nothing: the base")
     base_digest = models.CharField(max_length=64)
     expert_count = models.PositiveIntegerField()
     manifest = models.CharField(max_length=64, blank=True)
@@ -86,6 +87,15 @@ class PromptClassifier(models.Model):
         return f"classifier of {self.version}"
 
 
+class Membership(NamedTuple):
+    """What an index version takes of a release, by the keys and digests of the database."""
+
+    release_id: int
+    gates_id: int | None
+    profile_digest: str
+    profile_size: int
+
+
 class IndexMember(models.Model):
     """That a release is a member of all versions from `since` until before `until`.
 
@@ -98,6 +108,8 @@ class IndexMember(models.Model):
     gates = models.ForeignKey(
         Gates, on_delete=models.PROTECT, related_name="memberships", null=True, blank=True
     )
+    profile_digest = models.CharField(max_length=64, blank=True, help_text="how query routers know it")
+    profile_size = models.PositiveBigIntegerField(default=0)
     since = models.PositiveIntegerField()
     until = models.PositiveIntegerField(null=True, blank=True)
 
@@ -114,9 +126,9 @@ class IndexMember(models.Model):
         return f"{self.release_id} [{self.since}, {self.until or ''})"
 
     @property
-    def identity(self) -> tuple[int, int | None]:
-        """What makes it another member: another release, or other gates."""
-        return self.release_id, self.gates_id
+    def identity(self) -> "Membership":
+        """What makes it another member: another release, other gates, or another introduction."""
+        return Membership(self.release_id, self.gates_id, self.profile_digest, self.profile_size)
 
     @property
     def gates_number(self) -> int | None:

@@ -8,7 +8,13 @@ from django.utils import timezone
 from hub.adapters import gates
 from hub.adapters.models import Release
 from hub.errors import Disabled, NotFound
-from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, PromptClassifier
+from hub.indexes.models import (
+    ComposedCheckpoint,
+    IndexMember,
+    IndexVersion,
+    Membership,
+    PromptClassifier,
+)
 from hub.library.models import Library
 
 
@@ -51,11 +57,13 @@ def desired(library: Library) -> QuerySet[Release]:
     return eligible.filter(pk=Subquery(newest))
 
 
-def desired_members(library: Library) -> set[tuple[int, int | None]]:
-    """(release, the gates that the library prefers) of everybody who should be in the next version."""
+def desired_members(library: Library) -> set[Membership]:
+    """Everybody who should be in the next version, with the gates that the library prefers."""
     chosen = gates.preferred(library).values("pk")[:1]
-    pairs = desired(library).annotate(chosen_gates=Subquery(chosen)).values_list("pk", "chosen_gates")
-    return set(pairs)
+    rows = desired(library).annotate(chosen_gates=Subquery(chosen))
+    return {
+        Membership(*row) for row in rows.values_list("pk", "chosen_gates", "profile_digest", "profile_size")
+    }
 
 
 def classifier_of(version: IndexVersion) -> PromptClassifier | None:

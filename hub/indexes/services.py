@@ -15,7 +15,7 @@ from hub import faults
 from hub.accounts.models import User
 from hub.errors import Conflict
 from hub.indexes import queries
-from hub.indexes.models import IndexMember, IndexVersion, Promotion, PromptClassifier
+from hub.indexes.models import IndexMember, IndexVersion, Membership, Promotion, PromptClassifier
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -114,16 +114,17 @@ def _locked(library_id: int) -> Library:
 def _plan(library: Library, *, number: int) -> IndexVersion:
     """Write only what changes: memberships that end here, and those that begin."""
     desired, remaining = queries.desired_members(library), _remaining(library)
-    leaving = {release_id for release_id, _gates in remaining - desired}
+    leaving = {member.release_id for member in remaining - desired}
     queries.open_members(library).filter(release_id__in=leaving).update(until=number)
     IndexMember.objects.bulk_create(
-        IndexMember(library=library, release_id=release_id, gates_id=gates_id, since=number)
-        for release_id, gates_id in sorted(desired - remaining, key=lambda pair: pair[0])
+        IndexMember(library=library, since=number, **member._asdict())
+        for member in sorted(desired - remaining, key=lambda member: member.release_id)
     )
     return IndexVersion.objects.create(
         library=library,
         number=number,
         policy=library.policy,
+        encoder=library.encoder,
         base_digest=library.base_digest,
         expert_count=len(desired),
     )
@@ -133,14 +134,15 @@ def _differs(library: Library, last: IndexVersion | None) -> bool:
     """Would the next version be another one than `last`?"""
     if last is None:
         return queries.desired(library).exists()
-    if last.policy != library.policy or last.base_digest != library.base_digest:
+    served = (library.policy, library.encoder, library.base_digest)
+    if (last.policy, last.encoder, last.base_digest) != served:
         return True
     return queries.desired_members(library) != _remaining(library)
 
 
-def _remaining(library: Library) -> set[tuple[int, int | None]]:
-    """(release, gates) of everybody who is a member of the newest version."""
-    return set(queries.open_members(library).values_list("release_id", "gates_id"))
+def _remaining(library: Library) -> set[Membership]:
+    """Everybody who is a member of the newest version."""
+    return {Membership(*row) for row in queries.open_members(library).values_list(*Membership._fields)}
 
 
 def _should_serve(library: Library, version: IndexVersion) -> bool:
@@ -169,6 +171,6 @@ def total_size(version: IndexVersion) -> int:
     """Bytes of all vectors, factors and profiles that a version names."""
     vectors = Coalesce("gates__vectors_size", "release__vectors_size")
     whole = version.memberships().aggregate(
-        size=Sum(vectors + F("release__factors_size") + F("release__profile_size"))
+        size=Sum(vectors + F("release__factors_size") + F("profile_size"))
     )
     return whole["size"] or 0

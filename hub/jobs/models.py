@@ -20,6 +20,7 @@ class JobKind(models.TextChoices):
     CLUSTER = "workers.cluster"
     TRAIN_CLUSTER = "workers.train_cluster"
     IMPORT = "workers.import"
+    INTRODUCE = "workers.introduce"
 
 
 class Queue(models.TextChoices):

@@ -47,8 +47,10 @@ QUEUE_OF = {
     JobKind.CLUSTER: Queue.CPU,
     JobKind.TRAIN_CLUSTER: Queue.GPU,
     JobKind.IMPORT: Queue.IO,
+    JobKind.INTRODUCE: Queue.GPU,
 }
-PATIENT = (JobKind.CLUSTER,)  # nobody's upload waits for these: claimed when nothing else is due
+# Nobody's upload waits for these: claimed when nothing else is due.
+PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE)
 
 
 @transaction.atomic

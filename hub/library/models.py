@@ -10,6 +10,7 @@ from django.db.models.functions import Lower, Now
 from hub.blobs.models import Blob
 from hub.library.policy import DEFAULT
 
+BASE_ENCODER = "base:"  # how the names of encoders begin that are the base itself, as routing gives them
 GATE_SOURCES = ("samples", "brought", "collector")
 
 
@@ -46,6 +47,22 @@ class Library(models.Model):
         default=False,
         help_text="embed the sample prompts that contributors gave, publish the embeddings with the index, "
         "and train a classifier of prompts on them at each version",
+    )
+    encoder_source = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="a sentence encoder that is to read prompts: a folder on the workers, or a hub id; "
+        "without one the base reads them",
+    )
+    encoder_revision = models.CharField(max_length=100, blank=True)
+    encoder_settled = models.BooleanField(
+        default=True,
+        help_text="whether `encoder` is what was asked for, and every expert is introduced by it",
+    )
+    encoder = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="the encoder that reads prompts now, as an index version names it: source, revision, name",
     )
     base_source = models.CharField(max_length=500, help_text="a folder on the workers, or a hub id")
     base_revision = models.CharField(max_length=100, blank=True)
@@ -84,6 +101,10 @@ class Library(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    def embeds_as(self, encoder: str) -> bool:
+        """Are embeddings of the encoder of this name what the library's prompts are compared with now?"""
+        return encoder.startswith(BASE_ENCODER) if self.encoder is None else encoder == self.encoder["name"]
 
 
 class CollectorRows(models.Model):

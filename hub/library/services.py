@@ -30,6 +30,8 @@ def create_library(  # noqa: PLR0913  what a library is
     auto_promote: bool = True,
     train_gates: bool = False,
     embed_samples: bool = False,
+    encoder_source: str = "",
+    encoder_revision: str = "",
     maintainer: User | None = None,
 ) -> Library:
     """Found a library on a base model, and ask for the inspection of that base. Raises Invalid, Conflict."""
@@ -47,6 +49,9 @@ def create_library(  # noqa: PLR0913  what a library is
                 auto_promote=auto_promote,
                 train_gates=train_gates,
                 embed_samples=embed_samples,
+                encoder_source=encoder_source.strip(),
+                encoder_revision=encoder_revision,
+                encoder_settled=not encoder_source.strip(),
                 maintainer=maintainer,
             )
     except IntegrityError as error:
@@ -67,6 +72,8 @@ def create_beside(library: Library, *, slug: str, name: str, maintainer: User) -
         base_revision=library.base_revision,
         policy=library.policy,
         auto_promote=library.auto_promote,
+        encoder_source=library.encoder_source,
+        encoder_revision=library.encoder_revision,
         maintainer=maintainer,
     )
     created.base_spec, created.base_digest, created.status = (
@@ -75,6 +82,8 @@ def create_beside(library: Library, *, slug: str, name: str, maintainer: User) -
         library.status,
     )
     created.save(update_fields=["base_spec", "base_digest", "status"])
+    if not created.encoder_settled:
+        jobs.enqueue(JobKind.INTRODUCE, library_id=created.pk)
     return created
 
 
@@ -92,6 +101,8 @@ def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: 
         return False
     library.base_spec, library.base_digest, library.status = spec, digest, Library.Status.READY
     library.save(update_fields=["base_spec", "base_digest", "status"])
+    if not library.encoder_settled:
+        jobs.enqueue(JobKind.INTRODUCE, library_id=library.pk)
     return True
 
 
@@ -102,6 +113,22 @@ def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
     locked.policy = check_policy({**locked.policy, **policy})
     locked.save(update_fields=["policy"])
     jobs.enqueue(JobKind.INDEX, library_id=locked.pk)
+    return locked
+
+
+@transaction.atomic
+def change_encoder(*, library: Library, source: str, revision: str = "") -> Library:
+    """Let another sentence encoder read prompts, or with an empty `source` the base again.
+
+    It takes effect with an index version, when a worker has introduced every expert by it.
+    """
+    locked = Library.objects.select_for_update(no_key=True).get(pk=library.pk)
+    if (locked.encoder_source, locked.encoder_revision) != (source.strip(), revision):
+        locked.encoder_source, locked.encoder_revision = source.strip(), revision
+        locked.encoder_settled = False
+        locked.save(update_fields=["encoder_source", "encoder_revision", "encoder_settled"])
+    if locked.status == Library.Status.READY:
+        jobs.enqueue(JobKind.INTRODUCE, library_id=locked.pk)
     return locked
 
 

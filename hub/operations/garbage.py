@@ -21,7 +21,13 @@ from hub.blobs import content
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.clusters.models import Clustering
-from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion, PromptClassifier
+from hub.indexes.models import (
+    CheckpointFile,
+    ComposedCheckpoint,
+    IndexMember,
+    IndexVersion,
+    PromptClassifier,
+)
 from hub.jobs.models import Job
 from hub.library.models import CollectorRows, Library
 from hub.operations import index_store
@@ -136,6 +142,7 @@ def _seeds() -> Iterator[str]:
         "vectors_digest", "factors_digest", "profile_digest"
     ):
         yield from filter(None, digests)
+    yield from IndexMember.objects.exclude(profile_digest="").values_list("profile_digest", flat=True)
     yield from PromptClassifier.objects.values_list("digest", flat=True)
     yield from Gates.objects.values_list("vectors_digest", flat=True)
     yield from Clustering.objects.values_list("matrix", flat=True)

@@ -15,16 +15,28 @@ MOST_NAMES = 25
 
 @dataclass(frozen=True)
 class Change:
-    """`before` is what a changed member was: another release, or the same one with other gates."""
+    """`before` is what a changed member was: another release, or the same one known by something else."""
 
     kind: str
-    release: Release
-    before: Release | None = None
+    member: IndexMember
+    before: IndexMember | None = None
 
     @property
-    def gates_only(self) -> bool:
-        """The same release, recognised by new gates."""
-        return self.before == self.release
+    def release(self) -> Release:
+        return self.member.release
+
+    @property
+    def said(self) -> str:
+        """Which release, and what it was or by what it is known anew."""
+        after, before = self.member, self.before
+        number = f"release {after.release.number}"
+        if before is None:
+            return number
+        if before.release_id != after.release_id:
+            return f"release {before.release.number} → {after.release.number}"
+        return (
+            f"{number}, with new gates" if before.gates_id != after.gates_id else f"{number}, introduced anew"
+        )
 
 
 @dataclass(frozen=True)
@@ -51,31 +63,29 @@ def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
 
 
 def _entry(
-    version: IndexVersion, came: list[Release], went: list[Release], promotions: list[Promotion]
+    version: IndexVersion, came: list[IndexMember], went: list[IndexMember], promotions: list[Promotion]
 ) -> Entry:
-    before = {release.adapter_id: release for release in went}
-    after = {release.adapter_id for release in came}
-    changes = [
-        Change("changed" if release.adapter_id in before else "in", release, before.get(release.adapter_id))
-        for release in came
-    ]
-    changes += [Change("out", release) for release in went if release.adapter_id not in after]
+    before = {member.release.adapter_id: member for member in went}
+    after = {member.release.adapter_id for member in came}
+    known = [(member, before.get(member.release.adapter_id)) for member in came]
+    changes = [Change("changed" if old else "in", member, old) for member, old in known]
+    changes += [Change("out", member) for member in went if member.release.adapter_id not in after]
     changes.sort(key=lambda change: change.release.adapter.full_name)
     return Entry(version, changes[:MOST_NAMES], max(0, len(changes) - MOST_NAMES), promotions)
 
 
 def _moves(
     library: Library, numbers: Sequence[int]
-) -> tuple[dict[int, list[Release]], dict[int, list[Release]]]:
-    came: dict[int, list[Release]] = defaultdict(list)
-    went: dict[int, list[Release]] = defaultdict(list)
+) -> tuple[dict[int, list[IndexMember]], dict[int, list[IndexMember]]]:
+    came: dict[int, list[IndexMember]] = defaultdict(list)
+    went: dict[int, list[IndexMember]] = defaultdict(list)
     members = (
         IndexMember.objects.filter(Q(since__in=numbers) | Q(until__in=numbers), library=library)
         .select_related("release__adapter__owner", "release__commit")
         .defer("release__findings", "release__statistics", "release__measurements", "release__fingerprint")
     )
     for member in members:
-        came[member.since].append(member.release)
+        came[member.since].append(member)
         if member.until is not None:
-            went[member.until].append(member.release)
+            went[member.until].append(member)
     return came, went

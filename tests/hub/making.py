@@ -13,6 +13,7 @@ from hub.accounts.models import User
 from hub.adapters import gates
 from hub.adapters import services as adapters
 from hub.adapters.gates import Candidate
+from hub.adapters.introductions import Introduction
 from hub.adapters.models import Gates, Release
 from hub.adapters.staging import StagedFile
 from hub.errors import FindingJson
@@ -70,7 +71,9 @@ def take(kind: JobKind) -> Claim:
     return claim
 
 
-def accept(release: Release, *, doubts: Sequence[FindingJson] = ()) -> None:
+def accept(
+    release: Release, *, doubts: Sequence[FindingJson] = (), profile: Introduction | None = None
+) -> None:
     """Do what workers do for a good upload, up to ready."""
     claim = take(JobKind.VALIDATE)
     adapters.record_report(claim, release.pk, [], {"loss": 1.0})
@@ -86,6 +89,7 @@ def accept(release: Release, *, doubts: Sequence[FindingJson] = ()) -> None:
         factors_size=20,
         statistics={"norm": 1.0},
         fingerprint=b"\0" * 16,
+        profile=profile,
         doubts=doubts,
     )
     jobs.finish(claim)

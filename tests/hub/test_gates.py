@@ -103,6 +103,7 @@ def test_pages_and_api_say_that_only_the_gates_are_new(client: Client) -> None:
             "new": release.oid,
             "old_gates": None,
             "new_gates": 1,
+            "introduced_anew": False,
         }
     ]
 

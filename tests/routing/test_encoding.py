@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertModel, PreTrainedTokenizerFast
 
 from routing.base import Base, load_base
+from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import compose
-from routing.encoding import BaseEncoder, load_encoder, prompt_tokens
-from routing.errors import UnsupportedBase
+from routing.encoding import BaseEncoder, encoder_ref, load_encoder, pinned_encoder, prompt_tokens
+from routing.errors import UnsupportedEncoder, WrongEncoder
 from routing.neutral import neutral_tokens
 from routing.profiles import Profile
 from routing.retrieval import profile_of
 from routing.spec import BaseRef
 from tests.routing.libraries import TEXT, llama_library
-from tests.tiny import VOCABULARY, tiny_llama
-
-WIDTH = 24
+from tests.routing.published import PublishedLibrary
+from tests.tiny import tiny_encoder, tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -27,24 +28,9 @@ def base() -> Base:
     return load_base(BaseRef(str(tiny_llama())))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two layers with random weights, as transformers saves one."""
-    place = tmp_path_factory.mktemp("bert")
-    config = BertConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        BertModel(config).save_pretrained(place)
-    PreTrainedTokenizerFast.from_pretrained(tiny_llama()).save_pretrained(place)
-    return place
+@pytest.fixture
+def folder() -> Path:
+    return tiny_encoder()
 
 
 def test_an_embedding_is_the_mean_hidden_state_of_the_text_alone(base: Base, folder: Path) -> None:
@@ -63,13 +49,37 @@ def test_an_embedding_is_the_mean_hidden_state_of_the_text_alone(base: Base, fol
 def test_a_text_longer_than_the_encoder_reads_is_cut(base: Base, folder: Path) -> None:
     found = load_encoder(folder, base).encode([prompt_tokens(base, TEXT * 9)])
 
-    assert found.shape == (1, WIDTH)
+    assert found.shape == (1, 24)
+
+
+def test_a_prompt_without_text_is_embedded_too(base: Base, folder: Path) -> None:
+    bare, text = [base.tokenizer.bos_token_id], prompt_tokens(base, TEXT)
+
+    alone, together = (load_encoder(folder, base).encode(prompts) for prompts in ([bare], [bare, text]))
+
+    assert torch.equal(alone[0], torch.zeros(24))
+    assert torch.equal(together[0], torch.zeros(24))
 
 
 def test_an_encoder_is_named_by_what_is_in_its_folder(base: Base, folder: Path, tmp_path: Path) -> None:
     assert load_encoder(folder, base).name == load_encoder(folder, base).name
     assert load_encoder(folder, base).name != BaseEncoder(base).name
-    with pytest.raises(UnsupportedBase, match="not found"):
+    with pytest.raises(UnsupportedEncoder, match="not found"):
+        load_encoder(tmp_path, base)
+
+
+def test_another_encoder_in_the_place_of_the_pinned_one_is_refused(base: Base, folder: Path) -> None:
+    ref = encoder_ref(BaseRef(str(folder)), base)
+
+    assert pinned_encoder(ref, base).name == ref.name
+    with pytest.raises(WrongEncoder, match=f"expected {ref.name}"):
+        pinned_encoder(ref, base, at=BaseRef(str(tiny_encoder(seed=1))))
+
+
+def test_a_causal_model_without_an_encoders_files_is_said_with_its_place(base: Base, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    with pytest.raises(UnsupportedEncoder, match=str(tmp_path)):
         load_encoder(tmp_path, base)
 
 
@@ -92,3 +102,30 @@ def test_experts_are_found_by_the_encoder_that_embedded_their_prompts(
 
     for name, rows in prompts.items():
         assert model.experts[int(model.prior(rows[0], "retrieval").experts.argmax())] == name
+
+
+def test_a_checkpoint_takes_its_encoder_home(base: Base, folder: Path, tmp_path: Path) -> None:
+    published = PublishedLibrary(tmp_path / "store", llama_library(tmp_path / "adapters"))
+    encoder = load_encoder(folder, base)
+    profile = profile_of(base, encoder, adapter="bob/wide", prompts=[TEXT])
+    digest, size = published.store.put_profile(profile)
+    published.entries["bob/wide"] = replace(published.entries["bob/wide"], profile=digest, profile_size=size)
+    manifest = replace(
+        published.manifest(),
+        calibration=published.store.put_neutral(neutral_tokens(base, sequences=8, length=12)),
+        encoder=encoder_ref(BaseRef(str(folder)), base),
+    )
+    read_back = published.store.read_manifest(published.store.put_manifest(manifest))
+
+    write_routed(tmp_path / "home", Source(published.store, read_back, published.spec, published.base))
+    model = load_checkpoint(tmp_path / "home")
+
+    assert read_back == manifest
+    assert model.encoder is not None
+    assert model.encoder.name == encoder.name
+    assert model.experts[int(model.prior(TEXT, "retrieval").experts.argmax())] == "bob/wide"
+    (tmp_path / "home" / "encoder" / "config.json").write_text(
+        (tiny_encoder(seed=1) / "config.json").read_text().replace("24", "48")
+    )
+    with pytest.raises((UnsupportedEncoder, WrongEncoder)):
+        load_checkpoint(tmp_path / "home")

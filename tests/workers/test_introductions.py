@@ -1,5 +1,6 @@
 """Experts are introduced to query routers when they are admitted, by sample prompts where the library says so."""
 
+import io
 import itertools
 import json
 from datetime import timedelta
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from django.core.management import call_command
 from django.http import HttpRequest
 
 from hub.adapters.models import Release
@@ -23,10 +25,11 @@ from routing.checks.behaviour import adapted
 from routing.index import IndexManifest
 from routing.profiles import Profile
 from routing.spec import BaseRef
-from tests.tiny import tiny_adapter, tiny_llama
+from tests.tiny import tiny_adapter, tiny_encoder, tiny_llama
 from tests.workers.live import LiveHub
+from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
-from tests.workers.uploading import ready_library, upload, work_off_jobs
+from tests.workers.uploading import ready_library, upload, work_off_everything, work_off_jobs
 from workers import classifiers, places
 
 CARD = """---
@@ -150,3 +153,94 @@ def test_too_few_prompts_give_a_version_without_a_classifier(hub: LiveHub, tmp_p
     assert manifest.classifier is None
     assert len(profiles[0].prompts) == few
     assert "no classifier of prompts" in Job.objects.filter(kind=JobKind.INDEX).latest("pk").log
+
+
+def test_who_became_ready_before_there_were_introductions_gets_one_by_a_command(
+    hub: LiveHub, tmp_path: Path
+) -> None:
+    library = embedding_library()
+    first, second = filled(library, tmp_path)
+    before = newest(library)
+    for release in (first, second):
+        Release.objects.filter(pk=release.pk).update(profile_digest="", profile_size=0, profile_encoder="")
+    jobs.enqueue(JobKind.INDEX, library_id=library.pk)
+    work_off_jobs()
+    bare = places.index_store().read_version(library.slug, max(places.index_store().versions(library.slug)))
+
+    for _ in range(2):
+        call_command("introduce", library.slug, stdout=io.StringIO())
+        work_off_jobs()
+
+    manifest, profiles = newest(library)
+    assert [entry.profile for entry in bare.experts] == [None, None]
+    assert bare.classifier is None
+    assert [entry.profile for entry in manifest.experts] == [entry.profile for entry in before[0].experts]
+    assert manifest.classifier == before[0].classifier
+    assert [len(profile.prompts) for profile in profiles] == [10, 10]
+    assert IndexVersion.objects.filter(library=library).count() == 3  # with, without, with again
+    assert complaints() == []
+
+
+def test_a_librarys_own_encoder_reads_prompts_once_everybody_is_introduced_by_it(
+    hub: LiveHub, tmp_path: Path
+) -> None:
+    library = embedding_library()
+    filled(library, tmp_path)
+
+    call_command("introduce", library.slug, "--encoder", str(tiny_encoder()), stdout=io.StringIO())
+    work_off_jobs()
+
+    manifest, profiles = newest(library)
+    assert manifest.encoder is not None
+    assert manifest.encoder.source == str(tiny_encoder())
+    assert {profile.encoder for profile in profiles} == {manifest.encoder.name}
+    assert [tuple(profile.prompts.shape) for profile in profiles] == [(10, 24), (10, 24)]
+    head = places.index_store().read_classifier(str(manifest.classifier))
+    assert head.encoder == manifest.encoder.name
+    late = tiny_adapter(tmp_path / "late", layers=[1], targets=["o_proj"], rank=2, seed=9)
+    upload(library, late, name="late")
+    work_off_jobs()
+    assert {profile.encoder for profile in newest(library)[1]} == {manifest.encoder.name}
+    store = places.index_store()
+    garbage_now = {found.sha256 for found in garbage._unnamed_objects(timedelta())}
+    for number in store.versions(library.slug):
+        assert garbage_now.isdisjoint(store.reachable(store.version_digest(library.slug, number)))
+    assert complaints() == []
+
+
+def test_an_encoder_that_cannot_be_loaded_is_said_and_nothing_changes(hub: LiveHub, tmp_path: Path) -> None:
+    library = ready_library()
+    release = upload(library, tiny_adapter(tmp_path / "a", layers=[0], rank=2), name="a")
+    work_off_jobs()
+    (tmp_path / "empty").mkdir()
+
+    call_command("introduce", library.slug, "--encoder", str(tmp_path / "empty"), stdout=io.StringIO())
+    work_off_jobs()
+
+    job = Job.objects.get(kind=JobKind.INTRODUCE)
+    assert job.state == "failed"
+    assert str(tmp_path / "empty") in job.error
+    library.refresh_from_db()
+    assert (library.encoder, library.encoder_settled) == (None, False)
+    assert places.index_store().versions(library.slug) == [0, 1]
+    release.refresh_from_db()
+    assert release.profile_encoder.startswith("base:")
+
+
+def test_a_worker_that_dies_while_introducing_is_followed_by_one_that_goes_on(
+    hub: LiveHub, tmp_path: Path
+) -> None:
+    library = ready_library()
+    for seed, name in enumerate(SUBJECTS):
+        upload(library, tiny_adapter(tmp_path / name, layers=[seed], rank=2, seed=seed), name=name)
+    work_off_jobs()
+    call_command("introduce", library.slug, "--encoder", str(tiny_encoder()), stdout=io.StringIO())
+
+    work_until_killed_at("introduce.recorded", hub)
+    work_off_everything()
+
+    manifest, profiles = newest(library)
+    assert manifest.encoder is not None
+    assert {profile.encoder for profile in profiles} == {manifest.encoder.name}
+    assert "introduced 0 releases" in Job.objects.get(kind=JobKind.INTRODUCE).log
+    assert complaints() == []

@@ -140,7 +140,7 @@ class Library:
             library=self.name,
             number=current.number,
             manifest_digest=current.manifest,
-            previous=None if self.live is None else self.live.pack,
+            previous=self.live,
         )
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from routing.base import load_base
+from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
+from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
 from routing.index import IndexManifest, RoutingPolicy
 from routing.pack import Pack
@@ -39,11 +40,12 @@ class Version:
     pack: Pack
     policy: RoutingPolicy
     model: RoutedModel
+    encoder: Encoder | None = None
 
     @cached_property
     def queries(self) -> QueryRouter:
         """What priors say of prompts."""
-        return QueryRouter(self.model, self.pack)
+        return QueryRouter(self.model, self.pack, self.encoder)
 
 
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
@@ -59,20 +61,31 @@ def assemble(
     library: str,
     number: int,
     manifest_digest: str,
-    previous: Pack | None,
+    previous: Version | None,
 ) -> Version:
     """Read, verify, pack and prove one index version; RoutingError if it must not be served."""
     manifest = store.read_manifest(manifest_digest)
     base = model.base
     _require_memory(manifest, base.device, base.dtype)
-    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=previous)
+    known = None if previous is None else previous.pack
+    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=known)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
     policy = within_reach(manifest.policy, pack)
-    version = Version(library, number, manifest_digest, pack, policy, model)
+    encoder = _encoder(manifest, base, previous)
+    version = Version(library, number, manifest_digest, pack, policy, model, encoder)
     prove(version)
     return version
+
+
+def _encoder(manifest: IndexManifest, base: Base, previous: Version | None) -> Encoder | None:
+    """The version's own encoder: that of `previous` if it is the same one."""
+    ref = manifest.encoder
+    if ref is None:
+        return None
+    known = None if previous is None else previous.encoder
+    return known if known is not None and known.name == ref.name else pinned_encoder(ref, base)
 
 
 def prove(version: Version) -> None:
