@@ -11,7 +11,6 @@ from pydantic import Field, StringConstraints
 
 from hub.accounts.models import ApiToken
 from hub.adapters.models import Adapter, Release
-from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.limits import Limits
@@ -139,81 +138,6 @@ class LibraryDetail(LibraryOut):
     jobs: list[JobOut]
 
 
-class Member(Schema):
-    adapter: str
-    release: str
-    number: int
-
-    @classmethod
-    def of(cls, release: Release) -> Self:
-        return cls(adapter=release.adapter.full_name, release=release.oid, number=release.number)
-
-
-class VersionOut(Schema):
-    library: str
-    number: int
-    status: str
-    policy: dict[str, Any]
-    encoder: dict[str, Any] | None
-    base_digest: str
-    manifest: str
-    size: int
-    expert_count: int
-    published_at: datetime | None
-
-    @classmethod
-    def of(cls, version: IndexVersion) -> Self:
-        return cls(
-            library=version.library.slug,
-            number=version.number,
-            status=version.status,
-            policy=version.policy,
-            encoder=version.encoder,
-            base_digest=version.base_digest,
-            manifest=version.manifest,
-            size=version.size,
-            expert_count=version.expert_count,
-            published_at=version.published_at,
-        )
-
-
-class VersionDetail(VersionOut):
-    experts: list[Member]
-    classifier: dict[str, Any] | None
-
-
-class ChangeOut(Schema):
-    """A member that became another release, or the same one with other gates (by number; null: none) or
-    another introduction to query routers.
-    """
-
-    adapter: str
-    old: str
-    new: str
-    old_gates: int | None
-    new_gates: int | None
-    introduced_anew: bool
-
-    @classmethod
-    def of(cls, before: IndexMember, after: IndexMember) -> Self:
-        return cls(
-            adapter=after.release.adapter.full_name,
-            old=before.release.oid,
-            new=after.release.oid,
-            old_gates=before.gates_number,
-            new_gates=after.gates_number,
-            introduced_anew=before.profile_digest != after.profile_digest,
-        )
-
-
-class DiffOut(Schema):
-    old: int
-    new: int
-    added: list[Member]
-    removed: list[Member]
-    changed: list[ChangeOut]
-
-
 class FileOut(Schema):
     path: str
     size: int
@@ -319,83 +243,3 @@ class UploadForm(Schema):
 
 class Reason(Schema):
     reason: Text = ""
-
-
-class PromoteIn(Reason):
-    number: int = Field(ge=1, le=2_000_000_000)
-
-
-class PromotionOut(Schema):
-    library: str
-    number: int
-    by: str | None
-    reason: str
-    at: datetime
-
-    @classmethod
-    def of(cls, promotion: Promotion) -> Self:
-        return cls(
-            library=promotion.version.library.slug,
-            number=promotion.version.number,
-            by=promotion.by.username if promotion.by else None,
-            reason=promotion.reason,
-            at=promotion.at,
-        )
-
-
-class CheckpointIn(Schema):
-    kind: Literal["routed", "adapter", "merged"]
-    version: int | None = Field(None, ge=1, le=2_000_000_000, description="the served one if left out")
-    experts: list[str] = Field(default_factory=list, max_length=10_000, description="all if left out")
-    rank: int | None = Field(None, description="for the kind adapter")
-    method: str | None = Field(None, description="how adapter and merged are merged; mean if left out")
-    weights: dict[str, float] | None = Field(None, description="by expert; equal shares if left out")
-    scale: float | None = Field(None, description="multiplies the merged update; 1 if left out")
-    density: float | None = Field(None, description="share of entries kept (magnitude, ties, dare-...)")
-    seed: int | None = Field(None, description="draws which entries are kept (dare-...); 0 if left out")
-
-
-class CheckpointOut(Schema):
-    id: int
-    library: str
-    version: int
-    kind: str
-    options: dict[str, Any]
-    status: str
-    archive_digest: str
-    archive_size: int
-    expires_at: datetime | None
-    files: list[FileOut]
-    jobs: list[JobOut]
-    url: str
-    download_url: str | None
-
-    @classmethod
-    def of(cls, checkpoint: ComposedCheckpoint, *, jobs: Iterable[Job]) -> Self:
-        key = checkpoint.pk
-        is_ready = checkpoint.status == ComposedCheckpoint.Status.READY
-        files = checkpoint.files.select_related("blob")
-        return cls(
-            id=key,
-            library=checkpoint.library.slug,
-            version=checkpoint.version.number,
-            kind=checkpoint.kind,
-            options=checkpoint.options,
-            status=checkpoint.status,
-            archive_digest=checkpoint.archive_digest,
-            archive_size=checkpoint.archive_size,
-            expires_at=checkpoint.expires_at,
-            files=[
-                FileOut(
-                    path=file.path,
-                    size=file.blob.size,
-                    sha256=file.blob.sha256,
-                    oid=file.blob.git_oid,
-                    url=reverse("checkpoint_file", args=[key, file.path]),
-                )
-                for file in files
-            ],
-            jobs=[JobOut.of(job) for job in jobs],
-            url=reverse("api-v1:checkpoint", args=[key]),
-            download_url=reverse("checkpoint_download", args=[key]) if is_ready else None,
-        )

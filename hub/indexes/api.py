@@ -10,6 +10,17 @@ from hub.accounts.visitors import AnyVisitor, Bearer, author
 from hub.errors import NotFound
 from hub.indexes import checkpoints, queries, services
 from hub.indexes.models import ComposedCheckpoint
+from hub.indexes.schemas import (
+    ChangeOut,
+    CheckpointIn,
+    CheckpointOut,
+    DiffOut,
+    Member,
+    PromoteIn,
+    PromotionOut,
+    VersionDetail,
+    VersionOut,
+)
 from hub.jobs import queries as jobs
 from hub.library import permissions
 from hub.library import queries as libraries
@@ -18,72 +29,68 @@ router = Router(tags=["index versions"], auth=AnyVisitor())
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 
 
-@router.get("/libraries/{slug}/versions", response=list[schemas.VersionOut], operation_id="versions")
+@router.get("/libraries/{slug}/versions", response=list[VersionOut], operation_id="versions")
 @paginate(LimitOffsetPagination)
-def versions(request: HttpRequest, slug: str) -> list[schemas.VersionOut]:  # noqa: ARG001
+def versions(request: HttpRequest, slug: str) -> list[VersionOut]:  # noqa: ARG001
     """The published index versions, newest first."""
     found = queries.published(libraries.library(slug)).select_related("library").order_by("-number")
-    return [schemas.VersionOut.of(version) for version in found]
+    return [VersionOut.of(version) for version in found]
 
 
 @router.get(
     "/libraries/{slug}/versions/{number}",
-    response={200: schemas.VersionDetail, 404: schemas.Problem},
+    response={200: VersionDetail, 404: schemas.Problem},
     operation_id="version",
 )
-def version(request: HttpRequest, slug: str, number: int) -> schemas.VersionDetail:  # noqa: ARG001
+def version(request: HttpRequest, slug: str, number: int) -> VersionDetail:  # noqa: ARG001
     """One index version: its experts in the manifest's order, and how good its classifier of prompts is."""
     found = queries.version(libraries.library(slug), number)
-    members = [schemas.Member.of(release) for release in queries.experts(found)]
+    members = [Member.of(release) for release in queries.experts(found)]
     learnt = queries.classifier_of(found)
     classifier = None if learnt is None else {"digest": learnt.digest, **learnt.report}
-    return schemas.VersionDetail(
-        **schemas.VersionOut.of(found).dict(), experts=members, classifier=classifier
-    )
+    return VersionDetail(**VersionOut.of(found).dict(), experts=members, classifier=classifier)
 
 
-@router.get(
-    "/libraries/{slug}/diff", response={200: schemas.DiffOut, 404: schemas.Problem}, operation_id="diff"
-)
+@router.get("/libraries/{slug}/diff", response={200: DiffOut, 404: schemas.Problem}, operation_id="diff")
 def diff(
     request: HttpRequest,  # noqa: ARG001
     slug: str,
     old: QueryEx[int, P(alias="from")],
     new: QueryEx[int, P(alias="to")],
-) -> schemas.DiffOut:
+) -> DiffOut:
     """Who came, who went and who changed between two versions."""
     library = libraries.library(slug)
     found = queries.diff(queries.version(library, old), queries.version(library, new))
-    return schemas.DiffOut(
+    return DiffOut(
         old=old,
         new=new,
-        added=[schemas.Member.of(release) for release in found.added],
-        removed=[schemas.Member.of(release) for release in found.removed],
-        changed=[schemas.ChangeOut.of(before, after) for before, after in found.changed],
+        added=[Member.of(release) for release in found.added],
+        removed=[Member.of(release) for release in found.removed],
+        changed=[ChangeOut.of(before, after) for before, after in found.changed],
     )
 
 
 @router.post(
     "/libraries/{slug}/promote",
-    response={200: schemas.PromotionOut, **REFUSALS},
+    response={200: PromotionOut, **REFUSALS},
     auth=Bearer(Scope.ADMIN),
     operation_id="promote",
 )
-def promote(request: HttpRequest, slug: str, body: schemas.PromoteIn) -> schemas.PromotionOut:
+def promote(request: HttpRequest, slug: str, body: PromoteIn) -> PromotionOut:
     """Serve this version; an older one is a rollback."""
     library, user = libraries.library(slug), author(request)
     permissions.require_maintain(user, library)
     promotion = services.promote(library=library, number=body.number, by=user, reason=body.reason)
-    return schemas.PromotionOut.of(promotion)
+    return PromotionOut.of(promotion)
 
 
 @router.post(
     "/libraries/{slug}/checkpoints",
-    response={202: schemas.CheckpointOut, **REFUSALS},
+    response={202: CheckpointOut, **REFUSALS},
     auth=Bearer(Scope.WRITE),
     operation_id="compose",
 )
-def compose(request: HttpRequest, slug: str, body: schemas.CheckpointIn) -> Status[schemas.CheckpointOut]:
+def compose(request: HttpRequest, slug: str, body: CheckpointIn) -> Status[CheckpointOut]:
     """Ask for a composed checkpoint; follow its `status` until it is ready."""
     library = libraries.library(slug)
     wanted = queries.version(library, body.version) if body.version else library.current
@@ -97,14 +104,14 @@ def compose(request: HttpRequest, slug: str, body: schemas.CheckpointIn) -> Stat
 
 @router.get(
     "/checkpoints/{checkpoint_id}",
-    response={200: schemas.CheckpointOut, 404: schemas.Problem},
+    response={200: CheckpointOut, 404: schemas.Problem},
     operation_id="checkpoint",
     url_name="checkpoint",
 )
-def checkpoint(request: HttpRequest, checkpoint_id: int) -> schemas.CheckpointOut:  # noqa: ARG001
+def checkpoint(request: HttpRequest, checkpoint_id: int) -> CheckpointOut:  # noqa: ARG001
     """A composed checkpoint: how far it is, its files, its digest and where to download it."""
     return _described(queries.checkpoint(checkpoint_id))
 
 
-def _described(found: ComposedCheckpoint) -> schemas.CheckpointOut:
-    return schemas.CheckpointOut.of(found, jobs=jobs.about(checkpoint_id=found.pk))
+def _described(found: ComposedCheckpoint) -> CheckpointOut:
+    return CheckpointOut.of(found, jobs=jobs.about(checkpoint_id=found.pk))
