@@ -34,7 +34,7 @@ class Script:
             yield {"choices": [{"delta": {"content": piece}} if chat else {"text": piece}]}
         if self.breaks_off:
             yield {"error": {"message": "the answer broke off"}}
-        last = {"delta": {}} if chat else {"text": ""}
+        last: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
         yield {"choices": [{**last, "finish_reason": "stop"}], "fletch": SPOKE}
 
 
