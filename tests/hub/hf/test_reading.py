@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hub.accounts.models import User
+from hub.adapters import services as adapters
 from hub.adapters.models import Release
 from hub.hf import describing
 from hub.jobs.models import JobKind
@@ -56,9 +57,12 @@ def test_the_client_sees_what_an_adapter_is(release: Release, ada: User, client_
 
 
 def test_what_is_missing_is_missing_and_no_broken_connection(
-    release: Release, eve: User, client_of: Clients
+    release: Release, ada: User, eve: User, client_of: Clients
 ) -> None:
-    seen = client_of(eve).call("reading", "probe", repo="ada/poetry", private="ada/secret")
+    held = making.upload(ada, release.library, "held")
+    adapters.quarantine(release=held, by=None, reason="it leaks")
+
+    seen = client_of(eve).call("reading", "probe", repo="ada/poetry", private="ada/secret", held="ada/held")
 
     assert [seen[name] for name in ("file", "repo", "revision")] == [True] * 3
     assert [seen[name] for name in ("no file", "no repo", "no revision", "private")] == [False] * 4
@@ -68,6 +72,7 @@ def test_what_is_missing_is_missing_and_no_broken_connection(
         "no revision": "RevisionNotFoundError",
         "no repo": "RepositoryNotFoundError",
         "no folder": "RemoteEntryNotFoundError",
+        "held back": "DisabledRepoError",
         "data set": "HfHubHTTPError",
         "token": "HfHubHTTPError",
     }

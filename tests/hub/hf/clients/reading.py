@@ -35,7 +35,7 @@ def describe(repo: str) -> dict[str, Any]:
     }
 
 
-def probe(repo: str, private: str) -> dict[str, Any]:
+def probe(repo: str, private: str, held: str) -> dict[str, Any]:
     """What scripts ask before they do anything: each must be answered, and not raise."""
     api = HfApi()
     return {
@@ -51,6 +51,7 @@ def probe(repo: str, private: str) -> dict[str, Any]:
             "no revision": _refused(lambda: hf_hub_download(repo, "README.md", revision="v9")),
             "no repo": _refused(lambda: api.model_info("ada/nothing")),
             "no folder": _refused(lambda: list(api.list_repo_tree(repo, "nothing"))),
+            "held back": _refused(lambda: hf_hub_download(held, "adapter_config.json")),
             "data set": _refused(lambda: api.dataset_info("ada/rows")),
             "token": _refused(lambda: HfApi(token="hf_" + "0" * 64).whoami()),
         },
