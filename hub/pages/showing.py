@@ -76,7 +76,7 @@ def sees_log(visitor: Visitor, adapter: Adapter) -> bool:
 
 
 def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:
-    adapter, hub = release.adapter, request.build_absolute_uri("/").rstrip("/")
+    adapter, hub = release.adapter, _address(request)
     return {
         "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
         "peft": snippets.load_with_peft(release.library, adapter.full_name, release.oid),
@@ -86,6 +86,19 @@ def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> di
     }
 
 
-def upload_page(library: Library, form: UploadForm, error: HubError | None = None) -> dict[str, Any]:
-    """The form, what was typed in it, and why it was not accepted."""
-    return {"library": library, "form": form, "error": error, "limits": settings.LIMITS}
+def upload_page(
+    request: HttpRequest, library: Library, form: UploadForm, error: HubError | None = None
+) -> dict[str, Any]:
+    """The form, what was typed in it, why it was not accepted, and the same from a terminal."""
+    return {
+        "library": library,
+        "form": form,
+        "error": error,
+        "limits": settings.LIMITS,
+        "terminal": snippets.upload_by_command(_address(request), library.slug),
+    }
+
+
+def _address(request: HttpRequest) -> str:
+    """Where this visitor sees the hub."""
+    return request.build_absolute_uri("/").rstrip("/")

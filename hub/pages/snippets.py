@@ -52,13 +52,12 @@ def load_with_peft(library: Library, full_name: str, oid: str) -> str:
     )
 
 
-def upload_by_api(hub_url: str, library: str, name: str) -> str:
-    """The same door as the upload page, for programs."""
+def upload_by_command(hub_url: str, library: str) -> str:
+    """The way of this page from a terminal, with the checks at home before anything is sent."""
     return (
-        f"curl --fail {hub_url}/api/v1/libraries/{library}/adapters/{name}/releases \\\n"
-        "  -H 'Authorization: Bearer hf_...' \\\n"
-        "  -F files=@adapter_config.json -F files=@adapter_model.safetensors -F files=@README.md \\\n"
-        "  -F message='First release'"
+        f"fletch login --hub {hub_url}\n"
+        f"fletch check adapter/ --library {library}\n"
+        f"fletch upload adapter/ --library {library} --follow"
     )
 
 

@@ -209,6 +209,15 @@ def test_the_upload_page_says_what_becomes_of_sample_prompts(made: Content) -> N
     assert "publishes an embedding of each prompt" in text(visitor, path)
 
 
+def test_the_upload_page_says_how_to_do_it_from_a_terminal(made: Content) -> None:
+    slug = made.library.slug
+
+    page = text(seen_by(made.contributor), f"/libraries/{slug}/upload")
+
+    assert "fletch login --hub http://testserver" in page
+    assert f"fletch upload adapter/ --library {slug} --follow" in page
+
+
 def test_only_maintainers_are_offered_a_promotion(made: Content) -> None:
     path = f"/libraries/{made.library.slug}/versions"
 

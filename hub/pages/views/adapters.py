@@ -48,7 +48,7 @@ def upload(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST":
         return _receive(request, library)
     form = UploadForm(initial={"name": request.GET.get("name", "")})
-    return render(request, "adapters/upload.html", upload_page(library, form))
+    return render(request, "adapters/upload.html", upload_page(request, library, form))
 
 
 def _receive(request: HttpRequest, library: Library) -> HttpResponse:
@@ -69,7 +69,10 @@ def _receive(request: HttpRequest, library: Library) -> HttpResponse:
             )
     except HubError as error:
         return render(
-            request, "adapters/upload.html", upload_page(library, form, error), status=status_of(error)
+            request,
+            "adapters/upload.html",
+            upload_page(request, library, form, error),
+            status=status_of(error),
         )
     return _created(request, received)
 
