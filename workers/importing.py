@@ -62,6 +62,7 @@ def bring(claim: Claim) -> None:
     reach("import.claimed")
     mirror = Mirror.objects.select_related("library", "owner").get(pk=claim.ids["mirror_id"])
     try:
+        require_allowed(mirror.endpoint)
         with Outside(mirror.endpoint, seconds=LONGEST_IMPORT) as outside:
             remote = remote_of(outside.json(_listing(mirror), {"blobs": "true"}))
             if remote.commit == mirror.commit and not mirror.note:
@@ -78,7 +79,8 @@ def bring(claim: Claim) -> None:
 
 
 def _bring(claim: Claim, mirror: Mirror, outside: Outside, remote: Remote) -> None:
-    known = queries.with_weights(mirror.library, remote.files[WEIGHTS].sha256)
+    weights = remote.files[WEIGHTS]
+    known = queries.with_weights(mirror.library, sha256=weights.sha256, git_oid=weights.git_oid)
     if known is not None and known.adapter.owner_id != mirror.owner_id:
         note = f"these weights are here already, as release {known.number} of {known.adapter.full_name}"
         services.record_nothing(claim, mirror.pk, note=note, commit=remote.commit)
@@ -161,6 +163,14 @@ def upload(mirror: Mirror, remote: Remote, files: list[StagedFile]) -> Release:
         files=files,
         message=f"Imported from {mirror.endpoint}/{mirror.repo} at {remote.commit}",
     )
+
+
+def require_allowed(endpoint: str) -> None:
+    """The operator may have changed their mind since it was asked for. Raises Refused."""
+    if endpoint not in settings.IMPORT_FROM:
+        raise Refused(
+            f"this hub imports from {endpoint} no longer; the operator decides (FLETCH_IMPORT_FROM)"
+        )
 
 
 def _listing(mirror: Mirror) -> str:

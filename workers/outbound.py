@@ -87,35 +87,52 @@ class Outside:
 
     def json(self, path: str, params: dict[str, str] | None = None) -> Any:
         """A document of a bounded size. Raises Refused, Unreachable."""
-        content = b"".join(self._chunks(path, MOST_JSON, params))
+        return self._document(path, params)[0]
+
+    def pages(self, path: str, params: dict[str, str], *, most: int) -> Iterator[Any]:
+        """The documents of a list that links to its next page, at most so many. Raises as `json`."""
+        document, following = self._document(path, params)
+        yield document
+        for _ in range(most - 1):
+            if not following:
+                return
+            if not following.startswith(self._endpoint + "/"):
+                raise Refused(f"the next page of {path} is elsewhere: {following}")
+            document, following = self._document(following.removeprefix(self._endpoint), None)
+            yield document
+
+    def _document(self, path: str, params: dict[str, str] | None) -> tuple[Any, str]:
+        """What JSON is there, and where its next page is."""
+        with self._answer(path, params) as answer:
+            content = b"".join(self._chunks(answer, path, MOST_JSON))
+            following = answer.links.get("next", {}).get("url", "")
         try:
-            return json.loads(content)
+            return json.loads(content), following
         except (ValueError, RecursionError) as error:
             raise Refused(f"{path} is not JSON ({error})") from error
 
     def download(self, path: str, target: Path, *, most: int, progress: Progress) -> int:
         """A file of at most `most` bytes; how many it has. Raises Refused, Unreachable."""
         size = 0
-        with target.open("xb") as file:
-            for chunk in self._chunks(path, most):
+        with self._answer(path) as answer, target.open("xb") as file:
+            for chunk in self._chunks(answer, path, most):
                 file.write(chunk)
                 size += len(chunk)
                 progress(size)
         return size
 
-    def _chunks(self, path: str, most: int, params: dict[str, str] | None = None) -> Iterator[bytes]:
+    def _chunks(self, answer: httpx2.Response, path: str, most: int) -> Iterator[bytes]:
         size = 0
-        with self._answer(path, params) as answer:
-            for chunk in answer.iter_raw():  # as it comes: a drip may not fill a buffer for hours
-                size += len(chunk)
-                if size > most:
-                    raise Refused(f"{path} has more than {most:,} bytes")
-                if time.monotonic() > self._last_moment:
-                    raise Refused("it takes longer than an import may take")
-                yield chunk
+        for chunk in answer.iter_raw():  # as it comes: a drip may not fill a buffer for hours
+            size += len(chunk)
+            if size > most:
+                raise Refused(f"{path} has more than {most:,} bytes")
+            if time.monotonic() > self._last_moment:
+                raise Refused("it takes longer than an import may take")
+            yield chunk
 
     @contextmanager
-    def _answer(self, path: str, params: dict[str, str] | None) -> Iterator[httpx2.Response]:
+    def _answer(self, path: str, params: dict[str, str] | None = None) -> Iterator[httpx2.Response]:
         try:
             with self._client.stream("GET", self._endpoint + path, params=params) as answer:
                 if answer.status_code in MISSING:

@@ -5,6 +5,7 @@ from workers import (
     cluster_training,
     clusters,
     composition,
+    feeding,
     gates,
     importing,
     indexing,
@@ -30,6 +31,7 @@ DUTIES = {
     JobKind.TRAIN_CLUSTER: Duty(cluster_training.train, seconds=14400),
     JobKind.IMPORT: Duty(importing.bring, seconds=1800),
     JobKind.INTRODUCE: Duty(introductions.introduce, seconds=7200),
+    JobKind.FEED: Duty(feeding.read, seconds=600),
 }
 
 register(app, DUTIES)

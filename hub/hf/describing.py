@@ -133,7 +133,10 @@ FIELDS: dict[str, Callable[[Shown], Any]] = {
     "downloadsAllTime": lambda _shown: 0,
     "likes": lambda shown: shown.likes,
     "trendingScore": lambda _shown: 0,
-    "tags": lambda shown: [*(tag.tag for tag in shown.adapter.tags.all()), *verdicts.tags(shown.release)],
+    "tags": lambda shown: [
+        *(tag.tag for tag in shown.adapter.tags.all()),
+        *verdicts.tags(shown.adapter, shown.release),
+    ],
     "library_name": lambda shown: "peft" if shown.config else None,
     "pipeline_tag": _pipeline_tag,
     "cardData": lambda shown: shown.card or None,

@@ -14,7 +14,7 @@ from hub.hf.door import caller, is_true
 from hub.library.permissions import Visitor
 
 ADAPTERS_A_PAGE = 100
-VERDICT = "fletch:"
+VERDICT, LIBRARY = "fletch:", "fletch-library:"
 NOT_SEARCHED = ("apps", "inference", "inference_provider", "num_parameters")
 SORTS = {
     "createdAt": "-created_at",
@@ -49,8 +49,16 @@ def _matching(request: HttpRequest, visitor: Visitor) -> QuerySet[Adapter]:
         tag for name in ("filter", "pipeline_tag") for said in asked.getlist(name) for tag in said.split(",")
     ]
     for tag in filter(None, tags):
-        found = _examined_so(found, tag) if tag.startswith(VERDICT) else found.filter(tags__tag=tag)
+        found = _tagged(found, tag)
     return found.none() if is_true(request, "gated") else found
+
+
+def _tagged(adapters: QuerySet[Adapter], tag: str) -> QuerySet[Adapter]:
+    if tag.startswith(VERDICT):
+        return _examined_so(adapters, tag)
+    if tag.startswith(LIBRARY):
+        return adapters.filter(library__slug=tag.removeprefix(LIBRARY))
+    return adapters.filter(tags__tag=tag)
 
 
 def _called(word: str) -> Q:

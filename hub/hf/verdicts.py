@@ -10,16 +10,17 @@ from hub.adapters.models import Adapter, Commit, Release
 UNSAFE, SAFE, QUEUED, UNSCANNED = "unsafe", "safe", "queued", "unscanned"
 
 
-def tags(release: Release | None) -> list[str]:
-    """How far it is, as words that can be seen in every listing and searched by."""
+def tags(adapter: Adapter, release: Release | None) -> list[str]:
+    """Its library and how far it is, as words that can be seen in every listing and searched by."""
+    library = [f"fletch-library:{adapter.library.slug}"] if adapter.library else []
     if release is None:
-        return []
+        return library
     standing = [
         word
         for word, at in (("quarantined", release.quarantined_at), ("yanked", release.yanked_at))
         if at is not None
     ]
-    return [f"fletch:{word}" for word in (release.status, *standing)]
+    return [*library, *(f"fletch:{word}" for word in (release.status, *standing))]
 
 
 def verdict(adapter: Adapter, release: Release | None) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ class Subject(TypedDict, total=False):
     checkpoint_id: int
     training_id: int
     mirror_id: int
+    feed_id: int
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ class JobKind(models.TextChoices):
     TRAIN_CLUSTER = "workers.train_cluster"
     IMPORT = "workers.import"
     INTRODUCE = "workers.introduce"
+    FEED = "workers.feed"
 
 
 class Queue(models.TextChoices):

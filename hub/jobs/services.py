@@ -48,6 +48,7 @@ QUEUE_OF = {
     JobKind.TRAIN_CLUSTER: Queue.GPU,
     JobKind.IMPORT: Queue.IO,
     JobKind.INTRODUCE: Queue.GPU,
+    JobKind.FEED: Queue.IO,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
 PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE)

@@ -1,6 +1,6 @@
 from django.contrib import admin
 
-from hub.mirrors.models import Mirror, Origin
+from hub.mirrors.models import Feed, Mirror, Origin
 from hub.readonly import ReadOnlyAdmin
 
 
@@ -14,3 +14,9 @@ class MirrorAdmin(ReadOnlyAdmin):
 class OriginAdmin(ReadOnlyAdmin):
     list_display = ("release", "mirror", "commit", "licence", "at")
     list_select_related = ("release__adapter__owner", "mirror")
+
+
+@admin.register(Feed)
+class FeedAdmin(ReadOnlyAdmin):
+    list_display = ("tag", "endpoint", "library", "owner", "count", "looked_at", "note")
+    list_select_related = ("library", "owner")

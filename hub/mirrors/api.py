@@ -9,7 +9,7 @@ from hub.accounts.visitors import AnyVisitor, Bearer, author
 from hub.library import permissions
 from hub.library import queries as libraries
 from hub.mirrors import queries, services
-from hub.mirrors.schemas import FollowIn, MirrorIn, MirrorOut
+from hub.mirrors.schemas import FeedIn, FeedOut, FollowIn, MirrorIn, MirrorOut
 
 router = Router(tags=["mirrors"], auth=AnyVisitor())
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
@@ -51,3 +51,24 @@ def follow(request: HttpRequest, slug: str, number: int, body: FollowIn) -> Mirr
     found = queries.mirror(library, number)
     services.follow(found, wanted=body.follow)
     return MirrorOut.of(found)
+
+
+@router.get(
+    "/libraries/{slug}/feeds", response={200: list[FeedOut], 404: schemas.Problem}, operation_id="feeds"
+)
+def feeds(request: HttpRequest, slug: str) -> list[FeedOut]:  # noqa: ARG001
+    """Lists of other hubs that are followed."""
+    return [FeedOut.of(feed) for feed in queries.feeds(libraries.library(slug))]
+
+
+@router.post(
+    "/libraries/{slug}/feeds",
+    response={202: FeedOut, **REFUSALS},
+    auth=Bearer(Scope.ADMIN),
+    operation_id="follow_list",
+)
+def follow_list(request: HttpRequest, slug: str, body: FeedIn) -> Status[FeedOut]:
+    """Mirror every repository of another hub that has these tags, also those that come later."""
+    library = libraries.library(slug)
+    permissions.require_maintain(author(request), library)
+    return Status(202, FeedOut.of(services.follow_list(library=library, by=author(request), **body.dict())))

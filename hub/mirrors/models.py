@@ -44,6 +44,31 @@ class Mirror(models.Model):
         return f"{self.endpoint}/{self.repo}@{self.revision}"
 
 
+class Feed(models.Model):
+    """A list of another hub, every repository of which is mirrored and followed."""
+
+    library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="feeds")
+    endpoint = models.CharField(max_length=200)
+    tag = models.CharField(
+        max_length=200,
+        help_text="what the repositories are tagged with there, for example fletch-library:tales",
+    )
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="feeds")
+    created_at = models.DateTimeField(db_default=Now())
+    looked_at = models.DateTimeField(null=True, blank=True)
+    count = models.PositiveIntegerField(default=0, help_text="how many repositories the newest look saw")
+    note = models.TextField(blank=True, help_text="what of it could not be mirrored, and why")
+
+    class Meta:
+        ordering: ClassVar = ["library", "endpoint", "tag"]
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["library", "endpoint", "tag"], name="a_list_is_followed_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tag} at {self.endpoint}"
+
+
 class Origin(models.Model):
     """Where a release that was made elsewhere came from."""
 

@@ -1,11 +1,11 @@
 """Looking at what came, or is to come, from other hubs."""
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from hub.adapters.models import CommitFile, Release
 from hub.errors import NotFound
 from hub.library.models import Library
-from hub.mirrors.models import Mirror, Origin
+from hub.mirrors.models import Feed, Mirror, Origin
 
 
 def mirrors(library: Library) -> QuerySet[Mirror]:
@@ -21,16 +21,22 @@ def mirror(library: Library, number: int) -> Mirror:
     return found
 
 
+def feeds(library: Library) -> QuerySet[Feed]:
+    """Of a library, by where they come from."""
+    return Feed.objects.filter(library=library).select_related("owner", "library")
+
+
 def origin(release: Release) -> Origin | None:
     """Where it came from, if it came from another hub."""
     return Origin.objects.filter(release=release).select_related("mirror").first()
 
 
-def with_weights(library: Library, sha256: str) -> Release | None:
+def with_weights(library: Library, *, sha256: str, git_oid: str) -> Release | None:
     """A public release of this library with these very weights: two hubs that mirror each other see their
     own again.
     """
-    same = CommitFile.objects.filter(path="adapter_model.safetensors", blob_id=sha256)
+    named = Q(blob_id=sha256) if sha256 else Q(blob__git_oid=git_oid)
+    same = CommitFile.objects.filter(named, path="adapter_model.safetensors")
     return (
         Release.objects.filter(
             adapter__library=library, adapter__private=False, commit__in=same.values("commit")

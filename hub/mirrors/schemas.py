@@ -5,7 +5,7 @@ from typing import Self
 
 from ninja import Schema
 
-from hub.mirrors.models import Mirror
+from hub.mirrors.models import Feed, Mirror
 
 
 class MirrorIn(Schema):
@@ -49,4 +49,35 @@ class MirrorOut(Schema):
             commit=mirror.commit,
             looked_at=mirror.looked_at,
             note=mirror.note,
+        )
+
+
+class FeedIn(Schema):
+    """What repositories are tagged with at another hub, several tags with commas."""
+
+    tag: str
+    endpoint: str = ""
+
+
+class FeedOut(Schema):
+    """A followed list: how many repositories the newest look saw, and what could not be mirrored."""
+
+    id: int
+    endpoint: str
+    tag: str
+    owner: str
+    count: int
+    looked_at: datetime | None
+    note: str
+
+    @classmethod
+    def of(cls, feed: Feed) -> Self:
+        return cls(
+            id=feed.pk,
+            endpoint=feed.endpoint,
+            tag=feed.tag,
+            owner=feed.owner.username,
+            count=feed.count,
+            looked_at=feed.looked_at,
+            note=feed.note,
         )

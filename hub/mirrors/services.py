@@ -1,6 +1,7 @@
 """Asking for adapters of other hubs, and recording what came of it."""
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
@@ -12,17 +13,18 @@ from django.dispatch import receiver
 from hub.accounts import names
 from hub.accounts.models import User
 from hub.adapters.models import Release
-from hub.errors import Conflict, Invalid
+from hub.errors import Conflict, HubError, Invalid
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed
 from hub.library.models import Library
-from hub.mirrors.models import Mirror, Origin
+from hub.mirrors.models import Feed, Mirror, Origin
 
 LOOK_EVERY = timedelta(hours=6)
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}\Z", re.ASCII)
+TAGS = re.compile(r"[\w.:/,-]{1,200}\Z", re.ASCII)
 REVISION = re.compile(r"[\w./-]{1,200}\Z", re.ASCII)
 LONGEST_NOTE = 2000
 
@@ -72,13 +74,63 @@ def follow(mirror: Mirror, *, wanted: bool) -> None:
     mirror.follow = wanted
 
 
+@transaction.atomic
+def follow_list(*, library: Library, by: User, tag: str, endpoint: str = "") -> Feed:
+    """Mirror and follow every repository of another hub that has this tag, also those that come later. Asking
+    again looks again. Raises Invalid.
+    """
+    wanted, complaints = _endpoint(endpoint)
+    if not TAGS.match(tag):
+        complaints.append(f"tag is {tag!r}; expected one like fletch-library:tales, several with commas")
+    if complaints:
+        raise Invalid("; ".join(complaints))
+    found, _ = Feed.objects.get_or_create(library=library, endpoint=wanted, tag=tag, defaults={"owner": by})
+    jobs.enqueue(JobKind.FEED, feed_id=found.pk)
+    return found
+
+
 def look_at_followed() -> int:
-    """Ask for a look at every followed repository that was not looked at lately; at how many."""
+    """Ask for a look at every list and repository that is followed and was not looked at lately; at how
+    many.
+    """
     stale = Q(looked_at=None) | Q(looked_at__lte=Now() - LOOK_EVERY)
-    found = list(Mirror.objects.filter(stale, follow=True))
-    for one in found:
+    mirrors, feeds = list(Mirror.objects.filter(stale, follow=True)), list(Feed.objects.filter(stale))
+    for one in mirrors:
         look(one)
-    return len(found)
+    for feed in feeds:
+        jobs.enqueue(JobKind.FEED, feed_id=feed.pk)
+    return len(mirrors) + len(feeds)
+
+
+def record_list(claim: Claim, feed: Feed, repositories: Sequence[str]) -> int:
+    """Mirror what a list names and is not mirrored from there yet; how many are new. Raises Fenced."""
+    known = set(
+        Mirror.objects.filter(library=feed.library, endpoint=feed.endpoint).values_list("repo", flat=True)
+    )
+    notes = []
+    for repo in repositories:
+        if repo in known:
+            continue
+        try:
+            mirror(
+                library=feed.library,
+                by=feed.owner,
+                repo=repo,
+                endpoint=feed.endpoint,
+                name=repo.replace("/", "-"),
+                follow=True,
+            )
+        except HubError as error:
+            notes.append(f"{repo}: {error}")
+    record_look(claim, feed.pk, count=len(repositories), note="\n".join(notes))
+    return len(set(repositories) - known)
+
+
+@transaction.atomic
+def record_look(claim: Claim, feed_id: int, *, count: int, note: str) -> None:
+    """A list was looked at. Raises Fenced."""
+    claims.hold(claim)
+    Feed.objects.filter(pk=feed_id).update(looked_at=Now(), count=count, note=note[:LONGEST_NOTE])
 
 
 @transaction.atomic
@@ -112,14 +164,7 @@ def _import_failed(job: Job, **_: object) -> None:
 
 def _checked(endpoint: str, repo: str, revision: str) -> str:
     """The endpoint in one spelling. Raises Invalid with every complaint."""
-    allowed = settings.IMPORT_FROM
-    wanted = endpoint.rstrip("/") or (allowed[0] if allowed else "")
-    complaints = []
-    if wanted not in allowed:
-        listed = ", ".join(allowed) or "none: the operator sets FLETCH_IMPORT_FROM"
-        complaints.append(
-            f"endpoint is {wanted!r}; expected one of those that this hub imports from ({listed})"
-        )
+    wanted, complaints = _endpoint(endpoint)
     if not REPOSITORY.match(repo):
         complaints.append(f"repo is {repo!r}; expected owner/name")
     if not REVISION.match(revision) or ".." in revision:
@@ -127,3 +172,13 @@ def _checked(endpoint: str, repo: str, revision: str) -> str:
     if complaints:
         raise Invalid("; ".join(complaints))
     return wanted
+
+
+def _endpoint(said: str) -> tuple[str, list[str]]:
+    """The endpoint in one spelling, by default the first, and what is wrong with it."""
+    allowed = settings.IMPORT_FROM
+    wanted = said.rstrip("/") or (allowed[0] if allowed else "")
+    if wanted in allowed:
+        return wanted, []
+    listed = ", ".join(allowed) or "none: the operator sets FLETCH_IMPORT_FROM"
+    return wanted, [f"endpoint is {wanted!r}; expected one of those that this hub imports from ({listed})"]

@@ -80,8 +80,10 @@ class RunningHub:
 
 
 @contextlib.contextmanager
-def running_hub(folder: Path, services: Mapping[str, str]) -> Iterator[RunningHub]:
-    web, serving = free_port(), free_port()
+def running_hub(
+    folder: Path, services: Mapping[str, str], *, web_port: int | None = None
+) -> Iterator[RunningHub]:
+    web, serving = web_port or free_port(), free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLETCH_")}
     ours = {
         "FLETCH_DATA": str(folder),

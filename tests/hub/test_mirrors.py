@@ -12,7 +12,7 @@ from hub.errors import Conflict
 from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
 from hub.mirrors import services
-from hub.mirrors.models import Mirror, Origin
+from hub.mirrors.models import Feed, Mirror, Origin
 from tests.hub import making
 from tests.hub.conftest import api_of
 
@@ -106,3 +106,29 @@ def test_a_release_says_where_it_came_from(place: Library, cleo: User) -> None:
     assert Origin.objects.get().licence == "mit"
     page = Client().get("/cleo/poems").content.decode()
     assert "https://hub.example/ada/poems" in page
+
+
+def test_a_list_is_followed_by_a_maintainer_and_read_by_everybody(place: Library, cleo: User) -> None:
+    body = {"tag": "fletch-library:tales,fletch:ready"}
+    assert api_of(making.user("bob")).post("/libraries/tiny/feeds", body).status_code == 403
+    assert api_of(cleo).post("/libraries/tiny/feeds", {"tag": "two words"}).status_code == 400
+
+    assert api_of(cleo).post("/libraries/tiny/feeds", body).status_code == 202
+
+    assert Job.objects.get(kind=JobKind.FEED).subject == {"feed_id": Feed.objects.get().pk}
+    assert [one["tag"] for one in Client().get("/api/v1/libraries/tiny/feeds").json()] == [body["tag"]]
+
+
+def test_a_list_is_mirrored_once_and_says_what_of_it_is_not(place: Library, cleo: User) -> None:
+    feed = services.follow_list(library=place, by=cleo, tag="lora")
+    claim = making.take(JobKind.FEED)
+
+    assert services.record_list(claim, feed, ["ada/poems", "bob/poems", "-/-"]) == 3
+    assert services.record_list(claim, feed, ["ada/poems"]) == 0
+
+    names = Mirror.objects.order_by("repo").values_list("repo", "name", "follow")
+    assert list(names) == [("ada/poems", "ada-poems", True), ("bob/poems", "bob-poems", True)]
+    assert services.record_list(claim, feed, ["ada/poems", "-/-"]) == 1
+    feed.refresh_from_db()
+    assert feed.count == 2
+    assert feed.note.startswith("-/-: ")
