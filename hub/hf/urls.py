@@ -4,10 +4,11 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
 
 from hub.errors import NotOffered
-from hub.hf import commits, files, identity, lfs, listing, people, reading, repositories
+from hub.hf import commits, files, identity, lfs, listing, people, reading, repositories, sink
 from hub.hf.door import on
 
 MODEL = "api/models/<owner>/<name>"
+CAS = "blobs/cas/<int:user>/<int:age>"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ELSEWHERE = (
     r"^api/(?P<what>datasets|spaces|collections|papers|posts|jobs|webhooks|buckets|organizations)(?:/.*)?$"
@@ -50,6 +51,11 @@ urlpatterns = [
     path("blobs/lfs/<token>", on(PUT=lfs.put_object), name="lfs_object"),
     path("blobs/lfs/parts/<token>", on(PUT=lfs.put_part), name="lfs_part"),
     path("blobs/lfs/complete/<token>", on(POST=lfs.complete), name="lfs_complete"),
+    path(f"{MODEL}/xet-write-token/<path:revision>", on(GET=sink.write_token)),
+    path(f"{CAS}/v1/xorbs/default/<name>", on(POST=sink.put_xorb)),
+    path(f"{CAS}/v1/shards", on(POST=sink.put_shard)),
+    path(f"{CAS}/<path:rest>", on(GET=sink.no_chunks, HEAD=sink.no_chunks, POST=sink.no_chunks)),
+    path("v1/telemetry", on(POST=identity.telemetry)),
     path(f"{MODEL}/<path:what>", NOT_OFFERED),
     re_path(ELSEWHERE, NOT_OFFERED),
     path("<owner>/<name>/resolve/<revision>/<path:path>", on(GET=files.resolve), name="resolve"),

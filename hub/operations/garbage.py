@@ -21,6 +21,7 @@ from hub.blobs import content
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.clusters.models import Clustering
+from hub.hf import sink
 from hub.indexes.models import (
     CheckpointFile,
     ComposedCheckpoint,
@@ -49,8 +50,9 @@ def unreferenced(grace: timedelta) -> QuerySet[Blob]:
     samples = Release.objects.filter(samples=OuterRef("pk"))
     given = CollectorRows.objects.filter(blob=OuterRef("pk"))
     composed = CheckpointFile.objects.filter(blob=OuterRef("pk"))
+    bundles = sink.live().filter(blob=OuterRef("pk"))
     old = Blob.objects.filter(stored_at__lt=timezone.now() - grace)
-    return old.filter(~Exists(files), ~Exists(samples), ~Exists(given), ~Exists(composed))
+    return old.filter(~Exists(files), ~Exists(samples), ~Exists(given), ~Exists(composed), ~Exists(bundles))
 
 
 def expired_checkpoints() -> QuerySet[ComposedCheckpoint]:

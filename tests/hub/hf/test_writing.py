@@ -38,7 +38,7 @@ def kept(repository: str) -> dict[str, bytes]:
     return {file.path: blobs.local_path(file.blob_id).read_bytes() for file in release.commit.files.all()}
 
 
-WAYS = {"lfs": {"HF_HUB_DISABLE_XET": "1"}}
+WAYS = {"xet": {}, "lfs": {"HF_HUB_DISABLE_XET": "1"}}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -59,11 +59,13 @@ def test_hf_upload_of_a_folder_is_a_release_on_its_way_and_sent_once(
     assert list(settings.TEMPORARY.iterdir()) == []
 
     Brought.objects.all().delete()
+    sent = list(Xorb.objects.values_list("name", "blob__stored_at"))
     again = client.call("writing", "upload_folder", repo="ada/poetry", folder=str(folder))
 
     assert again == release.oid
     assert Commit.objects.count() == 2
-    assert not Brought.objects.exists()
+    assert list(Xorb.objects.values_list("name", "blob__stored_at")) == sent  # not one chunk came again
+    assert Brought.objects.exists() == (way == "xet")  # which says once more what the chunks make
 
 
 def test_streams_are_sent_by_lfs_in_parts(
@@ -83,9 +85,7 @@ def test_a_repository_from_its_first_day_to_its_last(ada: User, folder: Path, cl
     making.library()
     names = sorted(path.name for path in folder.iterdir())
 
-    seen = replace(client_of(ada), settings=WAYS["lfs"]).call(
-        "writing", "lifecycle", repo="ada/poetry", folder=str(folder)
-    )
+    seen = client_of(ada).call("writing", "lifecycle", repo="ada/poetry", folder=str(folder))
 
     assert (seen["created"], seen["again"][0], seen["empty"]) == ("ada/poetry", 409, [[], []])
     assert seen["card"] == ["README.md"]
