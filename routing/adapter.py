@@ -44,21 +44,21 @@ class Dora:
     """One module's DoRA (arXiv 2402.09353): W0 + scaling B A, each row brought to a learnt length."""
 
     low_rank: LowRank
-    magnitude: Float[Tensor, "d_out"]
+    magnitude: Float[Tensor, " d_out"]
 
 
 @dataclass(frozen=True)
 class OutputScale:
     """One module's (IA)^3 (arXiv 2205.05638) on keys and values: a factor per output, bias included."""
 
-    scale: Float[Tensor, "d_out"]
+    scale: Float[Tensor, " d_out"]
 
 
 @dataclass(frozen=True)
 class InputScale:
     """One module's (IA)^3 inside a feed-forward block: a factor for each input."""
 
-    scale: Float[Tensor, "d_in"]
+    scale: Float[Tensor, " d_in"]
 
 
 ModuleUpdate = LowRank | Dora | OutputScale | InputScale

@@ -114,7 +114,7 @@ def best_of_rank(update: DenseUpdate, rank: int) -> tuple[Factors, float]:
 
 def _leading_triplets(
     matrix: Float[Tensor, "m n"], rank: int
-) -> tuple[Float[Tensor, "m k"], Float[Tensor, "k"], Float[Tensor, "k n"]]:
+) -> tuple[Float[Tensor, "m k"], Float[Tensor, " k"], Float[Tensor, "k n"]]:
     """The leading singular triplets by subspace iteration (Halko, Martinsson and Tropp 2011, section 4.5)."""
     width = min(rank + MORE_DIRECTIONS, *matrix.shape)
     start = torch.randn(matrix.shape[1], width, generator=torch.Generator().manual_seed(0))

@@ -168,7 +168,7 @@ def _canonical_batch(updates: Sequence[LowRank]) -> list[Factors]:
 
 
 def _truncated(
-    right: Float64[Tensor, "k d_in"], left: Float64[Tensor, "d_out k"], sigma: Float64[Tensor, "k"]
+    right: Float64[Tensor, "k d_in"], left: Float64[Tensor, "d_out k"], sigma: Float64[Tensor, " k"]
 ) -> Factors:
     """The part above rounding, with the largest entry of each row of `a` made positive."""
     rank = int((sigma > NUMERICAL_RANK * sigma[0]).sum()) if len(sigma) else 0

@@ -163,7 +163,7 @@ def _less(module: ModulePack, knowledge: Stack, amount: float) -> ModulePack:
     )
 
 
-def _prototype(update: Update, a: Float32[Tensor, "rank d_in"]) -> Float32[Tensor, "d_in"]:
+def _prototype(update: Update, a: Float32[Tensor, "rank d_in"]) -> Float32[Tensor, " d_in"]:
     """The direction that is stretched most; zeros where nothing is left."""
     if update.scaled is not None:
         return update.prototype
@@ -172,7 +172,7 @@ def _prototype(update: Update, a: Float32[Tensor, "rank d_in"]) -> Float32[Tenso
 
 def _left(
     expert: Update, knowledge: Stack, amount: float
-) -> tuple[Float32[Tensor, "rank d_in"], Float32[Tensor, "rank"]]:
+) -> tuple[Float32[Tensor, "rank d_in"], Float32[Tensor, " rank"]]:
     """V^T and the singular values of an expert's update less `amount` times general knowledge.
 
     The difference is left.T @ right, with r rows each: its spectrum comes from the r x r products of either

@@ -25,7 +25,7 @@ class Leading:
     """The leading singular triplets of a matrix, falling."""
 
     left: Float64[Tensor, "rows count"]
-    sigma: Float64[Tensor, "count"]
+    sigma: Float64[Tensor, " count"]
     right: Float64[Tensor, "count columns"]
 
 
@@ -58,8 +58,8 @@ def leading_directions(matrix: Float64[Tensor, "rows columns"], count: int) -> L
 
 
 def _next(
-    image: Float64[Tensor, "width"], basis: list[Tensor], size: float, draw: torch.Generator
-) -> tuple[Float64[Tensor, "width"], float]:
+    image: Float64[Tensor, " width"], basis: list[Tensor], size: float, draw: torch.Generator
+) -> tuple[Float64[Tensor, " width"], float]:
     """The part of `image` outside the basis, normalised, and its length; a fresh one if there is none."""
     rest = _outside(image, basis)
     length = float(torch.linalg.vector_norm(rest))
@@ -68,7 +68,7 @@ def _next(
     return _fresh(basis, len(image), image, draw), 0.0
 
 
-def _outside(vector: Float64[Tensor, "width"], basis: list[Tensor]) -> Float64[Tensor, "width"]:
+def _outside(vector: Float64[Tensor, " width"], basis: list[Tensor]) -> Float64[Tensor, " width"]:
     """Orthogonalised twice: once leaves rounding that grows from step to step."""
     if not basis:
         return vector
@@ -78,7 +78,7 @@ def _outside(vector: Float64[Tensor, "width"], basis: list[Tensor]) -> Float64[T
     return vector
 
 
-def _fresh(basis: list[Tensor], width: int, like: Tensor, draw: torch.Generator) -> Float64[Tensor, "width"]:
+def _fresh(basis: list[Tensor], width: int, like: Tensor, draw: torch.Generator) -> Float64[Tensor, " width"]:
     """A unit vector drawn from the seed, orthogonal to the basis."""
     drawn = torch.randn(width, dtype=torch.float64, generator=draw).to(like.device)
     return torch.nn.functional.normalize(_outside(drawn, basis), dim=0)

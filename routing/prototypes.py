@@ -17,12 +17,12 @@ class RoutingVector:
     leading ones, if it is of full rank), and the gate that was trained for it, if one was.
     """
 
-    prototype: Float[Tensor, "d_in"]
-    sigma: Float[Tensor, "rank"]
-    gate: Float[Tensor, "d_in"] | None = None
+    prototype: Float[Tensor, " d_in"]
+    sigma: Float[Tensor, " rank"]
+    gate: Float[Tensor, " d_in"] | None = None
 
 
-def arrow_prototype(factors: Factors) -> Float[Tensor, "d_in"]:
+def arrow_prototype(factors: Factors) -> Float[Tensor, " d_in"]:
     """The input direction that the update stretches most: its top right singular vector (arXiv 2405.11157).
 
     The first row of the canonical `a`; its sign means nothing and is fixed there. An update of full rank has

@@ -30,9 +30,9 @@ ROUNDING = 1e-6  # a change of a bias below this share of it is float32's
 class Scales:
     """Factors, less one, on the base's outputs and inputs, and a constant; None where there is nothing."""
 
-    output: Float[Tensor, "d_out"] | None = None
-    shift: Float[Tensor, "d_out"] | None = None
-    input: Float[Tensor, "d_in"] | None = None
+    output: Float[Tensor, " d_out"] | None = None
+    shift: Float[Tensor, " d_out"] | None = None
+    input: Float[Tensor, " d_in"] | None = None
 
     def parts(self) -> list[Tensor]:
         """Those that are there."""
@@ -82,7 +82,7 @@ def _no_rank(layer: Layer) -> LowRank:
     return LowRank(torch.zeros(0, d_in), torch.zeros(d_out, 0), 1.0)
 
 
-def _row_lengths(low_rank: LowRank, weight: Float[Tensor, "d_out d_in"]) -> Float64[Tensor, "d_out"]:
+def _row_lengths(low_rank: LowRank, weight: Float[Tensor, "d_out d_in"]) -> Float64[Tensor, " d_out"]:
     """The lengths of the rows of W + s B A."""
     a, b = (part.to(weight.device).double() for part in (low_rank.a, low_rank.b))
     whole = torch.addmm(weight.double(), b, a, alpha=low_rank.scaling)
@@ -139,7 +139,7 @@ def weighted_scales(each: Sequence[Scales | None], weights: Sequence[float]) -> 
     return summed if summed.parts() else None
 
 
-def bias_change(scales: Scales, bias: Float[Tensor, "d_out"]) -> Float64[Tensor, "d_out"]:
+def bias_change(scales: Scales, bias: Float[Tensor, " d_out"]) -> Float64[Tensor, " d_out"]:
     """Output * bias + shift: what scales do to the base's bias."""
     change = torch.zeros_like(bias, dtype=torch.float64)
     if scales.output is not None:
@@ -147,7 +147,7 @@ def bias_change(scales: Scales, bias: Float[Tensor, "d_out"]) -> Float64[Tensor,
     return change if scales.shift is None else change + scales.shift.to(change)
 
 
-def changes_bias(scales: Scales, bias: Float[Tensor, "d_out"]) -> bool:
+def changes_bias(scales: Scales, bias: Float[Tensor, " d_out"]) -> bool:
     """Whether scales do something to the base's bias that is more than rounding."""
     change = torch.linalg.vector_norm(bias_change(scales, bias))
     return bool(change > ROUNDING * torch.linalg.vector_norm(bias.double()))

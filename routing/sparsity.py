@@ -54,7 +54,7 @@ def drawn(
     return torch.from_numpy(draws < round(density * 2**32))
 
 
-def _counts(expert: Mapping[str, DenseUpdate], keys: Callable[[Tensor], Tensor]) -> Int64[Tensor, "keys"]:
+def _counts(expert: Mapping[str, DenseUpdate], keys: Callable[[Tensor], Tensor]) -> Int64[Tensor, " keys"]:
     """How many of the expert's entries have each key, a function of the bits of their magnitude."""
     counts = torch.zeros(2**HALF, dtype=torch.int64)
     for update in expert.values():
@@ -64,7 +64,7 @@ def _counts(expert: Mapping[str, DenseUpdate], keys: Callable[[Tensor], Tensor])
     return counts
 
 
-def _nth_largest(counts: Int64[Tensor, "keys"], nth: int) -> tuple[int, int]:
+def _nth_largest(counts: Int64[Tensor, " keys"], nth: int) -> tuple[int, int]:
     """The key of the nth largest entry, and the how manieth it is among those of its key."""
     at_least = counts.flip(0).cumsum(0).flip(0)
     key = int((at_least >= nth).nonzero().max())

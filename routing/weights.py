@@ -15,7 +15,7 @@ class Layer(NamedTuple):
     """A target module of the base: y = weight x + bias, whichever way round its class keeps the weight."""
 
     weight: Float[Tensor, "d_out d_in"]
-    bias: Float[Tensor, "d_out"] | None
+    bias: Float[Tensor, " d_out"] | None
 
 
 Layers = Callable[[str], Layer]
