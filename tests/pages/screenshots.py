@@ -31,6 +31,7 @@ from hub.accounts.models import User
 from hub.adapters.models import Release
 from tests.pages import content
 from tests.pages.browser import chromium
+from tests.pages.learnt import add_what_is_learnt
 from tests.pages.sessions import session_of
 
 WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280}
@@ -154,6 +155,7 @@ def main(folder: Path, wanted: list[str]) -> None:
         made = content.typical()
         content.found_library("bare", name="Bare library")
         content.promote_back(made.library, made.maintainer)
+        add_what_is_learnt(made)
         chosen = {
             name: page
             for name, page in pages(made).items()

@@ -21,6 +21,7 @@ from tests.hub import making
 from tests.pages import content
 from tests.pages.conftest import seen_by
 from tests.pages.content import Content
+from tests.pages.learnt import add_what_is_learnt
 
 
 @pytest.fixture
@@ -198,6 +199,24 @@ def test_a_version_says_how_good_its_classifier_of_prompts_is(made: Content) -> 
 
     assert "knows 7 experts and named the right one for a share of 0.969" in page
     assert "calibration error 0.0412" in page
+
+
+def test_what_was_learnt_is_on_the_pages_of_library_versions_and_adapter(made: Content) -> None:
+    add_what_is_learnt(made)
+
+    library = text(Client(), f"/libraries/{made.library.slug}")
+    versions = text(Client(), f"/libraries/{made.library.slug}/versions")
+    adapter = text(Client(), f"/{made.ready.adapter.full_name}")
+
+    assert "Prompts are read by /srv/encoders/small-sentences" in library
+    assert "silhouette 0.41" in library
+    assert "Cluster 2" in library
+    assert "knows 7 experts and named the right one for a share of 0.966" in versions
+    assert "with new gates" in versions
+    assert "introduced anew" in versions
+    assert "Trained on 40 sample rows of the contributor" in adapter
+    assert "Gates that are not in use" in adapter
+    assert "cosine 0.7312" in adapter
 
 
 def test_the_upload_page_says_what_becomes_of_sample_prompts(made: Content) -> None:

@@ -1,0 +1,100 @@
+"""What workers learn about experts, added to the content of `tests.pages.content`: gates, what reads prompts,
+a classifier of prompts, clusters and neighbours. The numbers are invented, as they are there.
+"""
+
+import math
+from collections.abc import Sequence
+
+from hub.adapters import introductions
+from hub.adapters.introductions import Wanted
+from hub.adapters.models import Release
+from hub.clusters import services as clusters
+from hub.clusters.services import Placed
+from hub.indexes import queries
+from hub.indexes import services as indexes
+from hub.indexes.models import IndexVersion, PromptClassifier
+from hub.jobs import services as jobs
+from hub.jobs.models import JobKind
+from hub.library import services as libraries
+from hub.library.models import Library
+from tests.hub import making
+from tests.pages.content import Content
+
+COUNT = 3
+ENCODER = "folder:" + "5e" * 32
+
+
+def add_what_is_learnt(made: Content) -> None:
+    """Panels that are there only where something was learnt: on the library, its versions and the adapters."""
+    making.gate(made.ready)
+    making.gate(made.ready, source="collector", held=True)
+    _let_an_encoder_read(made.library)
+    version = _published(made.library)
+    _classify(version)
+    _cluster(made.library, queries.experts(version))
+    made.library.refresh_from_db()
+
+
+def _let_an_encoder_read(library: Library) -> None:
+    wanted = libraries.change_encoder(library=library, source="/srv/encoders/small-sentences")
+    claim = making.take(JobKind.INTRODUCE)
+    for release in introductions.not_by(library, ENCODER):
+        made = introductions.Introduction(release.commit.oid + "1" * 24, 6_200, ENCODER)
+        introductions.record(claim, release.pk, made)
+    named = {"source": wanted.encoder_source, "revision": None, "name": ENCODER}
+    introductions.settle(claim, library.pk, wanted=Wanted.by(wanted), name=ENCODER, encoder=named)
+    jobs.finish(claim)
+
+
+def _published(library: Library) -> IndexVersion:
+    """The next version; work that waits for others goes on waiting."""
+    claim = making.take(JobKind.INDEX)
+    version = making.planned(claim, library)
+    indexes.record_published(claim, version.pk, f"{version.number:064x}", 30)
+    jobs.finish(claim)
+    version.refresh_from_db()
+    return version
+
+
+def _classify(version: IndexVersion) -> None:
+    report = {
+        "classes": 7,
+        "rows": 440,
+        "held_out": 88,
+        "accuracy": 0.9659,
+        "calibration_error": 0.0412,
+        "nobody_recall": 0.9375,
+        "temperature": 4.0,
+    }
+    PromptClassifier.objects.create(version=version, digest="c" * 64, size=14_000, report=report)
+
+
+def _cluster(library: Library, experts: Sequence[Release]) -> None:
+    """Experts around a circle, those of a cluster close to each other."""
+    jobs.enqueue(JobKind.CLUSTER, library_id=library.pk)
+    claim = making.take(JobKind.CLUSTER)
+    version = queries.newest(library)
+    assert version is not None
+    placed = [_placed(place, experts) for place in range(len(experts))]
+    clusters.record_clusters(
+        claim,
+        version.pk,
+        placed,
+        count=COUNT,
+        silhouette=0.41,
+        copies=[],
+        matrix="d" * 64,
+        seconds=0.4,
+    )
+    jobs.finish(claim)
+
+
+def _placed(place: int, experts: Sequence[Release]) -> Placed:
+    cluster = place % COUNT
+    angle = 2 * math.pi * (cluster / COUNT + place / len(experts) / 8)
+    others = sorted(
+        (other for other in range(len(experts)) if other != place),
+        key=lambda other: (other % COUNT != cluster, abs(other - place)),
+    )
+    neighbours = [(experts[other].pk, 0.7312 / (rank + 1)) for rank, other in enumerate(others[:5])]
+    return Placed(experts[place].pk, cluster, math.cos(angle), math.sin(angle), neighbours)
