@@ -62,7 +62,7 @@ class RoutingPolicy:
 
 
 # Chosen on development tasks (`python -m study.choose`), see docs/decisions/0010-default-routing.md.
-DEFAULT_POLICY = RoutingPolicy(top_k=1, shortlist=1, prior_abstain=True)
+DEFAULT_POLICY = RoutingPolicy(top_k=1, shortlist=1, prior="auto", prior_abstain=True)
 
 
 @dataclass(frozen=True)

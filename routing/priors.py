@@ -13,12 +13,12 @@ from functools import cached_property
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing import choosing
 from routing.calibration import ROWS_AT_ONCE, SMALLEST_DEVIATION, survey
-from routing.classifier import Classifier
+from routing.classifier import FEWEST_PROMPTS, Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
 from routing.pack import ModulePack, Moments, Pack
@@ -32,6 +32,8 @@ NOBODYS_QUANTILE = 0.95  # so many neutral texts are left to the plain base
 # Both chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
 HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
 NOBODYS_EVIDENCE = 2.5  # deviations
+SIMILARITY_WEIGHT = 0.5  # of a similarity's deviations beside those of evidence
+STRANGEST_KIN = -3.0  # deviations: a prompt that is less familiar is not of an expert's own kind
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,16 @@ class Known:
         return introduce(self.profiles, self.neutral_embeddings)
 
     @cached_property
+    def introduced(self) -> Bool[Tensor, " experts"]:
+        """Which experts gave enough sample prompts to tell what their own kind is."""
+        given = self.pack.profiles or (None,) * len(self.pack.experts)
+        enough = [
+            one is not None and one.encoder == self.encoder.name and len(one.prompts) >= FEWEST_PROMPTS
+            for one in given
+        ]
+        return torch.tensor(enough, device=self.model.base.device)
+
+    @cached_property
     def neutral_embeddings(self) -> Float[Tensor, "sequences width"]:
         """The embeddings of the neutral text."""
         return self.encoder.encode(self.neutral.tolist())
@@ -117,6 +129,27 @@ def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
     return PromptScores("retrieval", scores, lambda: known.unmoved)
 
 
+def auto(known: Known, prompt: Sequence[int]) -> PromptScores:
+    """From whatever there is: evidence and, for the experts that gave sample prompts, similarity to them.
+
+    Of a prompt of an expert's own kind counts also how far inside that kind it is; and that it is nobody's
+    is then out of the question. Experts without samples are taken to be as similar as the nearest one, so
+    that evidence decides, but never more than the strangest prompt of that one's own kind.
+    """
+    found = evidence(known, prompt).experts
+    if not bool((known.introduced & found.isfinite()).any()):
+        return PromptScores("auto", found, lambda: NOBODYS_EVIDENCE)
+    embedding, gave = known.encoder.encode([prompt]), known.introduced
+    alike = known.introductions.similarities(embedding)[0].masked_fill(~gave, -torch.inf)
+    inside = known.introductions.familiarities(embedding)[0].masked_fill(~gave, -torch.inf) - STRANGEST_KIN
+    nearest = alike.argmax()
+    others = torch.minimum(alike[nearest], known.introductions.similar_as(STRANGEST_KIN)[nearest])
+    scores = found + SIMILARITY_WEIGHT * torch.where(gave, alike, others) + inside.clamp_min(0)
+    best = scores.argmax()
+    top = torch.maximum(found.max(), NOBODYS_EVIDENCE + inside[best])  # one shift for all changes no share
+    return PromptScores("auto", scores - scores[best] + top, lambda: NOBODYS_EVIDENCE)
+
+
 def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
     """From a head that was trained on sample prompts: log-probabilities (see `routing.classifier`).
 
@@ -148,7 +181,7 @@ def lm(known: Known, prompt: Sequence[int]) -> PromptScores:
 
 
 PRIORS: Mapping[str, Prior] = MappingProxyType(
-    {"classifier": classifier, "evidence": evidence, "lm": lm, "retrieval": retrieval}
+    {"auto": auto, "classifier": classifier, "evidence": evidence, "lm": lm, "retrieval": retrieval}
 )
 
 

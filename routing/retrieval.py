@@ -17,9 +17,11 @@ from torch.nn import functional
 
 from routing.base import Base
 from routing.encoding import Encoder, prompt_tokens
+from routing.pack import Moments
 from routing.profiles import Profile, described, sample_of
 
 SMALLEST_DEVIATION = 1e-3
+SMALLEST_KIN_DEVIATION = 0.05  # sample prompts may be alike to a word, and others of their kind are not
 LARGEST_COSINE = 1 - 1e-4  # where Fisher's transformation is still finite
 
 
@@ -28,7 +30,7 @@ class Introductions:
     """All experts of an index version as a prompt is compared with them.
 
     `rows` are standardised and of unit length, row i belongs to expert `owners[i]`; `mean` and `deviation`
-    are those of each expert's similarity on neutral text.
+    are those of each expert's similarity on neutral text, `kin` those of each of its rows to its others.
     """
 
     centre: Float[Tensor, " width"]
@@ -37,16 +39,25 @@ class Introductions:
     owners: Int[Tensor, " rows"]
     mean: Float[Tensor, " experts"]
     deviation: Float[Tensor, " experts"]
+    kin: Moments
 
     def similarities(self, embeddings: Float[Tensor, "prompts width"]) -> Float[Tensor, "prompts experts"]:
         """Each prompt's similarity to each expert, in deviations from its mean on neutral text."""
         return (self._raw(embeddings) - self.mean) / self.deviation
 
+    def familiarities(self, embeddings: Float[Tensor, "prompts width"]) -> Float[Tensor, "prompts experts"]:
+        """The same in deviations from how alike an expert's own rows are: near zero for one more of them."""
+        return (self._raw(embeddings) - self.kin.mean) / self.kin.deviation
+
+    def similar_as(self, familiarity: float) -> Float[Tensor, " experts"]:
+        """The similarity to each expert of a prompt that is as familiar to it."""
+        return (self.kin.mean + familiarity * self.kin.deviation - self.mean) / self.deviation
+
     def _raw(self, embeddings: Float[Tensor, "prompts width"]) -> Float[Tensor, "prompts experts"]:
         cosines = _unit(embeddings, self.centre, self.scale) @ self.rows.T
         best = cosines.new_full((len(cosines), len(self.mean)), -1.0)
         best.scatter_reduce_(1, self.owners.expand(len(cosines), -1), cosines, "amax")
-        return best.clamp(-LARGEST_COSINE, LARGEST_COSINE).atanh()
+        return _fisher(best)
 
 
 def introduce(profiles: Sequence[Profile], neutral: Float[Tensor, "texts width"]) -> Introductions:
@@ -55,9 +66,10 @@ def introduce(profiles: Sequence[Profile], neutral: Float[Tensor, "texts width"]
     rows = torch.cat([profile.rows for profile in profiles]).to(neutral.device)
     owners = torch.tensor([place for place, profile in enumerate(profiles) for _ in profile.rows])
     nothing = neutral.new_zeros(len(profiles))
-    plain = Introductions(
-        centre, scale, _unit(rows, centre, scale), owners.to(neutral.device), nothing, nothing + 1
-    )
+    unit = _unit(rows, centre, scale)
+    kin = [_kin(own) for own in unit.split([len(profile.rows) for profile in profiles])]
+    alike = Moments(*(torch.stack(part) for part in zip(*kin, strict=True)))
+    plain = Introductions(centre, scale, unit, owners.to(neutral.device), nothing, nothing + 1, alike)
     found = plain.similarities(neutral)
     return Introductions(
         centre,
@@ -66,6 +78,7 @@ def introduce(profiles: Sequence[Profile], neutral: Float[Tensor, "texts width"]
         plain.owners,
         found.mean(0),
         found.std(0, correction=0).clamp_min(SMALLEST_DEVIATION),
+        alike,
     )
 
 
@@ -95,6 +108,17 @@ def known_profiles(
         else:
             found.append(profile)
     return found
+
+
+def _kin(rows: Float[Tensor, "rows width"]) -> Moments:
+    """Mean and deviation of each row's similarity to the most similar of the others; a row alone has none."""
+    cosines = (rows @ rows.T).fill_diagonal_(-1.0)
+    found = _fisher(cosines.amax(1))
+    return Moments(found.mean(), found.std(correction=0).clamp_min(SMALLEST_KIN_DEVIATION))
+
+
+def _fisher(cosines: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    return cosines.clamp(-LARGEST_COSINE, LARGEST_COSINE).atanh()
 
 
 def _unit(

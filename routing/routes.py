@@ -17,8 +17,8 @@ from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
 from routing.routers import ALWAYS_CALIBRATED, FROM_WEIGHTS, QUERY_ROUTERS, ROUTERS, Router, Selection, Terms
 
-PRIOR_NAMES = ("classifier", "evidence", "lm", "retrieval")
-ON_NEUTRAL_TEXT = frozenset({"evidence", "retrieval"})  # priors that are measured there
+PRIOR_NAMES = ("auto", "classifier", "evidence", "lm", "retrieval")
+ON_NEUTRAL_TEXT = frozenset({"auto", "evidence", "retrieval"})  # priors that are measured there
 
 
 @dataclass(frozen=True)

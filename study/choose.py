@@ -39,6 +39,7 @@ def candidates() -> Iterator[RoutingPolicy]:
     yield replace(plain, router="evidence", top_k=2, prior_weight=10.0, prior_abstain=True)
     yield plain
     yield replace(one, shortlist=3, router="uniform")
+    yield from (replace(one, prior="auto"), replace(one, prior="auto", prior_abstain=True))
     yield replace(one, prior="retrieval")
     yield replace(one, prior="retrieval", prior_abstain=True)
 

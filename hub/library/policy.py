@@ -23,7 +23,7 @@ RouterName = Literal[
     "classifier",
     "lm",
 ]
-PriorName = Literal["evidence", "retrieval", "classifier", "lm"]
+PriorName = Literal["evidence", "auto", "retrieval", "classifier", "lm"]
 ROUTERS: tuple[str, ...] = get_args(RouterName)
 PRIORS: tuple[str, ...] = get_args(PriorName)
 EXPECTED = {
@@ -62,7 +62,7 @@ class Policy(BaseModel):
 
 
 # What a library begins with when nothing at all is decided; equal to `DEFAULT_POLICY` in `routing`.
-DEFAULT = Policy(top_k=1, shortlist=1, prior_abstain=True)
+DEFAULT = Policy(top_k=1, shortlist=1, prior="auto", prior_abstain=True)
 
 
 def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
