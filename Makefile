@@ -35,6 +35,9 @@ test: check .venv/evaluation ## everything that proves it works
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
 
+test-slow: setup ## what `make test` leaves out because the same is shown on the other database (about five minutes)
+	$(PYTEST) -m slow tests/workers
+
 check: lint types migrations ## lint, types, import contracts, migrations
 
 lint: setup
@@ -89,4 +92,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test check lint types migrations bench study evaluate conformance demo-content tree screenshots lock
+.PHONY: help setup demo up test test-slow check lint types migrations bench study evaluate conformance demo-content tree screenshots lock

@@ -1,5 +1,7 @@
 """SIGKILL at every named point of the pipeline: the work is taken up again and everything happens once."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,12 +43,26 @@ PIPELINE = (
 REJECTION = ("validate.files_done", "validate.verdict_ready", "validate.recorded")
 
 
+def on_either(points: Sequence[str]) -> list[object]:
+    """Each point on one database, in turn; on the other one it is slow (`make test-slow`)."""
+    pairs: list[object] = []
+    for turn, point in enumerate(points):
+        for place, database in enumerate(("sqlite", "postgresql")):
+            marks = [pytest.mark.services] if database == "postgresql" else []
+            marks += [pytest.mark.slow] if (turn + place) % 2 else []
+            pairs.append(pytest.param(database, point, marks=marks))
+    return pairs
+
+
+either = partial(pytest.mark.parametrize, ("either_hub", "point"), indirect=["either_hub"])
+
+
 def endings(release: Release) -> list[str]:
     ends = [ReleaseEvent.What.READY, ReleaseEvent.What.REJECTED]
     return list(release.events.filter(what__in=ends).values_list("what", flat=True))
 
 
-@pytest.mark.parametrize("point", PIPELINE)
+@either(argvalues=on_either(PIPELINE))
 def test_a_good_upload_becomes_ready_once_wherever_a_worker_dies(
     either_hub: LiveHub, tmp_path: Path, point: str
 ) -> None:
@@ -62,7 +78,7 @@ def test_a_good_upload_becomes_ready_once_wherever_a_worker_dies(
     assert complaints() == []
 
 
-@pytest.mark.parametrize("point", REJECTION)
+@either(argvalues=on_either(REJECTION))
 def test_a_bad_upload_is_rejected_once_wherever_a_worker_dies(
     either_hub: LiveHub, tmp_path: Path, point: str
 ) -> None:
@@ -92,7 +108,7 @@ def test_a_library_is_founded_wherever_a_worker_dies(either_hub: LiveHub, point:
 
 
 @pytest.mark.parametrize("effect", ["raise", "enospc"])
-@pytest.mark.parametrize("point", ["validate.laid_out", "vectors.stored", "publish.manifest_written"])
+@either(argvalues=on_either(["validate.laid_out", "vectors.stored", "publish.manifest_written"]))
 def test_trouble_on_our_side_is_tried_again_and_never_blamed_on_the_upload(
     either_hub: LiveHub, tmp_path: Path, point: str, effect: str
 ) -> None:
