@@ -4,6 +4,7 @@ Clients remember which chunks an address has, so the address holds a person and 
 is kept for two epochs, and counted on by nobody else (docs/decisions/0018-write-only-xet.md).
 """
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -69,6 +70,21 @@ def put_xorb(request: HttpRequest, user: int, age: int, name: str) -> JsonRespon
 
 def put_shard(request: HttpRequest, user: int, age: int) -> JsonResponse:
     """Make whole files of the chunks, and keep those. Raises Invalid, TooLarge."""
+    _take(request, user, age)
+    return JsonResponse({"result": 1})
+
+
+def put_shard_line_by_line(request: HttpRequest, user: int, age: int) -> HttpResponse:
+    """The same for clients that read how far it is, line by line; here it is done before the first line, so
+    that a refusal is a status.
+    """
+    count = _take(request, user, age)
+    lines = [{"type": "validating", "verified": count, "total": count}, {"type": "result"}]
+    content = "".join(json.dumps(line) + "\n" for line in lines)
+    return HttpResponse(content, content_type="application/x-ndjson")
+
+
+def _take(request: HttpRequest, user: int, age: int) -> int:
     sender = _sender(request, user, age)
     files = xorbs.files_of(b"".join(bodies.pieces(request, most=LARGEST_SHARD)))
     size, most = sum(file.size for file in files), settings.LIMITS.adapter_bytes
@@ -79,7 +95,7 @@ def put_shard(request: HttpRequest, user: int, age: int) -> JsonResponse:
         bundles = _Bundles(sender, age, opened)
         for file in files:
             _keep(sender, file, bundles)
-    return JsonResponse({"result": 1})
+    return len(files)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ urlpatterns = [
     path(f"{MODEL}/xet-write-token/<path:revision>", on(GET=sink.write_token)),
     path(f"{CAS}/v1/xorbs/default/<name>", on(POST=sink.put_xorb)),
     path(f"{CAS}/v1/shards", on(POST=sink.put_shard)),
+    path(f"{CAS}/v2/shards", on(POST=sink.put_shard_line_by_line)),
     path(f"{CAS}/<path:rest>", on(GET=sink.no_chunks, HEAD=sink.no_chunks, POST=sink.no_chunks)),
     path("v1/telemetry", on(POST=identity.telemetry)),
     path(f"{MODEL}/<path:what>", NOT_OFFERED),
