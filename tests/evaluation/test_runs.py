@@ -28,7 +28,7 @@ def test_the_demonstration_s_suite_says_who_can_do_what(
     for name in (EXPERT, "mara/plural"):
         folder = name.replace("/", "--")
         (adapters / folder).symlink_to(Path("demo/adapters", folder).resolve())
-    asked = ("demo", f"{LIBRARY},adapters={adapters}", "--routers", "uniform", "--limit", "4")
+    asked = ("demo", f"{LIBRARY},adapters={adapters}", "--routers", "uniform", "--limit", "2")
 
     command(monkeypatch, *asked, "--out", str(out), "--cache", str(tmp_path / "cache"))
 
@@ -39,7 +39,7 @@ def test_the_demonstration_s_suite_says_who_can_do_what(
     assert by_name[EXPERT]["members"][ITS_TASK] > by_name["mara/plural"]["members"][ITS_TASK] + 0.5
     assert by_name["library's policy"]["members"][ITS_TASK] > by_name["base"]["members"][ITS_TASK] + 0.5
     assert by_name["library's policy"]["low"] > 0.0
-    assert sum(len(questions) for questions in written["outcomes"]["base"].values()) == 4 * 13
+    assert sum(len(questions) for questions in written["outcomes"]["base"].values()) == 2 * 13
     assert written["held_out"] == []
     assert len(written["held_in"]) == 13
     assert "| library's policy |" in capsys.readouterr().out
