@@ -1,5 +1,6 @@
 """Gates and the rows that they are trained on: what is there, and who may decide about it."""
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Self, cast
@@ -9,7 +10,7 @@ from django.http import HttpRequest
 from ninja import FileEx, P, Router, Schema, Status, UploadedFile
 
 from hub import schemas
-from hub.accounts.models import Scope
+from hub.accounts.models import Scope, User
 from hub.accounts.visitors import AnyVisitor, Bearer, author, reader
 from hub.adapters import gates, permissions, queries, uploading
 from hub.adapters.models import Gates
@@ -99,8 +100,7 @@ def let_in(
 ) -> GatesOut:
     """Use gates that were held back, as a maintainer of the library."""
     found = _to_be_decided(request, owner, name, revision, number=number)
-    gates.let_in(gates=found, by=author(request), reason=body.reason)
-    return GatesOut.of(found, in_use=gates.in_use(found.release) == found)
+    return _decided(found, gates.let_in, by=author(request), reason=body.reason)
 
 
 @router.post(
@@ -114,8 +114,7 @@ def refuse(
 ) -> GatesOut:
     """Leave gates out of every version to come, as a maintainer of the library."""
     found = _to_be_decided(request, owner, name, revision, number=number)
-    gates.refuse(gates=found, by=author(request), reason=body.reason)
-    return GatesOut.of(found, in_use=False)
+    return _decided(found, gates.refuse, by=author(request), reason=body.reason)
 
 
 @router.delete(
@@ -188,3 +187,8 @@ def _to_be_decided(request: HttpRequest, owner: str, name: str, revision: str, *
     found = queries.release(queries.adapter(user, owner, name), revision)
     permissions.require_maintain(user, found.adapter)
     return gates.numbered(found, number)
+
+
+def _decided(found: Gates, decide: Callable[..., None], *, by: User, reason: str) -> GatesOut:
+    decide(gates=found, by=by, reason=reason)
+    return GatesOut.of(found, in_use=gates.in_use(found.release) == found)
