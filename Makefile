@@ -35,8 +35,8 @@ test: check .venv/evaluation ## everything that proves it works
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
 
-test-slow: setup ## what `make test` leaves out because the same is shown on the other database (about five minutes)
-	$(PYTEST) -m slow tests/workers
+test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, the other half of the crash matrix (ten minutes)
+	$(PYTEST) -m slow tests/workers tests/end_to_end
 
 check: lint types migrations ## lint, types, import contracts, migrations
 

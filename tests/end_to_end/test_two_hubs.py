@@ -10,7 +10,7 @@ import pytest
 from tests.end_to_end.hub_process import RunningHub, eventually, files_of, free_port, running_hub
 from tests.tiny import tiny_adapter, tiny_llama
 
-pytestmark = pytest.mark.timeout(600)  # six processes of torch, also on a busy machine
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # two whole hubs: six processes of torch
 TAG = "fletch-library:tiny,fletch:ready"
 
 

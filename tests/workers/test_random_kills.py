@@ -26,7 +26,12 @@ KILLING_SECONDS = 20.0
 MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql and redis", marks=pytest.mark.services)])
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.slow),
+        pytest.param("postgresql and redis", marks=pytest.mark.services),
+    ]
+)
 def hub(
     request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[LiveHub]:
