@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connections
 from pytest_django import Settings
 
 from hub.accounts.models import User
@@ -141,6 +142,8 @@ def test_two_at_once_write_every_byte_once(ada: User) -> None:
             pieces.append(one, io.BytesIO(WEIGHTS[:5000]), offset=0, size=len(WEIGHTS))
         except Conflict as error:
             refusals.append(str(error))
+        finally:
+            connections.close_all()
 
     threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
