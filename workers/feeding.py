@@ -18,7 +18,10 @@ LONGEST_LOOK = 500.0  # seconds
 
 def read(claim: Claim) -> None:
     reach("feed.claimed")
-    feed = Feed.objects.select_related("library", "owner").get(pk=claim.ids["feed_id"])
+    feed = Feed.objects.select_related("library", "owner").filter(pk=claim.ids["feed_id"]).first()
+    if feed is None:
+        jobs.log(claim, "nothing to do: this list is followed no longer")
+        return
     try:
         require_allowed(feed.endpoint)
         with Outside(feed.endpoint, seconds=LONGEST_LOOK) as outside:

@@ -122,7 +122,8 @@ def _check(tree: dict[str, Blob], message: str) -> None:
 def _renew(changes: Sequence[Change]) -> None:
     """Keep the garbage collection from bytes that are about to be named."""
     named = {change.blob.pk for change in changes if isinstance(change, Put)}
-    held = Blob.objects.select_for_update(no_key=True).filter(pk__in=named)
+    # in one order: two commits with the same files must not wait for each other
+    held = Blob.objects.select_for_update(no_key=True).filter(pk__in=named).order_by("pk")
     if len(held) != len(named):
         raise Invalid("some of these files were removed as unused meanwhile; please send them again")
     Blob.objects.filter(pk__in=named).update(stored_at=Now())

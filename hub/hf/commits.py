@@ -212,7 +212,11 @@ def _change(line: FileLine | LargeFileLine | DeletedFileLine | DeletedFolderLine
 
 def _stored(file: SmallFile) -> Blob:
     try:
-        content = base64.b64decode(file.content, validate=True)
+        content = (
+            file.content.encode()
+            if file.encoding == "utf-8"
+            else base64.b64decode(file.content, validate=True)
+        )
     except binascii.Error as error:
         raise Invalid(f"{file.path}: field content is not base64: {error}") from error
     with blobs.scratch_file() as place:

@@ -72,3 +72,17 @@ def follow_list(request: HttpRequest, slug: str, body: FeedIn) -> Status[FeedOut
     library = libraries.library(slug)
     permissions.require_maintain(author(request), library)
     return Status(202, FeedOut.of(services.follow_list(library=library, by=author(request), **body.dict())))
+
+
+@router.delete(
+    "/libraries/{slug}/feeds/{number}",
+    response={204: None, **REFUSALS},
+    auth=Bearer(Scope.ADMIN),
+    operation_id="stop_list",
+)
+def stop_list(request: HttpRequest, slug: str, number: int) -> Status[None]:
+    """Follow a list no longer; what it brought stays."""
+    library = libraries.library(slug)
+    permissions.require_maintain(author(request), library)
+    services.stop(queries.feed(library, number))
+    return Status(204, None)

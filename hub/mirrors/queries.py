@@ -26,6 +26,14 @@ def feeds(library: Library) -> QuerySet[Feed]:
     return Feed.objects.filter(library=library).select_related("owner", "library")
 
 
+def feed(library: Library, number: int) -> Feed:
+    """Raises NotFound."""
+    found = feeds(library).filter(pk=number).first()
+    if found is None:
+        raise NotFound(f"{library.slug} follows no list {number}")
+    return found
+
+
 def origin(release: Release) -> Origin | None:
     """Where it came from, if it came from another hub."""
     return Origin.objects.filter(release=release).select_related("mirror").first()

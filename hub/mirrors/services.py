@@ -27,6 +27,7 @@ REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}\Z", re.ASCII)
 TAGS = re.compile(r"[\w.:/,-]{1,200}\Z", re.ASCII)
 REVISION = re.compile(r"[\w./-]{1,200}\Z", re.ASCII)
 LONGEST_NOTE = 2000
+OUR_FAULT = "The hub could not finish this look; its operator can see why and try it again."
 
 
 @transaction.atomic
@@ -89,6 +90,11 @@ def follow_list(*, library: Library, by: User, tag: str, endpoint: str = "") -> 
     return found
 
 
+def stop(feed: Feed) -> None:
+    """Follow a list no longer. What it brought stays, and is followed for itself."""
+    feed.delete()
+
+
 def look_at_followed() -> int:
     """Ask for a look at every list and repository that is followed and was not looked at lately; at how
     many.
@@ -102,8 +108,10 @@ def look_at_followed() -> int:
     return len(mirrors) + len(feeds)
 
 
+@transaction.atomic
 def record_list(claim: Claim, feed: Feed, repositories: Sequence[str]) -> int:
     """Mirror what a list names and is not mirrored from there yet; how many are new. Raises Fenced."""
+    claims.hold(claim)
     known = set(
         Mirror.objects.filter(library=feed.library, endpoint=feed.endpoint).values_list("repo", flat=True)
     )
@@ -158,8 +166,11 @@ def _looked(mirror_id: int, *, commit: str, note: str) -> None:
 
 @receiver(job_failed)
 def _import_failed(job: Job, **_: object) -> None:
+    """What went wrong on our side may name places on the machine: that is for the operator alone."""
     if job.kind == JobKind.IMPORT:
-        _looked(job.subject["mirror_id"], commit="", note=job.error)
+        Mirror.objects.filter(pk=job.subject["mirror_id"], note="").update(note=OUR_FAULT)
+    if job.kind == JobKind.FEED:
+        Feed.objects.filter(pk=job.subject["feed_id"], note="").update(note=OUR_FAULT)
 
 
 def _checked(endpoint: str, repo: str, revision: str) -> str:

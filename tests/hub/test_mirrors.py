@@ -8,7 +8,8 @@ from django.test import Client
 from pytest_django import Settings
 
 from hub.accounts.models import User
-from hub.errors import Conflict
+from hub.errors import Conflict, Fenced
+from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
 from hub.mirrors import services
@@ -132,3 +133,34 @@ def test_a_list_is_mirrored_once_and_says_what_of_it_is_not(place: Library, cleo
     feed.refresh_from_db()
     assert feed.count == 2
     assert feed.note.startswith("-/-: ")
+
+
+def test_who_lost_the_claim_mirrors_nothing(place: Library, cleo: User) -> None:
+    feed = services.follow_list(library=place, by=cleo, tag="lora")
+    claim = making.take(JobKind.FEED)
+    jobs.give_back(claim)
+
+    with pytest.raises(Fenced):
+        services.record_list(claim, feed, ["ada/poems"])
+
+    assert not Mirror.objects.exists()
+
+
+def test_a_list_can_be_left_and_what_it_brought_stays(place: Library, cleo: User) -> None:
+    feed = services.follow_list(library=place, by=cleo, tag="lora")
+    services.record_list(making.take(JobKind.FEED), feed, ["ada/poems"])
+    path = f"/api/v1/libraries/tiny/feeds/{feed.pk}"
+
+    assert Client().delete(path, headers=api_of(making.user("bob")).headers).status_code == 403
+    assert Client().delete(path, headers=api_of(cleo).headers).status_code == 204
+
+    assert not Feed.objects.exists()
+    assert Mirror.objects.get().follow
+
+
+def test_a_failure_of_ours_tells_the_public_nothing_of_our_machine(place: Library, cleo: User) -> None:
+    services.mirror(library=place, by=cleo, repo="ada/poems")
+    jobs.fail(making.take(JobKind.IMPORT), "OSError: /srv/secret is full")
+
+    note = Client().get("/api/v1/libraries/tiny/mirrors").json()[0]["note"]
+    assert note == services.OUR_FAULT

@@ -127,6 +127,14 @@ def test_what_cannot_be_read_is_said_with_its_line(adas: Wire) -> None:
         assert said in answer.json()["error"], answer.json()
 
 
+def test_text_may_be_sent_as_it_is(adas: Wire, ada: User) -> None:
+    line = {"key": "file", "value": {"path": "notes.md", "content": "für alle", "encoding": "utf-8"}}
+
+    assert adas.commit("ada/poetry", line).status_code == 200
+
+    assert Client().get("/ada/poetry/resolve/main/notes.md").getvalue() == "für alle".encode()
+
+
 def test_a_cookie_writes_nothing_and_a_token_for_reading_neither(adas: Wire, ada: User) -> None:
     browser = Client()
     browser.force_login(ada)

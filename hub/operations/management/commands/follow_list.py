@@ -33,8 +33,6 @@ class Command(HubCommand):
         )
         self.stdout.write(f"{feed} is followed")
         if options["wait"]:
-            job = jobs.about(feed_id=feed.pk).last()
-            if job is not None:
-                follow(job, say=self.stdout.write)
+            follow(jobs.about(feed_id=feed.pk).latest("pk"), say=self.stdout.write)
             feed.refresh_from_db()
             self.stdout.write(f"{feed.count} repositories{': ' + feed.note if feed.note else ''}")

@@ -35,8 +35,6 @@ class Command(HubCommand):
         )
         self.stdout.write(f"{mirror} becomes {mirror.owner.username}/{mirror.name}")
         if options["wait"]:
-            job = jobs.about(mirror_id=mirror.pk).last()
-            if job is not None:
-                follow(job, say=self.stdout.write)
+            follow(jobs.about(mirror_id=mirror.pk).latest("pk"), say=self.stdout.write)
             mirror.refresh_from_db()
             self.stdout.write(mirror.note or f"brought commit {mirror.commit}")
