@@ -3,6 +3,10 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
+# Compiling every module of every package takes longer than unpacking them; Python compiles what it imports.
+QUIETLY := --quiet --disable-pip-version-check --no-compile
+# What is compiled is kept: where this is set, every process would compile it again.
+export PYTHONDONTWRITEBYTECODE :=
 POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 
 help: ## this list
@@ -12,12 +16,12 @@ help: ## this list
 	@command -v $(PYTHON) >/dev/null || { echo "Fletch needs Python 3.11 (looked for $(PYTHON)). Name yours: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@# torch first and alone: its pin picks the build that this machine offers, and nothing after it may choose another
-	$(BIN)/pip install --quiet --disable-pip-version-check "$$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/dev.txt)"
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	$(BIN)/pip install $(QUIETLY) "$$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/dev.txt)"
+	$(BIN)/pip install $(QUIETLY) -r requirements/dev.txt
 	touch $@
 
 .venv/evaluation: .venv/ready requirements/evaluation.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/evaluation.txt
+	$(BIN)/pip install $(QUIETLY) -r requirements/evaluation.txt
 	touch $@
 
 setup: .venv/ready ## make .venv with the pinned dependencies
@@ -28,7 +32,8 @@ demo: setup ## the main job on this machine, from thirteen adapters to one compo
 up: setup ## web, worker and serving without demonstration content; Ctrl-C stops all
 	$(BIN)/python manage.py up $(ARGS)
 
-test: check .venv/evaluation ## everything that proves it works
+test: setup ## everything that proves it works
+	$(MAKE) --jobs 2 check .venv/evaluation
 	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
 	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" tests/hub tests/pages; \
@@ -37,6 +42,13 @@ test: check .venv/evaluation ## everything that proves it works
 
 test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, the other half of the crash matrix (ten minutes)
 	$(PYTEST) -m slow tests/workers tests/end_to_end
+
+# Where numbers are worked out; at a third more time than without.
+SHAPED := factors scales prototypes lanczos routers scores mixing dense sparsity classifier similarity scaled_pack base_traces general expert_map
+comma := ,
+empty :=
+test-shapes: setup ## the tests of routing, with every shape that a signature states checked
+	$(PYTEST) --jaxtyping-packages=$(subst $(empty) ,$(comma),$(SHAPED:%=routing.%)),beartype.beartype -m "not slow" tests/routing
 
 check: lint types migrations ## lint, types, import contracts, migrations
 
@@ -73,7 +85,7 @@ evaluate: .venv/evaluation ## a benchmark suite over a composed model: SUITE=bbh
 CLIENTS := build/clients
 conformance: setup ## the hub against older Hugging Face clients and the JavaScript one, each installed into build/clients
 	@for version in 1.5.0 0.36.2; do test -e $(CLIENTS)/$$version/ready || { $(PYTHON) -m venv $(CLIENTS)/$$version && \
-	  $(CLIENTS)/$$version/bin/pip install --quiet --disable-pip-version-check "huggingface_hub==$$version" && touch $(CLIENTS)/$$version/ready; } || exit 1; done
+	  $(CLIENTS)/$$version/bin/pip install $(QUIETLY) "huggingface_hub==$$version" && touch $(CLIENTS)/$$version/ready; } || exit 1; done
 	@mkdir -p $(CLIENTS)/javascript && npm install --silent --no-fund --no-audit --prefix $(CLIENTS)/javascript @huggingface/hub@2.17.5
 	$(PYTEST) -m slow tests/hub/hf
 
@@ -92,4 +104,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow check lint types migrations bench study evaluate conformance demo-content tree screenshots lock
+.PHONY: help setup demo up test test-slow test-shapes check lint types migrations bench study evaluate conformance demo-content tree screenshots lock

@@ -14,6 +14,7 @@ from markdown_it.utils import EnvType, OptionsDict
 from hub.adapters.cards import LARGEST_CARD
 
 MOST_REFERENCES = 100
+MOST_BRACKETS = 5_000  # each may begin a link, and the parser looks for its end
 TAGS = {
     *("h2", "h3", "h4", "h5", "h6", "p", "br", "hr", "blockquote", "pre", "code", "a"),
     *("em", "strong", "del", "sub", "sup", "ul", "ol", "li", "dl", "dt", "dd"),
@@ -26,6 +27,8 @@ def render(source: str) -> SafeString:
     """Markdown to HTML that runs nothing and fetches nothing."""
     if source.count("]:") > MOST_REFERENCES:
         return mark_safe("<p>This card has too many link references to be shown.</p>")
+    if source.count("[") > MOST_BRACKETS:
+        return mark_safe("<p>This card has too many square brackets to be shown.</p>")
     html = _parser().render(source[:LARGEST_CARD])
     return mark_safe(  # noqa: S308  the sanitiser's output
         nh3.clean(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +68,19 @@ class RunningHub:
         )
         return self.clients.enter_context(client)
 
+    @cached_property
+    def serving_client(self) -> httpx.Client:
+        return self.clients.enter_context(httpx.Client(base_url=self.serving, timeout=60))
+
     def ask(self, prompt: str | list[int], **fields: Any) -> dict[str, Any]:
         body = {"model": "tiny", "prompt": prompt, "temperature": 0, **fields}
-        answer = httpx.post(f"{self.serving}/v1/completions", json=body, timeout=60)
+        answer = self.serving_client.post("/v1/completions", json=body)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
     def served_version(self) -> int | None:
         """What the serving process says; None before it knows the library."""
-        report = httpx.get(f"{self.serving}/readyz", timeout=10).json()
+        report = self.serving_client.get("/readyz").json()
         return next((library["version"] for library in report["libraries"]), None)
 
 

@@ -136,6 +136,11 @@ def test_a_rejection_prints_every_finding_without_control_codes(shell: Shell, up
     assert "\x1b" not in said.out
 
 
+def heeding_interrupts() -> None:
+    """As under a terminal, also where these tests run in a background that ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_the_watching_and_not_the_upload(shell: Shell, uploaded: Release) -> None:
     watching = subprocess.Popen(
         [sys.executable, "-m", "fletch", "status", "ada/poetry", "--follow"],
@@ -143,6 +148,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_upload(shell: Shell, uploaded: Rel
         cwd=shell.home,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeding_interrupts,  # noqa: PLW1509 (this process has no threads here)
     )
     assert watching.stderr is not None
     assert "received" in watching.stderr.readline()

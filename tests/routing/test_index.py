@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import random
 import subprocess
@@ -84,9 +85,9 @@ def test_a_change_of_one_expert_changes_one_page(change: str) -> None:
 
 
 def test_no_page_is_longer_than_the_cap_even_if_no_name_ends_one() -> None:
-    names = (f"user/{i}" for i in range(10**6))
-    stubborn = [entry(name) for name in names if int(digest_of(name.encode())[-8:], 16) % 64]
-    manifest = manifest_of(BASE, stubborn[: 2 * LONGEST_PAGE + 1])
+    names = (f"user/{i}" for i in itertools.count())
+    stubborn = (entry(name) for name in names if int(digest_of(name.encode())[-8:], 16) % 64)
+    manifest = manifest_of(BASE, list(itertools.islice(stubborn, 2 * LONGEST_PAGE + 1)))
 
     assert [len(page.entries) for page in pages(manifest)] == [LONGEST_PAGE, LONGEST_PAGE, 1]
 

