@@ -56,7 +56,8 @@ def test_poison_fails_after_the_cap_while_the_others_finish(hub: LiveHub) -> Non
     assert [state_of(job) for job in (suicide, hang, stubborn, bug, hopeless)] == ["failed"] * 5
     assert [job.crashes for job in (suicide, hang, stubborn, bug, hopeless)] == [3, 3, 3, 3, 1]
     assert "died" in suicide.error
-    assert "took longer" in stubborn.error
+    # said by the process itself, or by its parent where that did not wait for it
+    assert "took longer" in stubborn.error or "did not stop at its time limit" in stubborn.error
     assert hopeless.error == "the base is not there"
     assert (state_of(once), once.attempt) == ("done", 2)
     assert not list((hub.folder / "tmp").glob("claim-*"))
