@@ -60,7 +60,7 @@ lint: setup
 	$(BIN)/python tools/tree.py --check
 
 types: setup
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 migrations: setup
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run

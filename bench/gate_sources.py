@@ -22,7 +22,7 @@ from demo.corpus import neutral_documents
 from demo.tasks import BASE, TASKS, Row
 from routing.adapter import read_adapter
 from routing.base import Base, load_base
-from routing.calibration import calibrated_pack, survey
+from routing.calibration import calibrated_pack
 from routing.checks.samples import Sample, parse_samples
 from routing.competition import compete
 from routing.factors import Factors, expert_factors
@@ -35,6 +35,7 @@ from routing.rows import Row as TokenRow
 from routing.rows import encoded_rows
 from routing.scores import evidence
 from routing.spec import BaseRef
+from routing.surveys import survey
 
 KEPT = Path("build/gates")
 COLLECTED, ASKED = 24, 12  # of each task

@@ -7,62 +7,33 @@ measured the next takes over.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 
-from routing.pack import ModulePack, Moments, Pack, pack_updates
+from routing.evidence import usual_evidence
+from routing.pack import SMALLEST_DEVIATION, ModulePack, Moments, Pack, only
 from routing.routed import RoutedModel
-from routing.routers import Selection, Terms
-from routing.routes import Route, Routing, Seat, route
 from routing.scores import SCORES
-
-ROWS_AT_ONCE = 8  # of neutral text: bounds the scores that are held at a time
-SMALLEST_DEVIATION = 1e-6
-Look = Callable[[str, Float[Tensor, "tokens d_in"], ModulePack], None]
-
-
-class Survey:
-    """A way through a pack that adds nothing: the pass is the plain base's, and every input is seen."""
-
-    def __init__(self, pack: Pack, look: Look) -> None:
-        seats = route(pack, Routing("arrow", top_k=1)).seats
-        self.route = Route(pack, self._keep, seats)
-        self._look = look
-        self._inputs: Tensor | None = None
-
-    def witness(self, seat: Seat, module: str, _selection: Selection) -> None:
-        """Show what the router was just given, under the name of the module where it was given."""
-        if self._inputs is not None:
-            self._look(module, self._inputs, seat.module)
-
-    def _keep(self, hidden: Float[Tensor, "tokens d_in"], _module: ModulePack, _terms: Terms) -> Selection:
-        self._inputs = hidden
-        nobody = torch.zeros(len(hidden), 0, device=hidden.device)
-        return Selection(nobody.long(), nobody)
-
-
-def survey(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], look: Look) -> None:
-    """Pass prompts through the plain base and let `look` see what each module with experts is given."""
-    for rows in tokens.split(ROWS_AT_ONCE):
-        passage = Survey(pack, look)
-        ids = rows.to(device=model.base.device, dtype=torch.int64)
-        model.last_logits(ids, route=passage.route, witness=passage.witness)
-
-
-def survey_neutral(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"], look: Look) -> None:
-    """As `survey`, of text that reaches every module alike: also an encoder-decoder's decoder reads some."""
-    for rows in text.split(ROWS_AT_ONCE):
-        passage = Survey(pack, look)
-        ids = rows.to(device=model.base.device, dtype=torch.int64)
-        inputs = model.base.family.neutral(model.base.model, ids)
-        model.run(inputs, route=passage.route, witness=passage.witness)
+from routing.surveys import survey_neutral
 
 
 def calibrated_pack(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], *, neutral: str
+) -> Pack:
+    """The pack with what is measured on this text, whose digest is `neutral`: moments and usual evidence.
+
+    What experts have of this text they keep; only the others are measured.
+    """
+    found = with_moments(model, pack, tokens, neutral=neutral)
+    known = pack.usual if pack.neutral == neutral else None
+    return replace(found, usual=usual_evidence(model, found, tokens, known))
+
+
+def with_moments(
     model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], *, neutral: str
 ) -> Pack:
     """The pack with every expert's moments of every kind of score on this text, whose digest is `neutral`.
@@ -70,7 +41,7 @@ def calibrated_pack(
     Experts that have moments of this text keep them; only the others are measured.
     """
     unknown = _unmeasured(pack) if pack.neutral == neutral else set(range(len(pack.experts)))
-    strangers = replace(pack, modules=_only(pack, unknown))
+    strangers = replace(pack, modules=only(pack, unknown))
     found = measure(model, strangers, tokens) if unknown else {}
     modules = dict(pack.modules)
     for name, moments in found.items():
@@ -114,22 +85,6 @@ def _unmeasured(pack: Pack) -> set[int]:
             known &= module.moments[kind].mean.isfinite() if kind in module.moments else False
         unknown |= {member for member, sure in zip(module.members, known.tolist(), strict=True) if not sure}
     return unknown
-
-
-def _only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
-    """The modules with these experts alone, at the same places."""
-    if len(places) == len(pack.experts):
-        return pack.modules  # a first assembly: no second copy of everything
-    return pack_updates(
-        [
-            {
-                name: module.update(module.rows_by_member[place])
-                for name, module in pack.modules.items()
-                if place in places and place in module.rows_by_member
-            }
-            for place in range(len(pack.experts))
-        ]
-    )
 
 
 def _told(module: ModulePack, found: Mapping[str, Moments], members: Sequence[int]) -> ModulePack:

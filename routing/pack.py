@@ -21,6 +21,8 @@ from routing.errors import UnknownExpert
 from routing.profiles import Profile
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
 
+SMALLEST_DEVIATION = 1e-6
+
 
 class Moments(NamedTuple):
     """Mean and deviation of scores on neutral text: of one expert (scalars) or of all of a module's."""
@@ -141,8 +143,9 @@ class Pack:
     """One index version, ready to be routed through: its experts in order and their tensors per module.
 
     `keys` say which bytes each expert was made from, so that a later pack can take over what has not changed.
-    `neutral` is the digest of the `text` that the moments were taken on; None before that. `profiles` are by
-    expert, and empty where none was given.
+    `neutral` is the digest of the `text` that the moments were taken on; None before that. `usual` is each
+    expert's evidence at one token of it (see `routing.evidence`), NaN for those not measured. `profiles` are
+    by expert, and empty where none was given.
     """
 
     experts: tuple[str, ...]
@@ -150,6 +153,7 @@ class Pack:
     keys: tuple[str, ...] = ()
     neutral: str | None = None
     text: Int[Tensor, "sequences length"] | None = None
+    usual: Moments | None = None
     profiles: tuple[Profile | None, ...] = ()
     classifier: Classifier | None = None
 
@@ -176,6 +180,22 @@ def pack_updates(updates: Sequence[Mapping[str, Update]]) -> dict[str, ModulePac
     """Lay the updates of some experts, in order, under each other, module by module."""
     names = dict.fromkeys(name for update in updates for name in update)
     return {name: _pack_module(name, updates) for name in names}
+
+
+def only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
+    """The modules with these experts alone, at the same places."""
+    if len(places) == len(pack.experts):
+        return pack.modules  # a first assembly: no second copy of everything
+    return pack_updates(
+        [
+            {
+                name: module.update(module.rows_by_member[place])
+                for name, module in pack.modules.items()
+                if place in places and place in module.rows_by_member
+            }
+            for place in range(len(pack.experts))
+        ]
+    )
 
 
 def _pack_module(name: str, updates: Sequence[Mapping[str, Update]]) -> ModulePack:

@@ -9,7 +9,7 @@ import torch
 from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.factors import Factors
 from routing.index import ExpertEntry, IndexManifest
-from routing.pack import Pack, Update, pack_updates, standardised
+from routing.pack import Moments, Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
 from routing.scaled_pack import ScaledPart
@@ -78,12 +78,14 @@ def load_pack(
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
+    usual = _usual(previous, keys) if previous is not None and same_text else None
     learnt = manifest.classifier
     return Pack(
         names,
         pack_updates(updates),
         keys,
         manifest.calibration if same_text else None,
+        usual=usual,
         profiles=tuple(
             None if entry.profile is None else store.read_profile(entry.profile) for entry in manifest.experts
         ),
@@ -177,3 +179,16 @@ def _by_key(pack: Pack) -> dict[str, Callable[[], Updates]]:
         }
 
     return {key: taken(place) for place, key in enumerate(pack.keys)}
+
+
+def _usual(previous: Pack, keys: Sequence[str]) -> Moments | None:
+    """What the experts that are taken over have as usual evidence; NaN for the others."""
+    if previous.usual is None:
+        return None
+    mean, deviation = previous.usual
+    rows = {key: row for row, key in enumerate(previous.keys)}
+    taken = [(place, rows[key]) for place, key in enumerate(keys) if key in rows]
+    here, there = [place for place, _ in taken], [row for _, row in taken]
+    carried = mean.new_full((2, len(keys)), torch.nan)
+    carried[:, here] = torch.stack([mean, deviation])[:, there]
+    return Moments(*carried)

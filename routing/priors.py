@@ -17,20 +17,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing import choosing
-from routing.calibration import ROWS_AT_ONCE, SMALLEST_DEVIATION, survey
 from routing.classifier import FEWEST_PROMPTS, Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
-from routing.pack import ModulePack, Moments, Pack
+from routing.evidence import evidence_by_token, in_deviations, usual_evidence
+from routing.pack import Moments, Pack
 from routing.profiles import Profile, described
 from routing.retrieval import Introductions, introduce, known_profiles
 from routing.routed import RoutedModel
 from routing.routes import PromptScores
-from routing.scores import calibrated
 
 NOBODYS_QUANTILE = 0.95  # so many neutral texts are left to the plain base
 # Both chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
-HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
 NOBODYS_EVIDENCE = 2.5  # deviations
 SIMILARITY_WEIGHT = 0.5  # of a similarity's deviations beside those of evidence
 STRANGEST_KIN = -3.0  # deviations: a prompt that is less familiar is not of an expert's own kind
@@ -106,7 +104,7 @@ class Known:
     @cached_property
     def usual(self) -> Moments:
         """Mean and deviation of every expert's evidence at one token of neutral text."""
-        return usual_evidence(self.model, self.pack, self.neutral)
+        return usual_evidence(self.model, self.pack, self.neutral, self.pack.usual)
 
 
 Prior = Callable[[Known, Sequence[int]], PromptScores]
@@ -183,52 +181,3 @@ def lm(known: Known, prompt: Sequence[int]) -> PromptScores:
 PRIORS: Mapping[str, Prior] = MappingProxyType(
     {"auto": auto, "classifier": classifier, "evidence": evidence, "lm": lm, "retrieval": retrieval}
 )
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """By prompt, token and expert: the sum of its modules' calibrated scores, and how many gave one."""
-
-    total: Float[Tensor, "prompts length experts"]
-    seen: Float[Tensor, "length experts"]
-
-    @property
-    def recent(self) -> Float[Tensor, "prompts experts"]:
-        """The mean over modules and tokens, the last tokens first: by half less every `HALF_LIFE` tokens."""
-        age = torch.arange(len(self.seen) - 1, -1, -1, device=self.seen.device)
-        weights = 0.5 ** (age / HALF_LIFE)
-        return torch.einsum("t,pte->pe", weights, self.total) / (weights @ self.seen)
-
-
-def in_deviations(found: Evidence, usual: Moments) -> Float[Tensor, "prompts experts"]:
-    """Recent evidence in deviations from its mean at a neutral token; minus infinity without a module."""
-    return ((found.recent - usual.mean) / usual.deviation).nan_to_num(nan=-torch.inf)
-
-
-def usual_evidence(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"]) -> Moments:
-    """Mean and deviation [experts] of evidence at one token of a text, over the tokens that have some."""
-    count = torch.zeros(len(pack.experts), dtype=torch.float64, device=model.base.device)
-    sums = count.new_zeros(2, len(pack.experts))
-    for rows in text.split(ROWS_AT_ONCE):
-        found = evidence_by_token(model, pack, rows)
-        each = (found.total / found.seen).double()
-        count += len(rows) * (found.seen > 0).sum(0)
-        sums += torch.stack([each.nansum((0, 1)), each.square().nansum((0, 1))])
-    mean, squares = sums / count
-    deviation = (squares - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_DEVIATION)
-    return Moments(mean.float(), deviation.float())
-
-
-def evidence_by_token(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]) -> Evidence:
-    """What each module says of each token and expert. A decoder that has only begun has read the last one."""
-    length = tokens.shape[1]
-    total = torch.zeros(len(tokens), length, len(pack.experts), device=model.base.device)
-    seen = torch.zeros(length, len(pack.experts), device=model.base.device)
-
-    def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
-        scores = calibrated("arrow", hidden, module).view(len(tokens), -1, len(module))
-        total[:, length - scores.shape[1] :, module.member_ids] += scores
-        seen[length - scores.shape[1] :, module.member_ids] += 1
-
-    survey(model, pack, tokens, look)
-    return Evidence(total, seen)

@@ -18,9 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.base import Base
-from routing.calibration import SMALLEST_DEVIATION
 from routing.finding import Finding
-from routing.pack import ModulePack, Moments, Update, pack_updates, standardised
+from routing.pack import SMALLEST_DEVIATION, ModulePack, Moments, Update, pack_updates, standardised
 from routing.prototypes import RoutingVector
 from routing.scores import SCORES, evidence
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from routing.calibration import calibrated_pack
+from routing.calibration import with_moments
 from routing.general import Differences, differences, remember
 from routing.pack import Pack
 from routing.routed import RoutedModel
@@ -23,5 +23,5 @@ def prepare(model: RoutedModel, pack: Pack, routing: Routing) -> None:
         return
     assert pack.neutral is not None, "a pack with neutral text knows its digest"
     judged = replace(pack, modules=found.modules, neutral=None)
-    measured = calibrated_pack(model, judged, pack.text, neutral=pack.neutral)
+    measured = with_moments(model, judged, pack.text, neutral=pack.neutral)
     remember(pack, routing.general, routing.subtract, Differences(measured.modules, pack.neutral))

@@ -13,9 +13,10 @@ from routing.base import Base
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.encoding import BaseEncoder, prompt_tokens
+from routing.evidence import Evidence
 from routing.index import DEFAULT_POLICY, manifest_of
 from routing.neutral import neutral_tokens
-from routing.priors import NOBODYS_EVIDENCE, SIMILARITY_WEIGHT, STRANGEST_KIN, Evidence
+from routing.priors import NOBODYS_EVIDENCE, SIMILARITY_WEIGHT, STRANGEST_KIN
 from routing.profiles import Profile
 from routing.retrieval import profile_of
 from routing.routes import Routing

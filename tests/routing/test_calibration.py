@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from routing import calibration
+from routing import calibration, evidence
 from routing.base import load_base
 from routing.calibration import calibrated_pack
 from routing.errors import BadRouting
@@ -55,6 +55,9 @@ def assert_equal_moments(left: Pack, right: Pack) -> None:
             other = right.modules[name].moments[kind]
             torch.testing.assert_close(moments.mean, other.mean, atol=1e-6, rtol=1e-5)
             torch.testing.assert_close(moments.deviation, other.deviation, atol=1e-6, rtol=1e-4)
+    assert left.usual is not None
+    assert right.usual is not None
+    torch.testing.assert_close(tuple(left.usual), tuple(right.usual), atol=1e-6, rtol=1e-4)
 
 
 def test_only_new_experts_are_measured_and_the_rest_is_what_it_was(
@@ -65,13 +68,31 @@ def test_only_new_experts_are_measured_and_the_rest_is_what_it_was(
     )
     later = loaded(published, ["ada/plain", "bob/wide", "eve/late"], text="one", previous=before)
 
-    with patch.object(calibration, "measure", wraps=calibration.measure) as measured:
+    with (
+        patch.object(calibration, "measure", wraps=calibration.measure) as measured,
+        patch.object(evidence, "evidence_by_token", wraps=evidence.evidence_by_token) as heard,
+    ):
         after = calibrated_pack(model, later, TEXT, neutral="one")
 
-    (seen,) = (call.args[1] for call in measured.call_args_list)
-    assert {place for module in seen.modules.values() for place in module.members} == {1}
+    seen = [call.args[1] for call in (*measured.call_args_list, *heard.call_args_list)]
+    assert {place for pack in seen for module in pack.modules.values() for place in module.members} == {1}
     fresh = loaded(published, ["ada/plain", "bob/wide", "eve/late"], text="one")
     assert_equal_moments(after, calibrated_pack(model, fresh, TEXT, neutral="one"))
+
+
+def test_a_version_that_adds_nobody_reads_no_text(published: PublishedLibrary, model: RoutedModel) -> None:
+    names = ["ada/plain", "bob/wide"]
+    before = calibrated_pack(model, loaded(published, names, text="one"), TEXT, neutral="one")
+    later = loaded(published, names[1:], text="one", previous=before)
+
+    with patch.object(RoutedModel, "run") as run, patch.object(RoutedModel, "last_logits") as passed:
+        after = calibrated_pack(model, later, TEXT, neutral="one")
+
+    assert not run.called
+    assert not passed.called
+    assert before.usual is not None
+    assert after.usual is not None
+    assert after.usual.mean.tolist() == before.usual.mean[1:].tolist()
 
 
 def test_another_text_is_measured_anew(published: PublishedLibrary, model: RoutedModel) -> None:

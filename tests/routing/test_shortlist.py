@@ -14,10 +14,10 @@ from routing.calibration import measure
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.errors import BadRouting
+from routing.evidence import HALF_LIFE, evidence_by_token
 from routing.factors import Factors
 from routing.index import DEFAULT_POLICY, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
-from routing.priors import HALF_LIFE, evidence_by_token
 from routing.routes import Routing
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary

@@ -1,0 +1,84 @@
+"""Evidence: what prototypes say of a prompt, by token and expert, and usually say of neutral text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from routing.pack import SMALLEST_DEVIATION, ModulePack, Moments, Pack, only
+from routing.routed import RoutedModel
+from routing.scores import calibrated
+from routing.surveys import ROWS_AT_ONCE, survey
+
+# Chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
+HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """By prompt, token and expert: the sum of its modules' calibrated scores, and how many gave one."""
+
+    total: Float[Tensor, "prompts length experts"]
+    seen: Float[Tensor, "length experts"]
+
+    @property
+    def recent(self) -> Float[Tensor, "prompts experts"]:
+        """The mean over modules and tokens, the last tokens first: by half less every `HALF_LIFE` tokens."""
+        age = torch.arange(len(self.seen) - 1, -1, -1, device=self.seen.device)
+        weights = 0.5 ** (age / HALF_LIFE)
+        return torch.einsum("t,pte->pe", weights, self.total) / (weights @ self.seen)
+
+
+def in_deviations(found: Evidence, usual: Moments) -> Float[Tensor, "prompts experts"]:
+    """Recent evidence in deviations from its mean at a neutral token; minus infinity without a module."""
+    return ((found.recent - usual.mean) / usual.deviation).nan_to_num(nan=-torch.inf)
+
+
+def usual_evidence(
+    model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"], known: Moments | None = None
+) -> Moments:
+    """Mean and deviation [experts] of evidence at one token of a text, over the tokens that have some.
+
+    An expert's depends on its own calibrated scores alone, so what is `known` is kept; a mean of NaN says
+    that an expert's is not.
+    """
+    unmeasured = torch.full((len(pack.experts),), torch.nan, device=model.base.device)
+    mean, deviation = (part.clone() for part in known or (unmeasured, unmeasured))
+    unknown = mean.isnan()
+    strangers = {place for place, lacking in enumerate(unknown.tolist()) if lacking}
+    if strangers:
+        found = _measured(model, replace(pack, modules=only(pack, strangers)), text)
+        mean[unknown], deviation[unknown] = found.mean[unknown], found.deviation[unknown]
+    return Moments(mean, deviation)
+
+
+def _measured(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences length"]) -> Moments:
+    """The same of every expert in the pack's modules; a mean of NaN for the others."""
+    count = torch.zeros(len(pack.experts), dtype=torch.float64, device=model.base.device)
+    sums = count.new_zeros(2, len(pack.experts))
+    for rows in text.split(ROWS_AT_ONCE):
+        found = evidence_by_token(model, pack, rows)
+        each = (found.total / found.seen).double()
+        count += len(rows) * (found.seen > 0).sum(0)
+        sums += torch.stack([each.nansum((0, 1)), each.square().nansum((0, 1))])
+    mean, squares = sums / count
+    deviation = (squares - mean.square()).clamp_min(0).sqrt().clamp_min(SMALLEST_DEVIATION)
+    return Moments(mean.float(), deviation.float())
+
+
+def evidence_by_token(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]) -> Evidence:
+    """What each module says of each token and expert. A decoder that has only begun has read the last one."""
+    length = tokens.shape[1]
+    total = torch.zeros(len(tokens), length, len(pack.experts), device=model.base.device)
+    seen = torch.zeros(length, len(pack.experts), device=model.base.device)
+
+    def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
+        scores = calibrated("arrow", hidden, module).view(len(tokens), -1, len(module))
+        total[:, length - scores.shape[1] :, module.member_ids] += scores
+        seen[length - scores.shape[1] :, module.member_ids] += 1
+
+    survey(model, pack, tokens, look)
+    return Evidence(total, seen)
