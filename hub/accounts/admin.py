@@ -1,7 +1,7 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin
 
-from hub.accounts.models import ApiToken, User
+from hub.accounts.models import ApiToken, DeviceLogin, User
 from hub.readonly import ReadOnlyAdmin
 
 admin.site.register(User, UserAdmin)
@@ -13,3 +13,10 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     exclude = ("digest",)
     list_select_related = ("user",)
     search_fields = ("name", "user__username")
+
+
+@admin.register(DeviceLogin)
+class DeviceLoginAdmin(ReadOnlyAdmin):
+    list_display = ("program", "state", "user", "created_at", "expires_at")
+    exclude = ("digest", "user_code")
+    list_select_related = ("user",)

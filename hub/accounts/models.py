@@ -57,3 +57,36 @@ class ApiToken(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}...)"
+
+
+class DeviceLogin(models.Model):
+    """A program that waits for its owner to sign in elsewhere (RFC 8628). Its secret is kept as a digest; the
+    code that a person types is no secret: only who is signed in can use it, and to let the program in.
+    """
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        APPROVED = "approved"
+        DENIED = "denied"
+        TAKEN = "taken"
+
+    digest = models.CharField(max_length=64, unique=True)
+    user_code = models.CharField(max_length=8, unique=True)
+    program = models.CharField(max_length=200, blank=True, help_text="what the program said of itself")
+    state = models.CharField(max_length=10, choices=State, default=State.WAITING)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_at = models.DateTimeField()
+    asked_at = models.DateTimeField(null=True, help_text="when the program last asked whether it may come in")
+
+    class Meta:
+        constraints: ClassVar = [
+            CheckConstraint(
+                condition=Q(state__in=["waiting", "denied"]) | Q(user__isnull=False),
+                name="somebody_let_the_program_in",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.program or 'a program'}, {self.state}"

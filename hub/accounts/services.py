@@ -31,7 +31,7 @@ def issue_token(
         user=user,
         name=name.strip()[:80],
         prefix=secret[:SHOWN],
-        digest=_digest(secret),
+        digest=digest(secret),
         scopes=wanted,
         expires_at=expires_at,
     )
@@ -48,7 +48,7 @@ def revoke_token(*, user: User, token_id: int) -> None:
 
 def authenticate(secret: str) -> ApiToken:
     """The live token with this secret, of an active user. Raises NotSignedIn."""
-    token = ApiToken.objects.select_related("user").filter(digest=_digest(secret)).first()
+    token = ApiToken.objects.select_related("user").filter(digest=digest(secret)).first()
     now = timezone.now()
     if token is None or token.revoked_at is not None or not token.user.is_active:
         raise NotSignedIn("this API token is unknown or was revoked")
@@ -59,6 +59,6 @@ def authenticate(secret: str) -> ApiToken:
     return token
 
 
-def _digest(secret: str) -> str:
+def digest(secret: str) -> str:
     """Tokens carry 256 random bits, so a plain digest is as good as a slow one."""
     return hashlib.sha256(secret.encode()).hexdigest()

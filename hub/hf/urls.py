@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
 
 from hub.errors import NotOffered
-from hub.hf import commits, files, identity, lfs, listing, people, reading, repositories, sink
+from hub.hf import commits, files, identity, lfs, listing, oauth, people, reading, repositories, sink
 from hub.hf.door import on
 
 MODEL = "api/models/<owner>/<name>"
@@ -26,6 +26,8 @@ urlpatterns = [
     path("api/whoami-v2", on(GET=identity.whoami)),
     path("api/agent-harnesses", on(GET=identity.agent_harnesses)),
     path("api/telemetry/<path:rest>", on(HEAD=identity.telemetry, POST=identity.telemetry)),
+    path("oauth/device", on(POST=oauth.begin)),
+    path("oauth/token", on(POST=oauth.token)),
     path("api/models", on(GET=listing.models)),
     path("api/models/<name>", on(GET=files.no_owner)),
     path(MODEL, on(GET=reading.model_info)),

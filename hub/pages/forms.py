@@ -172,3 +172,37 @@ class TokenForm(forms.Form):
     def expires_at(self) -> datetime | None:
         days = self.cleaned_data["lifetime"]
         return timezone.now() + timedelta(days=int(days)) if days else None
+
+
+class DeviceCodeForm(forms.Form):
+    code = forms.CharField(
+        label="Code",
+        max_length=20,
+        help_text="The eight letters that the program shows.",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "characters"}
+        ),
+    )
+
+
+class DeviceForm(forms.Form):
+    """What a program may do that shows a code."""
+
+    READS, WRITES = "read", "write"
+
+    code = forms.CharField(max_length=20, widget=forms.HiddenInput)
+    rights = forms.ChoiceField(
+        label="It may",
+        choices={
+            WRITES: "Read what you may read, and upload in your name",
+            READS: "Only read what you may read",
+        },
+        initial=WRITES,
+        required=False,
+        widget=forms.RadioSelect,
+    )
+
+    def scopes(self) -> list[str]:
+        """Reading alone unless more was chosen."""
+        more = [Scope.WRITE] if self.cleaned_data["rights"] == self.WRITES else []
+        return [Scope.READ, *more]

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages.views import accounts, adapters, indexes, library
+from hub.pages.views import accounts, adapters, devices, indexes, library
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
@@ -18,6 +18,7 @@ urlpatterns = [
     path("checkpoints/<int:checkpoint_id>/composing", indexes.composing, name="composing"),
     path("settings/tokens", accounts.tokens, name="tokens"),
     path("settings/tokens/<int:token_id>/revoke", accounts.revoke, name="revoke_token"),
+    path("settings/device", devices.device, name="device"),
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
     path(RELEASE, adapters.release, name="release"),

@@ -27,6 +27,7 @@ from django.test.testcases import LiveServerThread
 from django.test.utils import setup_test_environment
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page
 
+from hub.accounts import devices
 from hub.accounts.models import User
 from hub.adapters.models import Release
 from tests.pages import content
@@ -70,6 +71,8 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "profile": ("/ada", None),
         "profile-empty": ("/dora", made.newcomer),
         "tokens": ("/settings/tokens", ada),
+        "device-code": ("/settings/device?code=BCDF-GHJK", ada),
+        "device": (f"/settings/device?code={devices.ask('huggingface_hub/2.4.0').user_code}", ada),
         "tokens-empty": ("/settings/tokens", made.newcomer),
         "sign-in": ("/accounts/login/", None),
         "sign-up": ("/accounts/signup/", None),

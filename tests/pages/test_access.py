@@ -42,6 +42,7 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
         "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
         "tokens": ("/settings/tokens", SIGNED_IN),
+        "device": ("/settings/device", SIGNED_IN),
         "revoke_token": ("/settings/tokens/1/revoke", {**dict.fromkeys(VISITORS, 405), "anonymous": 302}),
         "profile": ("/ada", OPEN),
         "adapter": (f"/{ready.adapter.full_name}", OPEN),
