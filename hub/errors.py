@@ -58,6 +58,12 @@ class NotSignedIn(HubError):
     code = "not_signed_in"
 
 
+class Gated(NotAllowed):
+    """The owner of this adapter decides who downloads it. Ask on its page."""
+
+    code = "gated"
+
+
 class Disabled(HubError):
     """Access to this resource is disabled."""
 

@@ -217,6 +217,7 @@ class AdapterOut(Schema):
     name: str
     library: str | None = Field(description="null until a first commit holds an adapter")
     private: bool
+    gated: str = Field(description="who may download its files: '' everybody, 'auto', 'manual'")
     created_at: datetime
     releases: list[ReleaseOut]
 
@@ -228,6 +229,7 @@ class AdapterOut(Schema):
             name=adapter.name,
             library=adapter.library.slug if adapter.library else None,
             private=adapter.private,
+            gated=adapter.gating,
             created_at=adapter.created_at,
             releases=[ReleaseOut.of(release) for release in releases],
         )

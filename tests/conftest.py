@@ -1,5 +1,7 @@
 """What all tests share: a missing service is said aloud on a developer's machine and is a failure in CI."""
 
+import os
+
 import pytest
 
 from tests.reachable import IN_CI, browser, missing_services
@@ -13,10 +15,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)  # when the others have shuffled
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = long_ones_first(items, parts=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     if config.getoption("--database"):
         config.hook.pytest_deselected(items=[item for item in items if not uses_database(item)])
         items[:] = [item for item in items if uses_database(item)]
+
+
+def long_ones_first(items: list[pytest.Item], *, parts: int) -> list[pytest.Item]:
+    """Each process begins with its share of them, so that at the end nobody waits for the last one."""
+    long = [item for item in items if item.get_closest_marker("long")]
+    short = [item for item in items if not item.get_closest_marker("long")]
+    shares = [(long[part::parts], short[part::parts]) for part in range(parts)]
+    return [item for share in shares for group in share for item in group]
 
 
 def uses_database(item: pytest.Item) -> bool:

@@ -1,7 +1,7 @@
 """Signing a program in by a code, without giving it a password (RFC 8628).
 
-The program shows a code, its owner types that code here, and the program, which has been asking meanwhile, gets
-a token of its own.
+The program shows a code, its owner types that code here, and the program, which has been asking meanwhile,
+gets a token of its own.
 """
 
 import secrets

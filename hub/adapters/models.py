@@ -16,6 +16,13 @@ FORTY_HEX = r"^[0-9a-f]{40}$"
 class Adapter(models.Model):
     """`owner/name`: a named line of work by one contributor. On the wire it is a model repository."""
 
+    class Gating(models.TextChoices):
+        """Who may download its files; what is gated is served all the same."""
+
+        OPEN = "", "Everybody"
+        AUTO = "auto", "Whoever asks, at once"
+        MANUAL = "manual", "Whoever you say yes to"
+
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="adapters")
     name = models.CharField(max_length=96)
     name_key = models.CharField(
@@ -30,8 +37,9 @@ class Adapter(models.Model):
         help_text="decided by the first commit that holds an adapter, and for good",
     )
     private = models.BooleanField(
-        default=False, help_text="seen by its owner only, and no member of the routing index"
+        default=False, help_text="seen by its owner and whom they invite, and no member of the routing index"
     )
+    gating = models.CharField(max_length=6, choices=Gating, default=Gating.OPEN, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     deleted_at = models.DateTimeField(
         null=True, blank=True, help_text="withdrawn whole; its name stays taken, since versions name it"
@@ -49,6 +57,29 @@ class Adapter(models.Model):
     @property
     def full_name(self) -> str:
         return f"{self.owner.username}/{self.name}"
+
+
+class Access(models.Model):
+    """What became of one person's wish to have an adapter's files, or of its owner's to give them."""
+
+    class State(models.TextChoices):
+        PENDING = "pending"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    adapter = models.ForeignKey(Adapter, on_delete=models.CASCADE, related_name="accesses")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
+    message = models.CharField(max_length=500, blank=True, help_text="why they ask")
+    reason = models.CharField(max_length=500, blank=True, help_text="why they may not")
+    asked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering: ClassVar = ["-asked_at", "-pk"]
+        constraints: ClassVar = [UniqueConstraint(fields=["adapter", "user"], name="one_answer_per_person")]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} to {self.adapter_id}: {self.state}"
 
 
 class Commit(models.Model):

@@ -2,10 +2,10 @@
 refused.
 """
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from hub.adapters.models import Adapter, Commit
-from hub.errors import Disabled, NoSuchAdapter, NotAllowed
+from hub.adapters.models import Access, Adapter, Commit
+from hub.errors import Disabled, Gated, NoSuchAdapter, NotAllowed
 from hub.library import permissions as library_permissions
 from hub.library.permissions import Visitor
 
@@ -17,17 +17,38 @@ def visible_adapters(visitor: Visitor) -> QuerySet[Adapter]:
         return adapters.filter(private=False)
     if visitor.is_staff:
         return adapters
-    return adapters.filter(Q(private=False) | Q(owner=visitor))
+    return adapters.filter(Q(private=False) | Q(owner=visitor) | Exists(_let_in(visitor)))
+
+
+def readable_adapters(visitor: Visitor) -> QuerySet[Adapter]:
+    """Of those the ones whose files this visitor may have."""
+    open_to_all = Q(gating=Adapter.Gating.OPEN)
+    if not visitor.is_authenticated:
+        return visible_adapters(visitor).filter(open_to_all)
+    return visible_adapters(visitor).filter(open_to_all | Q(owner=visitor) | Exists(_let_in(visitor)))
+
+
+def _let_in(visitor: Visitor) -> QuerySet[Access]:
+    return Access.objects.filter(adapter=OuterRef("pk"), user=visitor.pk, state=Access.State.ACCEPTED)
+
+
+def is_let_in(visitor: Visitor, adapter: Adapter) -> bool:
+    """Its owner invited this visitor, or said yes."""
+    return (
+        visitor.is_authenticated
+        and adapter.accesses.filter(user=visitor.pk, state=Access.State.ACCEPTED).exists()
+    )
 
 
 def require_read(visitor: Visitor, adapter: Adapter) -> None:
     """Raises NotFound: that a private adapter exists is private too."""
-    if adapter.private and not may_write(visitor, adapter) and not visitor.is_staff:
-        raise NoSuchAdapter(f"there is no adapter {adapter.full_name}")
+    if not adapter.private or may_write(visitor, adapter) or visitor.is_staff or is_let_in(visitor, adapter):
+        return
+    raise NoSuchAdapter(f"there is no adapter {adapter.full_name}")
 
 
 def require_files(visitor: Visitor, commit: Commit) -> None:
-    """May these files be downloaded? Raises NotFound, Disabled."""
+    """May these files be downloaded, whoever was let in? Raises NotFound, Disabled."""
     require_read(visitor, commit.adapter)
     if (
         not is_held_back(commit)
@@ -36,6 +57,25 @@ def require_files(visitor: Visitor, commit: Commit) -> None:
     ):
         return
     raise Disabled
+
+
+def may_have_files(visitor: Visitor, adapter: Adapter) -> bool:
+    """Is it open to everybody, or at least to this visitor?"""
+    return (
+        not adapter.gating
+        or may_write(visitor, adapter)
+        or may_maintain(visitor, adapter)
+        or is_let_in(visitor, adapter)
+    )
+
+
+def require_let_in(visitor: Visitor, adapter: Adapter) -> None:
+    """Raises Gated."""
+    if not may_have_files(visitor, adapter):
+        raise Gated(
+            f"Access to {adapter.full_name} is restricted: its owner decides who downloads it. Sign in, and "
+            f"ask for access on its page (/{adapter.full_name})."
+        )
 
 
 def is_held_back(commit: Commit) -> bool:

@@ -127,7 +127,7 @@ FIELDS: dict[str, Callable[[Shown], Any]] = {
     "lastModified": _last_modified,
     "createdAt": lambda shown: time(shown.adapter.created_at),
     "private": lambda shown: shown.adapter.private,
-    "gated": lambda _shown: False,
+    "gated": lambda shown: shown.adapter.gating or False,
     "disabled": lambda shown: shown.commit is not None and is_held_back(shown.commit),
     "downloads": lambda _shown: 0,
     "downloadsAllTime": lambda _shown: 0,

@@ -24,6 +24,7 @@ CODES = {
     errors.NoSuchAdapter: "RepoNotFound",
     errors.NoSuchRevision: "RevisionNotFound",
     errors.NoSuchFile: "EntryNotFound",
+    errors.Gated: "GatedRepo",
 }
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105  what clients look for, word for word
 LONGEST_HEADER = 500

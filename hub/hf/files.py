@@ -13,12 +13,16 @@ from hub.errors import NoSuchAdapter, NoSuchFile
 from hub.hf import describing, verdicts
 from hub.hf.door import refusal
 
+OPEN_FILES = {"README.md", ".gitattributes"}  # also of gated adapters: what people read before they ask
+
 
 def resolve(request: HttpRequest, owner: str, name: str, revision: str, path: str) -> HttpResponseBase:
     """One file at one revision: its bytes, a part of them, or what they are."""
     who = visitor(request)
     found = queries.adapter(who, owner, name)
     commit, inside = queries.commit_and_path(found, f"{revision}/{path}")
+    if inside not in OPEN_FILES:
+        permissions.require_let_in(who, found)
     if request.method != "HEAD":  # a refused HEAD reads as a broken connection; a refused GET as what it is
         permissions.require_files(who, commit)
     try:

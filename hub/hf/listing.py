@@ -50,7 +50,10 @@ def _matching(request: HttpRequest, visitor: Visitor) -> QuerySet[Adapter]:
     ]
     for tag in filter(None, tags):
         found = _tagged(found, tag)
-    return found.none() if is_true(request, "gated") else found
+    if "gated" in asked:
+        gated = ~Q(gating=Adapter.Gating.OPEN)
+        found = found.filter(gated if is_true(request, "gated") else ~gated)
+    return found
 
 
 def _tagged(adapters: QuerySet[Adapter], tag: str) -> QuerySet[Adapter]:

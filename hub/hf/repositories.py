@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from pydantic import BaseModel
 
 from hub.accounts.models import User
-from hub.adapters import history, permissions, queries, repositories
+from hub.adapters import access, history, permissions, queries, repositories
 from hub.adapters.models import Adapter, Ref
 from hub.adapters.repositories import AlreadyThere
 from hub.errors import NotAllowed, NotOffered
@@ -84,12 +84,12 @@ def move(request: HttpRequest) -> HttpResponse:
 def settings(request: HttpRequest, owner: str, name: str) -> JsonResponse:
     _, found = writable(request, owner, name)
     wanted = body(request, Settings)
-    if wanted.gated:
-        raise NotOffered("Gated adapters are not offered here; private ones are.")
+    if "gated" in wanted.model_fields_set:
+        access.gate(adapter=found, gating=wanted.gated or Adapter.Gating.OPEN)
     if wanted.visibility is not None or wanted.private is not None:
         repositories.show(adapter=found, private=wanted.visibility == "private" or bool(wanted.private))
-        found.refresh_from_db(fields=["private"])
-    return JsonResponse({"private": found.private, "gated": False})
+    found.refresh_from_db(fields=["private", "gating"])
+    return JsonResponse({"private": found.private, "gated": found.gating or False})
 
 
 def auth_check(request: HttpRequest, owner: str, name: str) -> HttpResponse:

@@ -4,7 +4,7 @@ from django.db.models import Exists, OuterRef, Q
 
 from hub.accounts.models import User
 from hub.adapters.models import CommitFile
-from hub.adapters.permissions import visible_adapters
+from hub.adapters.permissions import readable_adapters
 from hub.blobs.models import Blob
 from hub.hf.models import Brought
 
@@ -16,7 +16,7 @@ def bring(user: User, blob: Blob) -> None:
 
 def known(user: User, sha256: str) -> Blob | None:
     """The blob of this digest, if this person sent it or may read it in some adapter."""
-    files = CommitFile.objects.filter(blob=OuterRef("pk"), commit__adapter__in=visible_adapters(user))
+    files = CommitFile.objects.filter(blob=OuterRef("pk"), commit__adapter__in=readable_adapters(user))
     open_files = files.filter(
         Q(commit__adapter__owner=user)
         | Q(commit__examined_as=None)

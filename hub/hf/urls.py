@@ -4,7 +4,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
 
 from hub.errors import NotOffered
-from hub.hf import commits, files, identity, lfs, listing, oauth, people, reading, repositories, sink
+from hub.hf import access, commits, files, identity, lfs, listing, oauth, people, reading, repositories, sink
 from hub.hf.door import on
 
 MODEL = "api/models/<owner>/<name>"
@@ -45,6 +45,11 @@ urlpatterns = [
     path(f"{MODEL}/like", on(POST=repositories.like, DELETE=repositories.unlike)),
     path(f"{MODEL}/branch/<path:ref>", on(POST=repositories.add_branch, DELETE=repositories.remove_branch)),
     path(f"{MODEL}/tag/<path:ref>", on(POST=repositories.add_tag, DELETE=repositories.remove_tag)),
+    path(f"{MODEL}/user-access-request/handle", on(POST=access.handle)),
+    path(f"{MODEL}/user-access-request/grant", on(POST=access.grant)),
+    path(f"{MODEL}/user-access-request/cancel", on(POST=access.cancel)),
+    path(f"{MODEL}/user-access-request/<status>", on(GET=access.requests)),
+    path("<owner>/<name>/ask-access", on(POST=access.ask)),
     path("api/validate-yaml", on(POST=commits.validate_yaml)),
     path(f"{MODEL}/preupload/<path:revision>", on(POST=commits.preupload)),
     path(f"{MODEL}/commit/<path:revision>", on(POST=commits.commit)),

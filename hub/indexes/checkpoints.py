@@ -1,6 +1,6 @@
 """Composed checkpoints: asked for here, written by a worker, kept as blobs."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,25 @@ def _make_ready(checkpoint: ComposedCheckpoint, *, digest: str, size: int) -> No
     )
 
 
+def _chosen_experts(version: IndexVersion, asked: Iterable[str]) -> tuple[list[str], set[str], list[str]]:
+    """Who is chosen (nobody: all are), who could be, and complaints. Gated experts are in no checkpoint:
+    their owners decide who gets their weights.
+    """
+    members = queries.experts(version)
+    names = {member.adapter.full_name for member in members if not member.adapter.gating}
+    chosen = sorted(set(asked))
+    strangers = [name for name in chosen if name not in names]
+    if strangers:
+        return (
+            chosen,
+            names,
+            [f"{', '.join(strangers[:5])} is not an expert of {version} open to all"],
+        )
+    if members and not names:
+        return chosen, names, [f"all experts of {version} are gated, so nothing is left to compose"]
+    return chosen or (sorted(names) if len(names) < len(members) else []), names, []
+
+
 def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
     complaints = [
@@ -95,11 +114,8 @@ def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) 
     ]
     if kind not in ComposedCheckpoint.Kind.values:
         complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
-    names = {release.adapter.full_name for release in queries.experts(version)}
-    chosen = sorted(set(options.get("experts") or ()))
-    strangers = [name for name in chosen if name not in names]
-    if strangers:
-        complaints.append(f"{', '.join(strangers[:5])} is not an expert of {version}")
+    chosen, names, refused = _chosen_experts(version, options.get("experts") or ())
+    complaints += refused
     wanted: dict[str, Any] = {"experts": chosen} if chosen else {}
     if kind == ComposedCheckpoint.Kind.ADAPTER:
         rank = options.get("rank") or DEFAULT_RANK

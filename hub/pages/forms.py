@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from hub.accounts import names
 from hub.accounts.models import Scope
+from hub.adapters.models import Adapter
 from hub.errors import Invalid
 from hub.indexes.checkpoints import DEFAULT_RANK, LARGEST_RANK
 from hub.indexes.merging import FIELDS, LARGEST_SEED
@@ -206,3 +207,38 @@ class DeviceForm(forms.Form):
         """Reading alone unless more was chosen."""
         more = [Scope.WRITE] if self.cleaned_data["rights"] == self.WRITES else []
         return [Scope.READ, *more]
+
+
+class GatingForm(forms.Form):
+    gating = forms.ChoiceField(
+        label="Who may download the files",
+        choices=Adapter.Gating.choices,
+        required=False,
+        widget=forms.RadioSelect,
+        help_text="The model serves what it has learnt from it either way; checkpoints leave gated ones out.",
+    )
+
+
+class InviteForm(forms.Form):
+    user = forms.CharField(
+        label="Let somebody in",
+        max_length=names.LONGEST_USERNAME,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+    )
+
+
+class AskForm(forms.Form):
+    message = forms.CharField(
+        label="What do you want it for?",
+        required=False,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
+
+class DecisionForm(forms.Form):
+    user = forms.CharField(max_length=names.LONGEST_USERNAME, widget=forms.HiddenInput)
+    decision = forms.ChoiceField(choices=[(word, word) for word in ("accepted", "rejected", "removed")])
+    reason = forms.CharField(max_length=500, required=False)

@@ -7,14 +7,14 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 
 from hub.adapters import permissions
-from hub.adapters.models import Adapter, Release
+from hub.adapters.models import Access, Adapter, Release
 from hub.clusters import queries as clusters
 from hub.errors import HubError
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
 from hub.pages import reading, snippets
-from hub.pages.forms import ReasonForm, UploadForm
+from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
 
 RELEASES = 20
@@ -27,7 +27,28 @@ def adapter_page(request: HttpRequest, adapter: Adapter) -> dict[str, Any]:
     newest = reading.newest_release(adapter)
     page = Paginator(reading.releases_of(adapter), RELEASES).get_page(request.GET.get("page"))
     context = release_page(request, newest) if newest else {"adapter": adapter}
-    return {**context, "page": page, "may_write": permissions.may_write(request.user, adapter)}
+    may_write = permissions.may_write(request.user, adapter)
+    return {
+        **context,
+        "page": page,
+        "may_write": may_write,
+        "access": access_of(request.user, adapter),
+        "gating_form": GatingForm(initial={"gating": adapter.gating}, auto_id="gate_%s"),
+        "invite_form": InviteForm(auto_id="invite_%s"),
+        "ask_form": AskForm(auto_id="ask_%s"),
+    }
+
+
+def access_of(visitor: Visitor, adapter: Adapter) -> dict[str, Any]:
+    """Whether this visitor may have the files, what became of their wish, and for its owner everybody's."""
+    mine = adapter.accesses.filter(user=visitor.pk).first() if visitor.is_authenticated else None
+    known = adapter.accesses.select_related("user") if permissions.may_write(visitor, adapter) else []
+    return {
+        "given": permissions.may_have_files(visitor, adapter),
+        "mine": mine,
+        "waiting": [one for one in known if one.state == Access.State.PENDING],
+        "decided": [one for one in known if one.state != Access.State.PENDING],
+    }
 
 
 def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
@@ -45,9 +66,8 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "card": reading.card_of(files),
         "may_write": permissions.may_write(request.user, adapter),
         "may_maintain": may_maintain,
-        "may_download": release.quarantined_at is None
-        or permissions.may_write(request.user, adapter)
-        or may_maintain,
+        "may_download": permissions.may_have_files(request.user, adapter)
+        and (release.quarantined_at is None or permissions.may_write(request.user, adapter) or may_maintain),
         "sees_log": sees_log(request.user, adapter),
         "reason_form": ReasonForm(auto_id=False),
         "alike": alike(release),

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages.views import accounts, adapters, devices, indexes, library
+from hub.pages.views import access, accounts, adapters, devices, indexes, library
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
@@ -21,6 +21,7 @@ urlpatterns = [
     path("settings/device", devices.device, name="device"),
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
+    path("<owner>/<name>/access/<action>", access.act, name="access"),
     path(RELEASE, adapters.release, name="release"),
     path(f"{RELEASE}/course", adapters.course, name="course"),
     path(f"{RELEASE}/yank", adapters.yank, name="yank"),

@@ -23,6 +23,8 @@ from tests.deployment.compose import PROJECT, Moves
 from tests.reachable import POSTGRES_URL
 from tests.tiny import tiny_llama
 
+pytestmark = pytest.mark.long
+
 VALUES = {
     "FLETCH_SECRET_KEY": secrets.token_urlsafe(40),
     "FLETCH_ALLOWED_HOSTS": "hub.example.org",

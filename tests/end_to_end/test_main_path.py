@@ -23,6 +23,8 @@ TOKENS = [5, 9, 12, 40, 7, 61, 33, 8]
 FRESH = """
 import json, sys
 from routing import load_checkpoint
+
+pytestmark = pytest.mark.long
 model = load_checkpoint(sys.argv[1])
 tokens = json.loads(sys.argv[2])
 said = model.logits(tokens).log_softmax(-1)

@@ -14,6 +14,8 @@ from tests.end_to_end.hub_process import RunningHub, running_hub
 from tests.fletch.running import Shell
 from tests.tiny import tiny_adapter, tiny_llama, tiny_model
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[RunningHub]:

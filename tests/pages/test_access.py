@@ -48,6 +48,10 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "adapter": (f"/{ready.adapter.full_name}", OPEN),
         "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
         "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
+        "access": (
+            f"/{ready.adapter.full_name}/access/ask",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
         "yank": (
             f"/{ready.adapter.full_name}/releases/{ready.oid}/yank",
             {**dict.fromkeys(VISITORS, 405), "anonymous": 302},

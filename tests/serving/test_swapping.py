@@ -25,6 +25,8 @@ from tests.serving.live import LiveServer, live_server
 from workers.serving import versions
 from workers.serving.options import Limits
 
+pytestmark = pytest.mark.long
+
 MEMBERS = [
     ["ada/plain"],
     ["ada/plain", "bob/wide"],

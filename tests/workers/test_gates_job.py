@@ -29,6 +29,8 @@ from tests.workers.uploading import ready_library, upload, work_off_everything, 
 from workers import places
 from workers.indexing import entry
 
+pytestmark = pytest.mark.long
+
 POINTS = ("gates.trained", "gates.stored")  # the loss of work, and the loss of its record
 OTHER_POINTS = ("gates.claimed", "gates.recorded")
 

@@ -22,6 +22,8 @@ from tests.workers.soundness import complaints
 from tests.workers.uploading import ready_library, upload
 from workers import places
 
+pytestmark = pytest.mark.long
+
 KILLING_SECONDS = 20.0
 MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
 
