@@ -41,14 +41,14 @@ def adapter_page(request: HttpRequest, adapter: Adapter) -> dict[str, Any]:
 
 def access_of(visitor: Visitor, adapter: Adapter) -> dict[str, Any]:
     """Whether this visitor may have the files, what became of their wish, and for its owner everybody's."""
+    if not adapter.gating and not adapter.private:
+        return {"given": True}
+    if permissions.may_write(visitor, adapter):
+        known = list(adapter.accesses.select_related("user"))
+        waiting = [one for one in known if one.state == Access.State.PENDING]
+        return {"given": True, "waiting": waiting, "decided": [one for one in known if one not in waiting]}
     mine = adapter.accesses.filter(user=visitor.pk).first() if visitor.is_authenticated else None
-    known = adapter.accesses.select_related("user") if permissions.may_write(visitor, adapter) else []
-    return {
-        "given": permissions.may_have_files(visitor, adapter),
-        "mine": mine,
-        "waiting": [one for one in known if one.state == Access.State.PENDING],
-        "decided": [one for one in known if one.state != Access.State.PENDING],
-    }
+    return {"given": permissions.may_have_files(visitor, adapter), "mine": mine}
 
 
 def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
