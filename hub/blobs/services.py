@@ -11,8 +11,6 @@ from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.core.files.storage import storages
-from django.db import transaction
-from django.db.models.functions import Now
 
 from hub import faults
 from hub.blobs import content, space
@@ -61,17 +59,17 @@ def store_file(path: Path, *, expected: str = "") -> Blob:
     return blob
 
 
-@transaction.atomic
 def _record(names: content.Names) -> Blob:
-    blob, is_new = Blob.objects.get_or_create(
-        sha256=names.sha256, defaults={"size": names.size, "git_oid": names.git_oid}
+    """In one statement, because a collector may take the row away, and another upload bring it back, between
+    any two. A row that is there counts as new; one that a collector adopted knew no git_oid.
+    """
+    blob = Blob(sha256=names.sha256, size=names.size, git_oid=names.git_oid)
+    Blob.objects.bulk_create(
+        [blob],
+        update_conflicts=True,
+        unique_fields=["sha256"],
+        update_fields=["size", "git_oid", "stored_at"],
     )
-    if is_new:
-        return blob
-    blob.size, blob.git_oid = names.size, names.git_oid  # a collector that adopted the bytes knew no git_oid
-    known = Blob.objects.filter(pk=blob.pk)
-    if not known.update(size=names.size, git_oid=names.git_oid, stored_at=Now()):
-        return Blob.objects.create(sha256=names.sha256, size=names.size, git_oid=names.git_oid)
     return blob
 
 
