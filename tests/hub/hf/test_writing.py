@@ -101,7 +101,8 @@ def test_a_repository_from_its_first_day_to_its_last(ada: User, folder: Path, cl
     assert (seen["tag is"], seen["tagged"]) == (True, sorted([*names, "notes/b.txt"]))
     assert seen["refs"] == [1, 0]
     assert (seen["hidden"], seen["shown"], seen["deleted"]) == (False, True, False)
-    assert (seen["gated"][0], seen["moved"][0]) == (501, 501)
+    assert seen["gated"] == ["auto", ["ada/poetry"]]
+    assert seen["moved"][0] == 501
     assert "Adapters keep their names" in seen["moved"][1]
     assert seen["name"][0] == 400
     assert "was deleted" in seen["name"][1]

@@ -70,7 +70,8 @@ def lifecycle(repo: str, folder: str) -> dict[str, Any]:
     seen["hidden"] = HfApi(token=False).repo_exists(repo)
     api.update_repo_settings(repo, visibility="public")
     seen["shown"] = HfApi(token=False).repo_exists(repo)
-    seen["gated"] = _refused(lambda: api.update_repo_settings(repo, gated="auto"))
+    api.update_repo_settings(repo, gated="auto")
+    seen["gated"] = [api.model_info(repo).gated, [found.id for found in api.list_models(gated=True)]]
     seen["moved"] = _refused(lambda: api.move_repo(repo, repo + "-2"))
     api.delete_repo(repo)
     api.delete_repo(repo, missing_ok=True)
