@@ -98,6 +98,17 @@ def test_the_command_line_downloads(release: Release, client_of: Clients, tmp_pa
     assert (tmp_path / "copy" / "adapter_model.safetensors").read_bytes() == LARGE
 
 
+def test_who_downloads_what_is_no_expert_is_told_so(
+    release: Release, ada: User, client_of: Clients, tmp_path: Path
+) -> None:
+    making.upload(ada, release.library, "draft")
+
+    done = client_of(None).hf("download", "ada/draft", "--local-dir", str(tmp_path / "copy"))
+
+    assert done.returncode == 0, done.stderr
+    assert "release 1 is still being examined" in done.stderr
+
+
 def test_adapters_are_found_by_what_they_say_page_after_page(
     release: Release, ada: User, eve: User, client_of: Clients, monkeypatch: pytest.MonkeyPatch
 ) -> None:
