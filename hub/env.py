@@ -66,6 +66,7 @@ class Environment(BaseSettings):
 
     archive_bytes: int = Field(default=GIB, ge=MIB)
     adapter_bytes: int = Field(default=2 * GIB, ge=MIB)
+    user_quota_bytes: int = Field(default=100 * GIB, ge=0)
     members: int = Field(default=64, ge=2, le=10_000)
     free_bytes: int = Field(default=2 * GIB, ge=0)
     free_fraction: float = Field(default=0.05, ge=0.0, lt=1.0)
@@ -136,6 +137,7 @@ class Environment(BaseSettings):
         return Limits(
             archive_bytes=self.archive_bytes,
             adapter_bytes=self.adapter_bytes,
+            user_quota_bytes=self.user_quota_bytes,
             members=self.members,
             free_bytes=self.free_bytes,
             free_fraction=self.free_fraction,

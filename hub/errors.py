@@ -92,6 +92,12 @@ class TooLarge(HubError):
     code = "too_large"
 
 
+class OverQuota(TooLarge):
+    """This is more than one person may keep on this hub."""
+
+    code = "over_quota"
+
+
 class StorageFull(HubError):
     """The hub is nearly out of disk space and takes no uploads at the moment; downloads go on."""
 

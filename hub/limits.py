@@ -15,6 +15,7 @@ class Limits:
 
     archive_bytes: int = GIB
     adapter_bytes: int = 2 * GIB
+    user_quota_bytes: int = 100 * GIB
     members: int = 64
     path_length: int = 255
     path_depth: int = 8

@@ -10,6 +10,7 @@ from ninja import Schema
 from pydantic import Field, StringConstraints
 
 from hub.accounts.models import ApiToken
+from hub.adapters import quota
 from hub.adapters.models import Adapter, Release
 from hub.jobs.models import Job
 from hub.library.models import Library
@@ -36,16 +37,29 @@ class Finding(Schema):
     fix: str = ""
 
 
+class StorageOut(Schema):
+    """Bytes that a person keeps here, and may keep."""
+
+    used: int
+    quota: int
+
+
 class WhoAmI(Schema):
     username: str
     token: str
     scopes: list[str]
     expires_at: datetime | None
+    storage: StorageOut
 
     @classmethod
     def of(cls, token: ApiToken) -> Self:
+        storage = quota.storage_of(token.user)
         return cls(
-            username=token.user.username, token=token.name, scopes=token.scopes, expires_at=token.expires_at
+            username=token.user.username,
+            token=token.name,
+            scopes=token.scopes,
+            expires_at=token.expires_at,
+            storage=StorageOut(used=storage.used, quota=storage.quota),
         )
 
 

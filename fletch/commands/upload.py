@@ -60,6 +60,7 @@ def command(
     with screen.transfer("reading") as report:
         found = sending.digested(files, report)
         samples = sending.digested([(rows.name, rows)], report) if rows else []
+    _refuse_what_has_no_room(spoken, [*found, *samples])
     with screen.transfer("uploading") as report:
         sent = sending.send(spoken, [*found, *samples], report)
     about["samples"] = samples[0].sha256 if samples else None
@@ -76,3 +77,17 @@ def _refuse_what_would_be_rejected(folder: Path, spec: BaseSpec) -> None:
     if any(finding.severity == "error" for finding in found):
         refused = "not sent, because the hub would reject it (--unchecked sends it all the same)"
         raise CommandError(Exit.NO, refused, [finding.to_json() for finding in found])
+
+
+def _refuse_what_has_no_room(hub: Hub, files: list[sending.Sent]) -> None:
+    """Say what the storage of this person holds, before anything is sent."""
+    storage = hub.get("/whoami")["storage"]
+    used, quota = int(storage["used"]), int(storage["quota"])
+    new = {file.sha256: file.size for file in files if not hub.get(f"/uploads/{file.sha256}")["complete"]}
+    screen.note(f"storage: {screen.size(used)} of {screen.size(quota)} used")
+    if sum(new.values()) > quota - used:
+        raise CommandError(
+            Exit.NO,
+            f"not sent: {used:,} of {quota:,} bytes of your storage are used, and this needs "
+            f"{sum(new.values()):,} more; delete an adapter, or ask the hub's operator for more",
+        )

@@ -1,10 +1,13 @@
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 
 from hub.accounts.models import ApiToken, DeviceLogin, User
 from hub.readonly import ReadOnlyAdmin
 
-admin.site.register(User, UserAdmin)
+
+@admin.register(User)
+class UserAdmin(PlainUserAdmin):  # type: ignore[type-arg]  # it takes none at run time
+    fieldsets = (*(PlainUserAdmin.fieldsets or ()), ("Storage", {"fields": ("quota_bytes",)}))
 
 
 @admin.register(ApiToken)

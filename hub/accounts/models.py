@@ -20,6 +20,10 @@ class User(AbstractUser):
         error_messages={"unique": "This name is taken."},
     )
 
+    quota_bytes = models.PositiveBigIntegerField(
+        null=True, blank=True, help_text="what this person may keep here; empty is what everybody may"
+    )
+
     class Meta(AbstractUser.Meta):
         constraints: ClassVar = [
             CheckConstraint(condition=Q(username=Lower(F("username"))), name="usernames_are_lower_case"),

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from hub import faults
 from hub.accounts.models import User
-from hub.adapters import facts, history, paths, services
+from hub.adapters import facts, history, paths, quota, services
 from hub.adapters.models import Adapter, Commit
 from hub.blobs.models import Blob
 from hub.errors import BadArchive, Invalid, NoSuchFile, NoSuchRevision, Stale, TooLarge
@@ -69,6 +69,8 @@ def commit(
             f"{branch} is at {head.oid} by now, and this commit was made on {parent}; look at it again"
         )
     _check(tree, message)
+    put = [change.blob for change in changes if isinstance(change, Put)]
+    quota.hold(locked.owner, {blob.pk: blob.size for blob in put})
     _renew(changes)
     _find_library(locked, tree, branch)
     made = history.advance(locked, tree, author=by, message=message, branch=branch)

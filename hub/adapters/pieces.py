@@ -18,6 +18,7 @@ from django.conf import settings
 from django.http import UnreadablePostError
 
 from hub.accounts.models import User
+from hub.adapters import quota
 from hub.adapters.models import CommitFile, Release
 from hub.adapters.staging import StagedFile
 from hub.blobs import content, space
@@ -77,6 +78,7 @@ def append(of: Piece, body: Body, *, offset: int, size: int) -> tuple[int, bool]
     if size > settings.LIMITS.adapter_bytes:
         limit = settings.LIMITS.adapter_bytes
         raise TooLarge(f"the file has {size:,} bytes; at most {limit:,} are accepted")
+    quota.check_room(of.owner, {of.sha256: size})
     space.check_room_for(size - offset)
     _forget_oldest(of, needed=size)
     with _held(of.part) as file:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from hub import faults
 from hub.accounts import names
 from hub.accounts.models import User
-from hub.adapters import gates, gitnames, history, paths, queries
+from hub.adapters import gates, gitnames, history, paths, queries, quota
 from hub.adapters.finite import finite
 from hub.adapters.introductions import Introduction
 from hub.adapters.models import Adapter, Release, ReleaseEvent
@@ -78,6 +78,8 @@ def _record_upload(
     known = last.examined_as if last is not None and last.tree_oid == tree_oid else None
     if known is not None and samples in (None, known.samples):
         return known
+    brought = [*tree.values(), *([samples] if samples else [])]
+    quota.hold(owner, {blob.pk: blob.size for blob in brought})
     commit = history.advance(adapter, tree, author=owner, message=message)
     release = history.release_of(commit, by=owner, samples=samples)
     faults.reach("upload.row_inserted")

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,10 +14,13 @@ from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest
 
 from hub import faults
-from hub.adapters import archives, paths
+from hub.accounts import visitors
+from hub.accounts.models import User
+from hub.adapters import archives, paths, quota
 from hub.adapters.staging import StagedFile
 from hub.blobs import space
-from hub.errors import BadArchive, HubError, Invalid, StorageFull, TooLarge
+from hub.errors import BadArchive, HubError, Invalid, NotAllowed, NotSignedIn, StorageFull, TooLarge
+from hub.limits import MIB
 
 REFUSAL = "_upload_refusal"
 
@@ -45,6 +48,7 @@ class CountingUploadHandler(TemporaryFileUploadHandler):
         try:
             _check_size(content_length)
             space.check_room_for(content_length)
+            _check_quota(self.request, content_length)
         except (TooLarge, StorageFull) as error:
             self.refusal = error
 
@@ -98,6 +102,16 @@ def _check_size(size: int) -> None:
         raise TooLarge(
             f"This upload has more than {settings.LIMITS.request_bytes:,} bytes, the most that is accepted."
         )
+
+
+def _check_quota(request: HttpRequest | None, size: int) -> None:
+    """Whoever may not upload at all is told so later, by what the address asks for."""
+    if request is None or not hasattr(request, "user"):
+        return
+    with suppress(NotSignedIn, NotAllowed):
+        sender = visitors.visitor(request)
+        if isinstance(sender, User):
+            quota.check_room_for(sender, size - MIB)  # the form around the files
 
 
 @dataclass(frozen=True)

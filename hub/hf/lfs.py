@@ -14,6 +14,7 @@ from django.urls import reverse
 from pydantic import BaseModel, Field
 
 from hub.accounts.models import User
+from hub.adapters import quota
 from hub.blobs import services as blobs
 from hub.blobs import space
 from hub.errors import Invalid, NotOffered, NotSignedIn
@@ -84,6 +85,7 @@ def batch(request: HttpRequest, owner: str, name: str) -> JsonResponse:
     wanted = body(request, Batch)
     if wanted.operation != "upload" or wanted.hash_algo not in SPELLINGS:
         raise NotOffered("Large files are downloaded from /resolve/, and named by their sha256.")
+    quota.check_room(who, {one.oid: one.size for one in wanted.objects})
     in_parts = "multipart" in wanted.transfers
     objects = [
         _answer(request, who, one, in_parts=in_parts, repository=f"{owner}/{name}") for one in wanted.objects

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
 from hub.accounts.models import User
+from hub.adapters import quota
 from hub.blobs import services as blobs
 from hub.blobs import space
 from hub.errors import Invalid, NotSignedIn, TooLarge
@@ -90,6 +91,8 @@ def _take(request: HttpRequest, user: int, age: int) -> int:
     size, most = sum(file.size for file in files), settings.LIMITS.adapter_bytes
     if size > most:
         raise TooLarge(f"The files have {size:,} bytes; an adapter may have {most:,}.")
+    # one without a digest is compared when it is named in a commit
+    quota.check_room(sender, {file.sha256: file.size for file in files if file.sha256})
     space.check_room_for(size)
     with ExitStack() as opened:
         bundles = _Bundles(sender, age, opened)

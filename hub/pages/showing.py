@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 
-from hub.adapters import permissions
+from hub.adapters import permissions, quota
 from hub.adapters.models import Access, Adapter, Release
 from hub.clusters import queries as clusters
 from hub.errors import HubError
@@ -16,6 +16,7 @@ from hub.mirrors import queries as mirrors
 from hub.pages import reading, snippets
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
+from hub.pages.visitors import signed_in
 
 RELEASES = 20
 NEIGHBOURS = 5
@@ -115,6 +116,7 @@ def upload_page(
         "form": form,
         "error": error,
         "limits": settings.LIMITS,
+        "storage": quota.storage_of(signed_in(request)),
         "terminal": snippets.upload_by_command(_address(request), library.slug),
     }
 

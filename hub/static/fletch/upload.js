@@ -11,7 +11,7 @@ const bar = form.querySelector("progress");
 const send = form.querySelector("[data-send]");
 const stop = form.querySelector("[data-stop]");
 const refusals = document.querySelector("[data-refusals]");
-const limits = { bytes: Number(form.dataset.bytes), members: Number(form.dataset.members), archive: Number(form.dataset.archive) };
+const limits = { bytes: Number(form.dataset.bytes), members: Number(form.dataset.members), archive: Number(form.dataset.archive), left: Number(form.dataset.left) };
 const READ = /(^|\/)(adapter_config\.json|adapter_model\.safetensors|readme\.md)$/i;
 const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
 
@@ -36,6 +36,7 @@ function complaint() {
   if (chosen.size > limits.members) return `An adapter has at most ${limits.members} files; these are ${chosen.size}.`;
   if (archives.length && total() > limits.archive) return `An archive may have at most ${size(limits.archive)}; this one has ${size(total())}.`;
   if (total() > limits.bytes) return `An adapter may have at most ${size(limits.bytes)}; these files have ${size(total())}.`;
+  if (total() > limits.left) return `You have ${size(limits.left)} of storage left; these files have ${size(total())}.`;
   return "";
 }
 

@@ -1,0 +1,62 @@
+"""How much one person may keep here, and how much they do: every file once, however often it is named."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db.models import QuerySet, Sum
+
+from hub.accounts.models import User
+from hub.adapters.models import CommitFile, Release
+from hub.blobs.models import Blob
+from hub.errors import OverQuota
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Bytes of one person."""
+
+    used: int
+    quota: int
+
+    @property
+    def left(self) -> int:
+        return max(0, self.quota - self.used)
+
+
+def storage_of(user: User) -> Storage:
+    """The files and sample rows of all adapters that this person has not deleted."""
+    quota = settings.LIMITS.user_quota_bytes if user.quota_bytes is None else user.quota_bytes
+    return Storage(_kept(user).aggregate(size=Sum("size"))["size"] or 0, quota)
+
+
+def check_room(user: User, sizes: Mapping[str, int]) -> None:
+    """May these files {sha256: size} come too? What is this person's already weighs nothing. Raises
+    OverQuota.
+    """
+    mine = set(_kept(user).filter(pk__in=list(sizes)).values_list("pk", flat=True))
+    check_room_for(user, sum(size for sha256, size in sizes.items() if sha256 not in mine))
+
+
+def check_room_for(user: User, size: int) -> None:
+    """Before anything is known but how much it is. Raises OverQuota."""
+    storage = storage_of(user)
+    if size > storage.left:
+        raise OverQuota(
+            f"You use {storage.used:,} of the {storage.quota:,} bytes that you may keep here, and this needs "
+            f"{size:,} more. Delete an adapter that nobody needs, or ask the operator for more."
+        )
+
+
+def hold(user: User, sizes: Mapping[str, int]) -> None:
+    """The same inside the transaction that names the files: two uploads that fit one by one cannot both pass.
+    Raises OverQuota.
+    """
+    check_room(User.objects.select_for_update(no_key=True).get(pk=user.pk), sizes)
+
+
+def _kept(user: User) -> QuerySet[Blob]:
+    files = CommitFile.objects.filter(commit__adapter__owner=user, commit__adapter__deleted_at=None)
+    rows = Release.objects.filter(adapter__owner=user, adapter__deleted_at=None).exclude(samples=None)
+    named = files.order_by().values("blob").union(rows.order_by().values("samples"))
+    return Blob.objects.filter(pk__in=named)
