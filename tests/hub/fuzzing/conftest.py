@@ -1,0 +1,5 @@
+"""A filled hub, for every operation anew."""
+
+from tests.pages.conftest import made
+
+__all__ = ["made"]
