@@ -43,6 +43,9 @@ test: setup ## everything that proves it works
 test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, the other half of the crash matrix (ten minutes)
 	$(PYTEST) -m slow tests/workers tests/end_to_end
 
+fuzz: setup ## every operation of the JSON API, asked with what its document allows and with what it does not
+	$(PYTEST) -m slow tests/hub/fuzzing
+
 # Where numbers are worked out; at a third more time than without.
 SHAPED := factors scales prototypes lanczos routers scores mixing dense sparsity classifier similarity scaled_pack base_traces general expert_map
 comma := ,
@@ -104,4 +107,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes check lint types migrations bench study evaluate conformance demo-content tree screenshots lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study evaluate conformance demo-content tree screenshots lock

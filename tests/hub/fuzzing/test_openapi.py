@@ -1,6 +1,6 @@
 """Whatever is asked of the JSON API, it answers as its document says, and never fails.
 
-FLETCH_FUZZ_EXAMPLES asks for more than the few requests an operation that every run makes.
+`make fuzz` runs it; FLETCH_FUZZ_EXAMPLES says how many requests each operation gets.
 """
 
 import json
@@ -21,7 +21,8 @@ from tests.hub.fuzzing import document
 from tests.hub.fuzzing.document import Operation
 from tests.pages.content import Content
 
-FEW = 8
+pytestmark = pytest.mark.slow
+FEW = 20
 EXAMPLES = int(os.environ.get("FLETCH_FUZZ_EXAMPLES", FEW))
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 # What any request can meet before an operation looks at it: a malformed one, a token that does not serve, and an
@@ -142,3 +143,11 @@ def test_a_value_that_a_schema_does_not_allow_is_noticed() -> None:
 
     assert list(document.violations({"error": "x", "detail": "y", "findings": []}, schema)) == []
     assert list(document.violations({"error": 1, "findings": [{}]}, schema)) != []
+
+
+def test_a_failure_of_ours_is_noticed() -> None:
+    (operation, *_) = document.operations()
+
+    for status in (500, 503):
+        with pytest.raises(AssertionError):
+            _check(operation, HttpResponse(status=status))
