@@ -19,12 +19,11 @@ from transformers import AutoModelForCausalLM
 from tests.end_to_end.hub_process import PROJECT, RunningHub, events, eventually, files_of
 from tests.tiny import tiny_adapter, tiny_llama
 
+pytestmark = pytest.mark.long
 TOKENS = [5, 9, 12, 40, 7, 61, 33, 8]
 FRESH = """
 import json, sys
 from routing import load_checkpoint
-
-pytestmark = pytest.mark.long
 model = load_checkpoint(sys.argv[1])
 tokens = json.loads(sys.argv[2])
 said = model.logits(tokens).log_softmax(-1)
