@@ -65,7 +65,8 @@ class UploadForm(forms.Form):
     private = forms.BooleanField(
         label="Keep this adapter private",
         required=False,
-        help_text="Only you see it; it takes no part in the served model. Decided with the first release.",
+        help_text="Only you and whom you invite see it; it takes no part in the served model. "
+        "Decided with the first release.",
     )
 
     def clean_name(self) -> str:
