@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from routing.base import Base, target_layers, widths
 from routing.pack import Pack, Update, pack_updates
@@ -47,14 +48,22 @@ def llama(shape: Shape) -> LlamaForCausalLM:
     return LlamaForCausalLM(config).eval().requires_grad_(requires_grad=False)
 
 
+def words(vocabulary: int) -> PreTrainedTokenizerFast:
+    """A tokenizer that spells every token as a word of its own."""
+    named = {f"w{place} ": place for place in range(vocabulary)}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.WordLevel(named, unk_token="w0 ")))
+
+
 def as_base(model: LlamaForCausalLM) -> Base:
-    """The model with a description of its target modules; it has no files, hence no digests and no tokenizer."""
+    """The model with a description of its target modules; it has no files, hence no digests."""
     modules = tuple(
         TargetModule(name, "linear", *widths(layer), spectral_norm=1.0)
         for name, layer in target_layers(model)
     )
     spec = BaseSpec("bench", "LlamaForCausalLM", None, "", "", "", model.config.vocab_size, 4096, modules)
-    return Base(spec, model, None, torch.device("cpu"), torch.float32, BaseRef("bench"))
+    return Base(
+        spec, model, words(model.config.vocab_size), torch.device("cpu"), torch.float32, BaseRef("bench")
+    )
 
 
 def random_pack(spec: BaseSpec, experts: int, *, rank: int) -> Pack:

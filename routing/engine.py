@@ -1,4 +1,4 @@
-"""Many answers at once: each takes a step in turn, none waits for another to finish."""
+"""Many answers at once: their tokens go through the base together, none waits for another to finish."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from routing.generation import Finish, Generation
+from routing.generation import PREFILL_CHUNK, Finish, Generation
 from routing.streaming import TextToken
+from routing.together import Heard, Reading, read_alone, read_together
 
 RUNNING = 16
 WAITING = 64
+PREFILL_BESIDE = 128  # tokens of prompts per pass while others wait for their next token
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Ticket:
 
 
 class Engine:
-    """Round robin over generations of any models and versions. Submitting and cancelling are thread-safe.
+    """Generations of any models and versions, run together. Submitting and cancelling are thread-safe.
 
-    A step is one forward pass of one generation: a token, or a piece of a prompt. Running the tokens of
-    several generations through one forward pass would replace `step` and nothing else.
+    A step is one forward pass: a token of each answer that is being written, and a piece of the prompts that
+    are being read. Answers of another model take the next step; a base that cannot read together (see
+    `routing.ragged_trial`) takes a step for each of its answers in turn.
     """
 
     def __init__(self, *, running: int = RUNNING, waiting: int = WAITING) -> None:
@@ -92,21 +95,35 @@ class Engine:
             return self._work.wait_for(lambda: bool(self._running), timeout=seconds)
 
     def step(self) -> bool:
-        """Let the next generation in turn take one step; False if there is none."""
+        """Let those whose turn it is take one step; False if there is nobody."""
         with self._lock:
-            if not self._running:
-                return False
-            ticket = self._running[0]
-        step = _advance(ticket.generation)
+            tickets = self._in_turn()
+        if not tickets:
+            return False
+        steps = _advance([ticket.generation for ticket in tickets])
         with self._lock:
-            if ticket not in self._running:
-                return True  # cancelled meanwhile
-            self._running.remove(ticket)
-            if step.finish is None and step.error is None:
-                self._running.append(ticket)
+            there = [ticket in self._running for ticket in tickets]  # or cancelled meanwhile
+            for ticket, step in zip(tickets, steps, strict=True):
+                if ticket not in self._running:
+                    continue
+                self._running.remove(ticket)
+                if step.finish is None and step.error is None:
+                    self._running.append(ticket)
             self._admit()
-        ticket.listener(step)
+        for ticket, step, wanted in zip(tickets, steps, there, strict=True):
+            if wanted:
+                ticket.listener(step)
         return True
+
+    def _in_turn(self) -> list[Ticket]:
+        """The first in the queue, and whoever can read together with it."""
+        if not self._running:
+            return []
+        first = self._running[0]
+        model = first.generation.model
+        if not model.reads_together:
+            return [first]
+        return [ticket for ticket in self._running if ticket.generation.model is model]
 
     def _require_places(self, wanted: int) -> None:
         if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
@@ -117,9 +134,54 @@ class Engine:
             self._running.append(self._waiting.popleft())
 
 
-def _advance(generation: Generation) -> Step:
+def _advance(generations: Sequence[Generation]) -> list[Step]:
+    """One step of each; what has no room in the pass takes an empty one."""
+    readings = _shared_out(generations)
+    turn = [
+        (generation, reading) for generation, reading in zip(generations, readings, strict=True) if reading
+    ]
+    if len(turn) == 1:
+        heard: list[Heard | Exception] = [_alone(*turn[0])]
+    else:
+        try:
+            heard = [*read_together(turn[0][0].model, [reading for _, reading in turn])]
+        except Exception:  # noqa: BLE001 - one answer's failure must not end the others
+            heard = [_alone(generation, reading) for generation, reading in turn]
+    steps = iter(
+        [_step(generation, reading, one) for (generation, reading), one in zip(turn, heard, strict=True)]
+    )
+    return [Step() if reading is None else next(steps) for reading in readings]
+
+
+def _shared_out(generations: Sequence[Generation]) -> list[Reading | None]:
+    """What each reads in the next pass: everybody who speaks a token, the others a share of what is left."""
+    speaking = sum(generation.speaks for generation in generations)
+    left = PREFILL_CHUNK if not speaking else PREFILL_BESIDE
+    readings: list[Reading | None] = []
+    for generation in generations:
+        if generation.speaks:
+            readings.append(generation.reading())
+        elif left:
+            reading = generation.reading(left)
+            left -= len(reading.tokens)
+            readings.append(reading)
+        else:
+            readings.append(None)
+    return readings
+
+
+def _alone(generation: Generation, reading: Reading) -> Heard | Exception:
     try:
-        tokens = generation.advance()
-    except Exception as error:  # noqa: BLE001 - one answer's failure must not end the others
+        return read_alone(generation.model, reading)
+    except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
+        return error
+
+
+def _step(generation: Generation, reading: Reading, heard: Heard | Exception) -> Step:
+    if isinstance(heard, Exception):
+        return Step(error=heard)
+    try:
+        tokens = generation.hear(reading, heard)
+    except Exception as error:  # noqa: BLE001 - as above
         return Step(error=error)
     return Step(tuple(tokens), generation.finish)

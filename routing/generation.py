@@ -1,20 +1,19 @@
-"""One answer on its way: its own key-value cache, source of chance and text, one forward pass at a time."""
+"""One answer on its way: its own memory, source of chance and text, one forward pass at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.layers import Witness
 from routing.routed import RoutedModel
 from routing.routes import Route
 from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
-from routing.traces import Shares, Trace, both
+from routing.together import Heard, Reading, read_alone
+from routing.traces import Shares, Trace
 
 PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
 
@@ -47,11 +46,10 @@ class Generation:
         self.finish: Finish | None = None
         self.completion_tokens = 0
         self.shares = None if request.route is None else Shares(request.route.pack)
-        self.trace = Trace(request.route.pack) if request.route is not None and request.trace else None
-        self._model = model
+        self.trace = Trace() if request.route is not None and request.trace else None
+        self.model = model
         self._ends = _end_tokens(model)
-        prompt = torch.tensor([request.prompt], device=model.base.device)
-        self._cache = model.new_cache(prompt)
+        self._memory = model.new_memory(request.prompt)
         self._chance = request.sampling.generator(request.choice)
         self._unread = model.base.family.opening(model.base.model, request.prompt)
         self.read_tokens: list[int] = []
@@ -60,34 +58,45 @@ class Generation:
         self._echo = Speller(model.base.tokenizer)
         self._before: Float[Tensor, " vocabulary"] | None = None
 
+    @property
+    def speaks(self) -> bool:
+        """Whether the next pass draws a token, with no more than one to read before."""
+        return len(self._unread) == 1 and self._before is not None
+
+    def reading(self, most: int = PREFILL_CHUNK) -> Reading:
+        """What is to be read next, at most so many tokens of it."""
+        tokens = tuple(self._unread[:most])
+        return Reading(
+            tokens, self._memory, self.request.route, every=self._echoes and self._says_likelihoods
+        )
+
+    def hear(self, reading: Reading, heard: Heard) -> list[TextToken]:
+        """Go on from what came of reading it; returns the tokens whose text is certain now."""
+        self._unread = self._unread[len(reading.tokens) :]
+        for listener in (self.shares, self.trace):
+            if listener is not None and heard.record is not None:
+                listener.hear(heard.record, heard.tokens)
+        echoed = self._echo_of(reading.tokens, heard.logits) if self._echoes else []
+        self.read_tokens += reading.tokens
+        self._before = heard.logits[-1]
+        return echoed if self._unread else echoed + self._speak()
+
     def advance(self) -> list[TextToken]:
-        """One forward pass; returns the tokens whose text is certain now. Not to be called once finished."""
-        chunk, self._unread = self._unread[:PREFILL_CHUNK], self._unread[PREFILL_CHUNK:]
-        echoed = self._read_chunk(chunk)
-        if self._unread:
-            return echoed
-        return echoed + self._speak()
+        """One forward pass of its own. Not to be called once finished."""
+        reading = self.reading()
+        return self.hear(reading, read_alone(self.model, reading))
 
-    def _read_chunk(self, chunk: list[int]) -> list[TextToken]:
-        """Feed tokens to the model; the echo of prompt tokens, if it was asked for."""
-        echoing = self.request.echo and len(self.read_tokens) < len(self.request.prompt)
-        ids = torch.tensor([chunk], device=self._model.base.device)
-        every = echoing and self.request.logprobs is not None
-        forward = self._model.logits if every else self._model.last_logits
-        logits = forward(ids, route=self.request.route, cache=self._cache, witness=self._witness())[0]
-        if self.shares is not None:
-            self.shares.settle()
-        echoed = self._echo_of(chunk, logits) if echoing else []
-        self.read_tokens += chunk
-        self._before = logits[-1]
-        return echoed
+    @property
+    def _echoes(self) -> bool:
+        return self.request.echo and len(self.read_tokens) < len(self.request.prompt)
 
-    def _witness(self) -> Witness | None:
-        if self.shares is None:
-            return None
-        return self.shares.record if self.trace is None else both(self.shares.record, self.trace.record)
+    @property
+    def _says_likelihoods(self) -> bool:
+        return self.request.logprobs is not None
 
-    def _echo_of(self, chunk: list[int], logits: Float[Tensor, "positions vocabulary"]) -> list[TextToken]:
+    def _echo_of(
+        self, chunk: tuple[int, ...], logits: Float[Tensor, "positions vocabulary"]
+    ) -> list[TextToken]:
         """The prompt's own tokens; the very first has no likelihood, since nothing came before it."""
         tokens = []
         for place, token in enumerate(chunk):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -19,27 +20,54 @@ from routing.routes import Route, Seat
 Witness = Callable[[Seat, str, Selection], None]
 
 
+EVERYTHING = slice(None)
+
+
 @dataclass(frozen=True)
-class Passage:
-    """What one forward pass is routed by, and who is told of every selection in it."""
+class Crowd:
+    """Neighbouring tokens of a pass that are routed alike, of one answer or several, and who is told."""
 
     route: Route
-    witness: Witness | None
+    tokens: slice
+    witness: Witness | None = None
+
+    def select(self, seat: Seat, name: str, hidden: Float[Tensor, "tokens d_in"]) -> Selection:
+        """Whom these tokens are sent to."""
+        selection = seat.select(self.route.router, hidden)
+        if self.witness is not None:
+            self.witness(seat, name, selection)
+        return selection
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a crowd's tokens chose at one module."""
+
+    tokens: slice
+    seat: Seat
+    selection: Selection
 
 
 # Layers lie deep inside a model that knows nothing of routing, so a pass reaches them around it.
 # A context variable keeps passes in other threads and tasks apart.
-_PASSAGE: ContextVar[Passage | None] = ContextVar("passage", default=None)
+_CROWDS: ContextVar[Sequence[Crowd]] = ContextVar("crowds", default=())
 
 
 @contextmanager
 def routed_by(route: Route | None, witness: Witness | None = None) -> Iterator[None]:
     """Route every forward pass inside by `route`; None is the plain base."""
-    token = _PASSAGE.set(None if route is None else Passage(route, witness))
+    with crowded([] if route is None else [Crowd(route, EVERYTHING, witness)]):
+        yield
+
+
+@contextmanager
+def crowded(crowds: Sequence[Crowd]) -> Iterator[None]:
+    """Route the tokens of a forward pass crowd by crowd; those in no crowd keep the plain base."""
+    token = _CROWDS.set(crowds)
     try:
         yield
     finally:
-        _PASSAGE.reset(token)
+        _CROWDS.reset(token)
 
 
 class RoutedLinear(nn.Module):
@@ -62,15 +90,24 @@ class RoutedLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
         output: Tensor = self.base_layer(x)
-        passage = _PASSAGE.get()
-        seat = None if passage is None else passage.route.seats.get(self.name)
-        if passage is None or seat is None:
+        crowds = _CROWDS.get()
+        if not crowds:
             return output
-        hidden = x.reshape(-1, x.shape[-1])
-        selection = seat.select(passage.route.router, hidden)
-        if passage.witness is not None:
-            passage.witness(seat, self.name, selection)
-        rows = output.view(-1, output.shape[-1])
+        hidden, rows = x.reshape(-1, x.shape[-1]), output.view(-1, output.shape[-1])
+        choices = [
+            Chosen(crowd.tokens, seat, crowd.select(seat, self.name, hidden[crowd.tokens]))
+            for crowd in crowds
+            if (seat := crowd.route.seats.get(self.name)) is not None
+        ]
+        for chosen in together(choices):
+            self._add(rows[chosen.tokens], hidden[chosen.tokens], chosen)
+        return output
+
+    def _add(
+        self, rows: Float[Tensor, "tokens d_out"], hidden: Float[Tensor, "tokens d_in"], chosen: Chosen
+    ) -> None:
+        """Add what the chosen experts make of these tokens to their rows of the output."""
+        seat, selection = chosen.seat, chosen.selection
         if seat.module.scaled is not None:
             add_scaled(rows, hidden, selection, seat.module.scaled, self._matrix())
         if hidden.dtype == seat.module.a.dtype:
@@ -79,11 +116,40 @@ class RoutedLinear(nn.Module):
             rows += _in_dtype_of_experts(hidden, selection, seat.module)
         if seat.shared is not None:
             seat.shared.add(rows, hidden, selection.weights)
-        return output
 
     def _matrix(self) -> Float[Tensor, "d_out d_in"]:
         """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
         return self.base_layer.weight.T if isinstance(self.base_layer, Conv1D) else self.base_layer.weight
+
+
+def together(choices: Sequence[Chosen]) -> Iterator[Chosen]:
+    """Neighbours that are mixed from the same tensors, each token from as many experts, as one."""
+    group: list[Chosen] = []
+    for chosen in choices:
+        if group and not _joins(group[-1], chosen):
+            yield _joined(group)
+            group = []
+        group.append(chosen)
+    if group:
+        yield _joined(group)
+
+
+def _joins(before: Chosen, chosen: Chosen) -> bool:
+    return (
+        before.tokens.stop == chosen.tokens.start
+        and before.seat.module is chosen.seat.module
+        and before.seat.shared is chosen.seat.shared
+        and before.selection.experts.shape[1] == chosen.selection.experts.shape[1]
+    )
+
+
+def _joined(group: Sequence[Chosen]) -> Chosen:
+    if len(group) == 1:
+        return group[0]
+    experts = torch.cat([chosen.selection.experts for chosen in group])
+    weights = torch.cat([chosen.selection.weights for chosen in group])
+    tokens = slice(group[0].tokens.start, group[-1].tokens.stop)
+    return Chosen(tokens, group[0].seat, Selection(experts, weights))
 
 
 def _in_dtype_of_experts(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +13,9 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.base import Base
 from routing.family import Inputs, Memory
-from routing.layers import RoutedLinear, Witness, routed_by
+from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
+from routing.ragged import NOT_A_MASK, Piece, Strand, Strands, ragged
+from routing.ragged_trial import reads_ragged
 from routing.routes import Route
 
 
@@ -23,6 +27,17 @@ class RoutedModel:
         for module in base.spec.target_modules:
             _wrap(base.model, module.name)
         self._trims_logits = "logits_to_keep" in inspect.signature(base.model.forward).parameters
+
+    @cached_property
+    def reads_together(self) -> bool:
+        """Whether one pass can read pieces of many answers; tried once, the first time that somebody asks."""
+        return reads_ragged(self.base)
+
+    def new_memory(self, prompt: Sequence[int]) -> Memory | Strand:
+        """An empty memory for the answer to this prompt, fit for reading together where that can be."""
+        if self.reads_together:
+            return Strand()
+        return self.new_cache(torch.tensor([prompt], device=self.base.device))
 
     def new_cache(
         self, prompts: Int[Tensor, "batch length"] | None = None, attention_mask: Tensor | None = None
@@ -80,6 +95,31 @@ class RoutedModel:
             self.base.family.keep(cache, answer)
         logits: Tensor = answer.logits
         return logits.float()
+
+    @torch.inference_mode()
+    def run_pieces(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        pieces: Sequence[Piece],
+        crowds: Sequence[Crowd],
+        rows: Sequence[int],
+    ) -> Float[Tensor, "rows vocabulary"]:
+        """One pass over the tokens of many answers, all behind each other; the logits of these `rows`."""
+        device = self.base.device
+        inputs: Inputs = {
+            "input_ids": torch.tensor([ids], device=device),
+            "position_ids": torch.tensor([positions], device=device),
+            "attention_mask": NOT_A_MASK,
+            "past_key_values": Strands(),
+            "use_cache": True,
+        }
+        wanted = torch.tensor(rows, device=device)
+        if self._trims_logits:
+            inputs["logits_to_keep"] = wanted
+        with crowded(crowds), ragged(pieces):
+            logits: Tensor = self.base.model(**inputs).logits[0]
+        return (logits if self._trims_logits else logits.index_select(0, wanted)).float()
 
     def _inputs(self, ids: Tensor, cache: Memory | None, mask: Tensor | None) -> Inputs:
         family = self.base.family

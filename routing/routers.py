@@ -7,7 +7,7 @@ request. `ROUTERS` is the list of all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -22,6 +22,7 @@ from routing.scores import SCORES, calibrated, evidence
 TIE_STEP = 2.0**-40
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
+ALWAYS_FINITE = frozenset({"arrow", "delta-norm", "subspace"})  # scores that every expert has of every token
 FROM_WEIGHTS = frozenset({"arrow", "spectral", "delta-norm", "evidence", "two-stage"})  # what experts do
 QUERY_ROUTERS = frozenset({"classifier", "lm", "retrieval"})  # a prior over the whole prompt, alone
 
@@ -64,10 +65,18 @@ def by_score(kind: str) -> Router:
     """The router that mixes the experts with the k best scores of this kind, as they are or calibrated."""
 
     def router(hidden: Tensor, module: ModulePack, terms: Terms) -> Selection:
+        if kind in ALWAYS_FINITE and _unopposed(terms):
+            return uniform(hidden, module, replace(terms, electorate=1))
         score = calibrated(kind, hidden, module) if terms.calibrated else SCORES[kind](hidden, module)
         return best(score, terms)
 
     return router
+
+
+def _unopposed(terms: Terms) -> bool:
+    """Whether one expert wins every token, whatever the scores are, so that none need be computed."""
+    alone = terms.allowed is not None and len(terms.allowed) == 1
+    return alone and terms.abstain is None and not terms.calibrated
 
 
 def by_evidence(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: Terms) -> Selection:

@@ -117,13 +117,21 @@ class Seat:
 class Route:
     """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base.
 
-    `said` is what a prior made of the prompt, where one was asked.
+    `said` is what a prior made of the prompt, where one was asked. Routes through one pack with an equal
+    `rule` send every token the same way; None: no other route does, since the prompt itself has a say.
     """
 
     pack: Pack
     router: Router
     seats: Mapping[str, Seat]
     said: PromptScores | None = None
+    rule: Routing | None = None
+
+    def agrees(self, other: Route) -> bool:
+        """Whether both would send every token the same way."""
+        return self is other or (
+            self.pack is other.pack and self.rule is not None and self.rule == other.rule
+        )
 
     @property
     def entries(self) -> int:
@@ -155,7 +163,8 @@ def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Rou
         if rows is None or len(rows):
             terms = _terms_at(module, usual, rows)
             seats[name] = Seat(module, terms, judged.get(name), shared.get(name))
-    return Route(pack, ROUTERS[routing.router], seats, said)
+    by_prompt = said is not None and (routing.router in QUERY_ROUTERS or routing.prior_weight)
+    return Route(pack, ROUTERS[routing.router], seats, said, None if by_prompt else routing)
 
 
 def speakers(pack: Pack, routing: Routing) -> frozenset[int] | None:

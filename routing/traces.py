@@ -3,46 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from routing.layers import Witness
+from routing.layers import EVERYTHING
 from routing.pack import Pack
 from routing.routers import Selection
 from routing.routes import Seat
-
-
-class Shares:
-    """Sums the mixing weights of each expert over all tokens and modules."""
-
-    def __init__(self, pack: Pack) -> None:
-        self._pack = pack
-        self._totals: Float64[Tensor, " experts"] = torch.zeros(len(pack.experts), dtype=torch.float64)
-        self._pending: list[tuple[Int[Tensor, " pairs"], Float[Tensor, " pairs"]]] = []
-
-    def record(self, seat: Seat, _name: str, selection: Selection) -> None:
-        """Take note of one module's selection; cheap, since it happens at every module of every pass."""
-        self._pending.append((_experts(self._pack, seat, selection).flatten(), selection.weights.flatten()))
-
-    def settle(self) -> None:
-        """Add up what one forward pass recorded."""
-        if not self._pending:
-            return
-        experts = torch.cat([pair[0] for pair in self._pending])
-        weights = torch.cat([pair[1] for pair in self._pending])
-        self._pending.clear()
-        self._totals += torch.bincount(experts, weights.double(), minlength=len(self._totals)).cpu()
-
-    def by_expert(self) -> dict[str, float]:
-        """Each expert's part of all mixing weight given so far, largest first; the silent ones left out."""
-        self.settle()
-        whole = float(self._totals.sum())
-        named = zip(self._pack.experts, self._totals.tolist(), strict=True)
-        spoken = [(name, total / whole) for name, total in named if total > 0]
-        return dict(sorted(spoken, key=lambda item: (-item[1], item[0])))
 
 
 @dataclass(frozen=True)
@@ -52,18 +23,73 @@ class ModuleTrace:
     experts: Int[Tensor, "tokens k"]
     weights: Float[Tensor, "tokens k"]
 
+    def of(self, tokens: slice) -> ModuleTrace:
+        """What some of the tokens chose."""
+        return ModuleTrace(self.experts[tokens], self.weights[tokens])
+
+
+@dataclass(frozen=True)
+class Record:
+    """A witness that keeps every selection of one pass, module by module."""
+
+    pack: Pack
+    modules: list[tuple[str, ModuleTrace]] = field(default_factory=list)
+
+    def __call__(self, seat: Seat, name: str, selection: Selection) -> None:
+        self.modules.append((name, ModuleTrace(_experts(self.pack, seat, selection), selection.weights)))
+
+    def spoken(self, tokens: slice) -> tuple[Int[Tensor, " pairs"], Float[Tensor, " pairs"]]:
+        """Every expert that these tokens chose anywhere, and the weight it was given there."""
+        if tokens == EVERYTHING:  # of an encoder-decoder, modules see different numbers of tokens
+            found = [part for _, part in self.modules]
+            experts = torch.cat([part.experts.flatten() for part in found])
+            return experts, torch.cat([part.weights.flatten() for part in found])
+        side_by_side = self._side_by_side.of(tokens)
+        return side_by_side.experts.flatten(), side_by_side.weights.flatten()
+
+    @cached_property
+    def _side_by_side(self) -> ModuleTrace:
+        """All modules in one: put together once, however many answers take their part of it."""
+        found = [part for _, part in self.modules]
+        return ModuleTrace(
+            torch.cat([part.experts for part in found], dim=1),
+            torch.cat([part.weights for part in found], dim=1),
+        )
+
+
+class Shares:
+    """Sums the mixing weights of each expert over all tokens and modules."""
+
+    def __init__(self, pack: Pack) -> None:
+        self._pack = pack
+        self._totals: Float64[Tensor, " experts"] = torch.zeros(len(pack.experts), dtype=torch.float64)
+
+    def hear(self, record: Record, tokens: slice) -> None:
+        """Add up what these tokens of one pass chose."""
+        if record.modules:
+            experts, weights = record.spoken(tokens)
+            self._totals += torch.bincount(experts, weights.double(), minlength=len(self._totals)).cpu()
+
+    def by_expert(self) -> dict[str, float]:
+        """Each expert's part of all mixing weight given so far, largest first; the silent ones left out."""
+        whole = float(self._totals.sum())
+        named = zip(self._pack.experts, self._totals.tolist(), strict=True)
+        spoken = [(name, total / whole) for name, total in named if total > 0]
+        return dict(sorted(spoken, key=lambda item: (-item[1], item[0])))
+
 
 class Trace:
     """Keeps every selection: k small integers and k weights for each token at each module."""
 
-    def __init__(self, pack: Pack) -> None:
-        self._pack = pack
+    def __init__(self) -> None:
         self._parts: dict[str, list[ModuleTrace]] = {}
 
-    def record(self, seat: Seat, name: str, selection: Selection) -> None:
-        """Keep one module's selection."""
-        experts = _experts(self._pack, seat, selection).to("cpu", torch.int32)
-        self._parts.setdefault(name, []).append(ModuleTrace(experts, selection.weights.cpu()))
+    def hear(self, record: Record, tokens: slice) -> None:
+        """Keep what these tokens of one pass chose."""
+        for name, module in record.modules:
+            part = module.of(tokens)
+            kept = ModuleTrace(part.experts.to("cpu", torch.int32), part.weights.cpu())
+            self._parts.setdefault(name, []).append(kept)
 
     def by_module(self) -> Mapping[str, ModuleTrace]:
         """All selections so far, in the order of the tokens. Modules that no expert touches are not there."""
@@ -73,16 +99,6 @@ class Trace:
             )
             for name, parts in self._parts.items()
         }
-
-
-def both(first: Witness, second: Witness) -> Witness:
-    """A witness that tells two."""
-
-    def record(seat: Seat, name: str, selection: Selection) -> None:
-        first(seat, name, selection)
-        second(seat, name, selection)
-
-    return record
 
 
 def _experts(pack: Pack, seat: Seat, selection: Selection) -> Int[Tensor, "tokens k"]:

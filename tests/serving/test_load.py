@@ -85,7 +85,7 @@ def test_one_answer_that_fails_leaves_the_others_alone(
 ) -> None:
     model = narrow.server.libraries["tales"].model
     assert model is not None
-    monkeypatch.setattr(model, "last_logits", lambda *_args, **_kwargs: 1 / 0)
+    monkeypatch.setattr(model, "run_pieces", lambda *_args, **_kwargs: 1 / 0)
     whole = narrow.post("/v1/completions", **LONG)
     streamed = narrow.post("/v1/completions", **LONG | {"stream": True})
     monkeypatch.undo()

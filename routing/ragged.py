@@ -1,0 +1,156 @@
+"""Ragged passes: pieces of many answers in one forward pass of the base, each with its own memory and route.
+
+The tokens of all pieces lie behind each other in one row, so nothing is padded and every matrix product of
+the base is shared. Only attention looks at the pieces one by one: each at its own keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "fletch"
+FIRST_ROOM = 64  # tokens; doubled whenever it is full
+NOT_A_MASK = torch.empty(1, 1, 1, 1)  # models hand on what has four axes as it is; attention here ignores it
+
+Kept = Float[Tensor, "heads room width"]
+
+
+@dataclass
+class Strand:
+    """The keys and values of one answer so far, layer by layer, with room to grow."""
+
+    length: int = 0
+    keys: dict[int, Kept] = field(default_factory=dict)
+    values: dict[int, Kept] = field(default_factory=dict)
+
+    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep what a pass made of tokens behind `length`; all keys and values including theirs, as views.
+
+        A pass that fails later leaves no trace: what lies behind `length` is written over.
+        """
+        return self._kept(self.keys, layer, keys), self._kept(self.values, layer, values)
+
+    def _kept(self, held: dict[int, Kept], layer: int, new: Float[Tensor, "heads tokens width"]) -> Kept:
+        end = self.length + new.shape[1]
+        room = held.get(layer)
+        if room is None or room.shape[1] < end:
+            larger = max(FIRST_ROOM, 2 * (0 if room is None else room.shape[1]), end)
+            grown = new.new_empty(new.shape[0], larger, new.shape[2])
+            if room is not None:
+                grown[:, : self.length] = room[:, : self.length]
+            room = held[layer] = grown
+        room[:, self.length : end] = new
+        return room[:, :end]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where the tokens of one answer lie in a pass, and where they are remembered."""
+
+    strand: Strand
+    tokens: slice
+
+    def keep(self) -> None:
+        """The pass is through: what was written stays."""
+        self.strand.length += self.tokens.stop - self.tokens.start
+
+
+_PIECES: ContextVar[Sequence[Piece]] = ContextVar("pieces", default=())
+
+
+@contextmanager
+def ragged(pieces: Sequence[Piece]) -> Iterator[None]:
+    """Passes inside read pieces. Until one of them is told to `keep`, its strand is as long as it was."""
+    token = _PIECES.set(pieces)
+    try:
+        yield
+    finally:
+        _PIECES.reset(token)
+
+
+class Strands:
+    """Stands where a pass expects a cache: keys and values go on as they are, attention keeps them."""
+
+    is_compileable = False
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """What attention is given."""
+        return keys, values
+
+    def get_seq_length(self, *_: Any) -> int:
+        """Positions are named by whoever runs the pass, so nobody counts from here."""
+        return 0
+
+
+def attention(
+    module: Any,
+    query: Float[Tensor, "batch heads tokens width"],
+    key: Float[Tensor, "batch kept_heads tokens width"],
+    value: Float[Tensor, "batch kept_heads tokens width"],
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **rest: Any,
+) -> tuple[Float[Tensor, "batch tokens heads width"], None]:
+    """Attention as transformers calls it: piece by piece in a ragged pass, elsewhere torch's own."""
+    pieces = _PIECES.get()
+    if not pieces:
+        rest["sliding_window"] = sliding_window
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
+        return output, None
+    parts = [
+        _attend(piece, module.layer_idx, query[0], key[0], value[0], scaling, sliding_window)
+        for piece in pieces
+    ]
+    return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0), None
+
+
+def _attend(
+    piece: Piece,
+    layer: int,
+    query: Float[Tensor, "heads tokens width"],
+    key: Float[Tensor, "kept_heads tokens width"],
+    value: Float[Tensor, "kept_heads tokens width"],
+    scaling: float | None,
+    window: int | None,
+) -> Float[Tensor, "heads piece width"]:
+    mine = piece.tokens
+    keys, values = piece.strand.write(layer, key[:, mine], value[:, mine])
+    asking = query[:, mine]
+    return scaled_dot_product_attention(
+        asking.unsqueeze(0),
+        keys.unsqueeze(0),
+        values.unsqueeze(0),
+        attn_mask=_seen(asking.shape[1], keys.shape[1], window, query.device),
+        scale=scaling,
+        enable_gqa=len(keys) != len(asking),
+    )[0]
+
+
+def _seen(
+    tokens: int, kept: int, window: int | None, device: torch.device
+) -> Bool[Tensor, "tokens kept"] | None:
+    """What each token sees: everything up to itself, or up to a window; None where that is everything."""
+    narrow = window is not None and kept > window
+    if tokens == 1 and not narrow:
+        return None
+    own = torch.arange(kept - tokens, kept, device=device).unsqueeze(1)
+    other = torch.arange(kept, device=device)
+    seen = other <= own
+    return seen & (other > own - window) if narrow and window is not None else seen
+
+
+AttentionInterface.register(ATTENTION, attention)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

@@ -1,0 +1,122 @@
+"""Reading together: what several answers have to read next, in one pass of the base where that can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.family import Memory
+from routing.layers import EVERYTHING, Crowd
+from routing.ragged import Piece, Strand
+from routing.routed import RoutedModel
+from routing.routes import Route
+from routing.traces import Record
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one answer has to read, behind what is in its memory. `every`: logits are wanted at each token."""
+
+    tokens: tuple[int, ...]
+    memory: Memory | Strand
+    route: Route | None
+    every: bool = False
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What came of it: logits of the last token or of each, and where its tokens are in the pass's record."""
+
+    logits: Float[Tensor, "positions vocabulary"]
+    record: Record | None
+    tokens: slice
+
+
+def read_alone(model: RoutedModel, reading: Reading) -> Heard:
+    """One answer's reading in a pass of its own."""
+    if isinstance(reading.memory, Strand):
+        return read_together(model, [reading])[0]
+    record = None if reading.route is None else Record(reading.route.pack)
+    forward = model.logits if reading.every else model.last_logits
+    ids = torch.tensor([reading.tokens], device=model.base.device)
+    logits = forward(ids, route=reading.route, cache=reading.memory, witness=record)
+    return Heard(logits[0], record, EVERYTHING)
+
+
+def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard]:
+    """The readings of several answers, all with strands for memory, in one pass; in their order.
+
+    Where the pass fails no strand is longer than it was.
+    """
+    order, crowds = _in_crowds(readings)
+    spans = _spans([len(readings[place].tokens) for place in order])
+    ids: list[int] = []
+    positions: list[int] = []
+    pieces, wanted = [], []
+    for place, span in zip(order, spans, strict=True):
+        reading = readings[place]
+        assert isinstance(reading.memory, Strand)
+        ids += reading.tokens
+        positions += range(reading.memory.length, reading.memory.length + len(reading.tokens))
+        pieces.append(Piece(reading.memory, span))
+        wanted.append(span if reading.every else slice(span.stop - 1, span.stop))
+    rows = [row for span in wanted for row in range(span.start, span.stop)]
+    logits = model.run_pieces(ids, positions, pieces, crowds, rows)
+    for piece in pieces:
+        piece.keep()
+    parts = logits.split([span.stop - span.start for span in wanted])
+    heard: list[Heard | None] = [None] * len(readings)
+    for place, span, part in zip(order, spans, parts, strict=True):
+        heard[place] = _heard(part, span, crowds)
+    return [one for one in heard if one is not None]
+
+
+def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd]]:
+    """The readings' places so that those of one pack, and of them those routed alike, stand together."""
+    groups: list[list[int]] = []
+    for place, reading in enumerate(readings):
+        for group in groups:
+            if _alike(readings[group[0]].route, reading.route):
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    packs = [0 if (way := readings[group[0]].route) is None else id(way.pack) for group in groups]
+    groups = [groups[number] for number in sorted(range(len(groups)), key=lambda number: packs[number])]
+    crowds, start = [], 0
+    for group in groups:
+        stop = start + sum(len(readings[place].tokens) for place in group)
+        route = readings[group[0]].route
+        if route is not None:
+            crowds.append(Crowd(route, slice(start, stop), Record(route.pack)))
+        start = stop
+    return [place for group in groups for place in group], crowds
+
+
+def _alike(one: Route | None, other: Route | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.agrees(other)
+
+
+def _spans(lengths: Sequence[int]) -> list[slice]:
+    """Slices of these lengths, one behind the other."""
+    spans, start = [], 0
+    for length in lengths:
+        spans.append(slice(start, start + length))
+        start += length
+    return spans
+
+
+def _heard(logits: Tensor, span: slice, crowds: Sequence[Crowd]) -> Heard:
+    """One reading's part; its tokens are counted from the beginning of its crowd."""
+    for crowd in crowds:
+        start = crowd.tokens.start
+        if start <= span.start < crowd.tokens.stop:
+            assert isinstance(crowd.witness, Record)
+            return Heard(logits, crowd.witness, slice(span.start - start, span.stop - start))
+    return Heard(logits, None, EVERYTHING)
