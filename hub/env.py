@@ -39,6 +39,7 @@ class Environment(BaseSettings):
     trusted_origins: Names = ()
     https: bool | None = None
     behind_proxy: bool = False
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     database_url: SecretStr | None = None

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 from hub.accounts.models import ApiToken
 from hub.adapters import quota
 from hub.adapters.models import Adapter, Release
+from hub.downloads.models import MEANING
 from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.limits import Limits
@@ -233,6 +234,8 @@ class AdapterOut(Schema):
     private: bool
     gated: str = Field(description="who may download its files: '' everybody, 'auto', 'manual'")
     created_at: datetime
+    downloads: int = Field(description=f"of the last 30 days; {MEANING}")
+    downloads_all_time: int
     releases: list[ReleaseOut]
 
     @classmethod
@@ -245,6 +248,8 @@ class AdapterOut(Schema):
             private=adapter.private,
             gated=adapter.gating,
             created_at=adapter.created_at,
+            downloads=adapter.downloads,
+            downloads_all_time=adapter.downloads_all_time,
             releases=[ReleaseOut.of(release) for release in releases],
         )
 

@@ -26,6 +26,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from hub.blobs import services as blobs
+from hub.downloads import services as downloads
 from hub.jobs import services as jobs
 from hub.jobs.models import Job
 from hub.mirrors import services as mirrors
@@ -39,6 +40,7 @@ REDIS_INTERVAL = 2.0
 UNHEARD_AFTER = timedelta(seconds=3)  # with Redis: how long a ring may take to be heard
 FORGET_RING_AFTER = 30.0
 ALIVE_EVERY = 5.0
+COUNT_EVERY = 60.0
 SWEEP_EVERY = 3600.0
 LEAVE_WITHIN = 6.0
 LEFTOVER_AFTER = timedelta(days=1)
@@ -68,7 +70,7 @@ class Poller(bootsteps.StartStopStep):
 
 
 class Rounds(threading.Thread):
-    """Goes round until told to stop: deaths of children, due jobs, sign of life, leftovers."""
+    """Goes round until told to stop: deaths of children, due jobs, sign of life, downloads, leftovers."""
 
     def __init__(self, worker: Any) -> None:
         super().__init__(name="poller", daemon=True)
@@ -79,6 +81,7 @@ class Rounds(threading.Thread):
         self._rung: dict[str, tuple[int, float]] = {}
         self._schema_is_current = False
         self._swept_at = -SWEEP_EVERY
+        self._counted_at = -COUNT_EVERY
         self._said_alive_at = -ALIVE_EVERY
         self._interval = REDIS_INTERVAL if settings.REDIS_URL else EMBEDDED_INTERVAL
         signals.task_received.connect(self._on_received)
@@ -116,6 +119,7 @@ class Rounds(threading.Thread):
             record_death(*self._deaths.get())
         self._ring()
         self._say_alive()
+        self._count()
         self._sweep()
 
     def _ring(self) -> None:
@@ -164,6 +168,12 @@ class Rounds(threading.Thread):
         file = worker_file(settings.DATA / "run")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(str(os.getpid()))
+
+    def _count(self) -> None:
+        if time.monotonic() - self._counted_at < COUNT_EVERY:
+            return
+        self._counted_at = time.monotonic()
+        downloads.add_up()
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:

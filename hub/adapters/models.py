@@ -45,6 +45,10 @@ class Adapter(models.Model):
         null=True, blank=True, help_text="withdrawn whole; its name stays taken, since versions name it"
     )
 
+    downloads = models.PositiveIntegerField(default=0, help_text="distinct ones of the last 30 days")
+    downloads_all_time = models.PositiveBigIntegerField(default=0)
+    downloads_as_of = models.DateField(null=True, blank=True, help_text="the last of these 30 days")
+
     class Meta:
         ordering: ClassVar = ["owner__username", "name"]
         constraints: ClassVar = [

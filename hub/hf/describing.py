@@ -129,8 +129,8 @@ FIELDS: dict[str, Callable[[Shown], Any]] = {
     "private": lambda shown: shown.adapter.private,
     "gated": lambda shown: shown.adapter.gating or False,
     "disabled": lambda shown: shown.commit is not None and is_held_back(shown.commit),
-    "downloads": lambda _shown: 0,
-    "downloadsAllTime": lambda _shown: 0,
+    "downloads": lambda shown: shown.adapter.downloads,
+    "downloadsAllTime": lambda shown: shown.adapter.downloads_all_time,
     "likes": lambda shown: shown.likes,
     "trendingScore": lambda _shown: 0,
     "tags": lambda shown: [

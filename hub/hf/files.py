@@ -9,9 +9,11 @@ from hub.accounts.visitors import visitor
 from hub.adapters import permissions, queries
 from hub.adapters.models import Commit
 from hub.blobs import services as blobs
+from hub.downloads import counting
 from hub.errors import NoSuchAdapter, NoSuchFile
 from hub.hf import describing, verdicts
 from hub.hf.door import refusal
+from hub.library.permissions import Visitor
 
 OPEN_FILES = {"README.md", ".gitattributes"}  # also of gated adapters: what people read before they ask
 
@@ -26,7 +28,7 @@ def resolve(request: HttpRequest, owner: str, name: str, revision: str, path: st
     if request.method != "HEAD":  # a refused HEAD reads as a broken connection; a refused GET as what it is
         permissions.require_files(who, commit)
     try:
-        response = _bytes(request, commit, inside)
+        response = _bytes(request, who, commit, inside)
     except NoSuchFile as error:
         if "text/html" in request.headers.get("Accept", ""):
             raise
@@ -41,13 +43,16 @@ def no_owner(request: HttpRequest, **names: str) -> HttpResponseBase:  # noqa: A
     raise NoSuchAdapter(f"there is no adapter {names['name']}; here they are all called owner/name")
 
 
-def _bytes(request: HttpRequest, commit: Commit, path: str) -> HttpResponseBase:
+def _bytes(request: HttpRequest, who: Visitor, commit: Commit, path: str) -> HttpResponseBase:
     blob = queries.file(commit, path).blob
+    read = counting.counted(
+        partial(blobs.read, blob), request=request, visitor=who, commit=commit, path=path, size=blob.size
+    )
     download = ranges.Download(
         filename=path.rpartition("/")[2],
         sha256=blob.sha256,
         size=blob.size,
-        read=partial(blobs.read, blob),
+        read=read,
         known_as=describing.etag(blob),
     )
     response = ranges.answer(request, download)

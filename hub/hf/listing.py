@@ -20,7 +20,7 @@ SORTS = {
     "createdAt": "-created_at",
     "lastModified": "-last_modified",
     "likes": "-like_count",
-    "downloads": "-last_modified",  # not counted yet
+    "downloads": "-downloads",
     "trendingScore": "-last_modified",
 }
 

@@ -5,6 +5,12 @@ import signal
 import sqlite3
 from contextlib import closing
 
+from django.contrib.auth.models import AnonymousUser
+from django.utils import timezone
+
+from hub.accounts.models import User
+from hub.adapters.models import Adapter, Commit, Release
+from hub.downloads import services as downloads
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobEvent, JobKind
 from tests.workers import poison
@@ -63,11 +69,26 @@ def test_poison_fails_after_the_cap_while_the_others_finish(hub: LiveHub) -> Non
     assert not list((hub.folder / "tmp").glob("claim-*"))
 
 
-def test_an_idle_worker_begins_a_job_within_a_moment(hub: LiveHub) -> None:
+def downloaded() -> Adapter:
+    """An adapter that somebody fetched today."""
+    ada, now = User.objects.create_user("ada"), timezone.now()
+    adapter = Adapter.objects.create(owner=ada, name="poetry", name_key="poetry")
+    commit = Commit.objects.create(
+        adapter=adapter, oid="1" * 40, tree_oid="2" * 40, author=ada, message="", created_at=now
+    )
+    release = Release.objects.create(commit=commit, adapter=adapter, number=1)
+    downloads.record(release=release, visitor=AnonymousUser(), address="192.0.2.1")
+    return adapter
+
+
+def test_an_idle_worker_adds_downloads_up_and_begins_a_job_within_a_moment(hub: LiveHub) -> None:
+    poetry = Adapter.objects.filter(pk=downloaded().pk)
+
     with hub.worker(app=APP) as worker:
         hub.wait_until_alive(worker)
         (job,) = ask(poison.FINE)
         wait_for(lambda: state_of(job) == "done", hub.log, seconds=10)
+        wait_for(poetry.filter(downloads=1).exists, hub.log, seconds=10)
 
 
 def test_a_job_whose_whole_worker_was_killed_is_done_by_the_next_one(hub: LiveHub) -> None:

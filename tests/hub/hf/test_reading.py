@@ -1,14 +1,18 @@
 """Reading with the unmodified client: what an adapter is, its files, its history, and what is missing."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from hub.accounts.models import User
 from hub.adapters import services as adapters
-from hub.adapters.models import Release
+from hub.adapters.models import Adapter, Release
+from hub.downloads import services as downloads
 from hub.hf import describing
 from hub.jobs.models import JobKind
 from tests.hub import making
@@ -91,11 +95,23 @@ def test_what_is_downloaded_is_what_was_uploaded(
     assert seen["one"] == CARD.decode()
 
 
-def test_the_command_line_downloads(release: Release, client_of: Clients, tmp_path: Path) -> None:
+def test_the_command_line_downloads_and_is_counted_once(
+    release: Release, client_of: Clients, tmp_path: Path
+) -> None:
     done = client_of(None).hf("download", "ada/poetry", "--local-dir", str(tmp_path / "copy"))
 
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "copy" / "adapter_model.safetensors").read_bytes() == LARGE
+    until(lambda: downloads.add_up() == 1)
+    assert Client().get("/api/models/ada/poetry").json()["downloads"] == 1
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """The hub counts when the bytes are sent, and the client may be gone by then."""
+    give_up = time.monotonic() + 10.0
+    while not is_so():
+        assert time.monotonic() < give_up, "it was not counted"
+        time.sleep(0.05)
 
 
 def test_who_downloads_what_is_no_expert_is_told_so(
@@ -116,6 +132,8 @@ def test_adapters_are_found_by_what_they_say_page_after_page(
     place = release.library
     for number in range(5):
         making.upload(eve, place, f"song-{number}")
+    Adapter.objects.filter(name="song-1").update(downloads=7)
+    Adapter.objects.filter(name="poetry").update(downloads=5)
     expected: list[tuple[dict[str, Any], list[str]]] = [
         ({"sort": "created_at"}, [*(f"eve/song-{number}" for number in reversed(range(5))), "ada/poetry"]),
         ({"author": "eve", "search": "song-3"}, ["eve/song-3"]),
@@ -124,6 +142,7 @@ def test_adapters_are_found_by_what_they_say_page_after_page(
         ({"filter": "fletch:ready", "full": True}, ["ada/poetry"]),
         ({"filter": "fletch:rejected"}, []),
         ({"sort": "created_at", "limit": 3}, ["eve/song-4", "eve/song-3", "eve/song-2"]),
+        ({"sort": "downloads", "limit": 4}, ["eve/song-1", "ada/poetry", "eve/song-4", "eve/song-3"]),
     ]
 
     found = client_of(None).call("reading", "find", searches=[wanted for wanted, _ in expected])
