@@ -162,6 +162,15 @@ class Pack:
         """From an expert's name to its place in `experts`."""
         return {name: place for place, name in enumerate(self.experts)}
 
+    @property
+    def nbytes(self) -> int:
+        """How much memory its tensors take, the smallest left out."""
+        return sum(
+            tensor.nbytes
+            for module in self.modules.values()
+            for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
+        )
+
     @cached_property
     def remembered(self) -> dict[tuple[object, ...], Any]:
         """What was worked out from this pack alone and may be asked for again; see `routing.general`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -67,12 +68,14 @@ def load_pack(
     """
     if manifest.base != spec.digest:
         raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
-    known = {} if previous is None else _by_key(previous)
+    known = {} if previous is None else {key: place for place, key in enumerate(previous.keys)}
     updates: list[Updates] = []
     for done, entry in enumerate(manifest.experts):
-        taken_over = known.get(_key(entry))
+        place = known.get(_key(entry))
         updates.append(
-            _read(store, entry, spec, device=device, dtype=dtype) if taken_over is None else taken_over()
+            _read(store, entry, spec, device, dtype)
+            if previous is None or place is None
+            else _taken(previous, place)
         )
         progress(done + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
@@ -86,10 +89,41 @@ def load_pack(
         keys,
         manifest.calibration if same_text else None,
         usual=usual,
-        profiles=tuple(
-            None if entry.profile is None else store.read_profile(entry.profile) for entry in manifest.experts
-        ),
+        profiles=tuple(_profile(store, entry) for entry in manifest.experts),
         classifier=None if learnt is None else store.read_classifier(learnt),
+    )
+
+
+def join_guests(
+    store: IndexStore,
+    pack: Pack,
+    guests: Sequence[ExpertEntry],
+    spec: BaseSpec,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Pack:
+    """The pack with these experts beside its own, each in the place of another release of the same adapter.
+
+    Only the guests are read. The version's classifier stays: it does not know them, and what it makes of
+    experts that it does not know is said in `routing.priors`. Errors as `load_pack`, but for WrongBase.
+    """
+    invited = {entry.adapter: entry for entry in guests}
+    names = tuple(sorted({*pack.experts, *invited}))
+    own = {name: pack.places[name] for name in names if name not in invited}
+    updates = [
+        _taken(pack, own[name]) if name in own else _read(store, invited[name], spec, device, dtype)
+        for name in names
+    ]
+    keys = tuple(pack.keys[own[name]] if name in own else _key(invited[name]) for name in names)
+    given = pack.profiles or (None,) * len(pack.experts)
+    return replace(
+        pack,
+        experts=names,
+        modules=pack_updates(updates),
+        keys=keys,
+        usual=_usual(pack, keys),
+        profiles=tuple(given[own[name]] if name in own else _profile(store, invited[name]) for name in names),
     )
 
 
@@ -104,8 +138,12 @@ def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tu
     return tuple(entry for entry in manifest.experts if entry.adapter in experts)
 
 
+def _profile(store: IndexStore, entry: ExpertEntry) -> Profile | None:
+    return None if entry.profile is None else store.read_profile(entry.profile)
+
+
 def _read(
-    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, *, device: torch.device, dtype: torch.dtype
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: torch.device, dtype: torch.dtype
 ) -> Updates:
     vectors, factors = store.read_vectors(entry), store.read_factors(entry)
     if vectors.keys() != factors.keys():
@@ -168,17 +206,13 @@ def _key(entry: ExpertEntry) -> str:
     return f"{entry.vectors}+{entry.factors}"
 
 
-def _by_key(pack: Pack) -> dict[str, Callable[[], Updates]]:
-    """For each expert's key, how to get its updates out of the pack: as views, without copying."""
-
-    def taken(place: int) -> Callable[[], Updates]:
-        return lambda: {
-            name: module.update(module.rows_by_member[place])
-            for name, module in pack.modules.items()
-            if place in module.rows_by_member
-        }
-
-    return {key: taken(place) for place, key in enumerate(pack.keys)}
+def _taken(pack: Pack, place: int) -> Updates:
+    """The updates of the expert at this place of a pack: views, nothing is copied."""
+    return {
+        name: module.update(module.rows_by_member[place])
+        for name, module in pack.modules.items()
+        if place in module.rows_by_member
+    }
 
 
 def _usual(previous: Pack, keys: Sequence[str]) -> Moments | None:

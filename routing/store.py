@@ -4,12 +4,14 @@ objects/ab/<sha256>                           base specifications, experts, mani
 libraries/<library>/library.json              which base the library grows on
 libraries/<library>/versions/00000012.json    {"number", "manifest"}
 libraries/<library>/current.json              the version that is served
+libraries/<library>/guests.json               by which key lists of private experts are believed
 """
 
 from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -245,6 +247,22 @@ class IndexStore:
         except (ValueError, TypeError, KeyError) as error:
             raise BadManifest(f"{_library_document(library)}: {error!r}") from error
 
+    def set_guest_key(self, library: str, key: bytes) -> None:
+        """Say by which public key (Ed25519, 32 bytes) a library's guest lists are believed."""
+        self.objects.write_document(
+            _guests_document(library), canonical_json({"ed25519": b64encode(key).decode()})
+        )
+
+    def guest_key(self, library: str) -> bytes | None:
+        """The key of a library's guest lists, if there is one; BadManifest if its document is broken."""
+        content = self.objects.read_document(_guests_document(library))
+        if content is None:
+            return None
+        try:
+            return b64decode(json.loads(content)["ed25519"], validate=True)
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadManifest(f"{_guests_document(library)}: {error!r}") from error
+
     def libraries(self) -> list[str]:
         """The names of all libraries in the store, sorted."""
         names = [name for name in self.objects.children("libraries") if LIBRARY_NAME.fullmatch(name)]
@@ -289,6 +307,10 @@ def _library_folder(library: str) -> str:
 
 def _library_document(library: str) -> str:
     return f"{_library_folder(library)}/library.json"
+
+
+def _guests_document(library: str) -> str:
+    return f"{_library_folder(library)}/guests.json"
 
 
 def _version_document(library: str, number: int) -> str:
