@@ -11,7 +11,7 @@ import torch
 import uvicorn
 
 from workers.serving.app import create_app
-from workers.serving.options import Options
+from workers.serving.options import Limits, Options
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,6 +30,13 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
     parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
+    parser.add_argument(
+        "--private-versions",
+        type=int,
+        default=Limits.private_versions,
+        help="how many index versions with private experts of people are held, each as large as the version "
+        "that they join; 0 takes none",
+    )
     return parser
 
 
@@ -42,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     # each other.
     torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
     options = Options(
-        store=given.store, library=given.library, device=_device(given.device), dtype=DTYPES[given.dtype]
+        store=given.store,
+        library=given.library,
+        device=_device(given.device),
+        dtype=DTYPES[given.dtype],
+        limits=Limits(private_versions=given.private_versions),
     )
     uvicorn.run(
         create_app(options),

@@ -26,6 +26,7 @@ from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.errors import ApiError, from_validation, not_found
+from workers.serving.guests import HEADER
 from workers.serving.health import readiness
 from workers.serving.libraries import Libraries
 from workers.serving.metrics import Metrics
@@ -66,14 +67,14 @@ class Server:
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
         self.runner.engine.require_room()
-        target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
+        target = await self._target(request, body)
         generations = await run_in_threadpool(completion_generations, body, target, self.options.limits)
         return await self._answer(request, body, target, generations, shape=CompletionShape())
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request, ChatBody)
         self.runner.engine.require_room()
-        target = await run_in_threadpool(resolve, self.libraries, body.model, body.routing)
+        target = await self._target(request, body)
         generations = await run_in_threadpool(chat_generations, body, target, self.options.limits)
         return await self._answer(request, body, target, generations, shape=ChatShape())
 
@@ -100,6 +101,12 @@ class Server:
         self.metrics.running.set(self.runner.engine.running)
         self.metrics.waiting.set(self.runner.engine.waiting)
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _target(self, request: Request, body: AnyBody) -> Target:
+        guest_list = request.headers.get(HEADER)
+        return await run_in_threadpool(
+            resolve, self.libraries, body.model, body.routing, guest_list=guest_list
+        )
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
         """The parsed body; more bytes than allowed are not even read."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from routing.errors import BadManifest, RoutingError, UnknownVersion
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
+from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.versions import Version, assemble, load_model
@@ -53,6 +54,16 @@ class Library:
         """The numbers of the versions in memory."""
         live = [] if self.live is None else [self.live.number]
         return sorted({*live, *list(self._pinned)})
+
+    @property
+    def held_manifests(self) -> list[tuple[str, str]]:
+        """The versions in memory by what they are made of."""
+        versions = [*list(self._pinned.values()), *([] if self.live is None else [self.live])]
+        return [(self.name, version.manifest) for version in versions]
+
+    def guest_key(self) -> bytes | None:
+        """By which key lists of private experts are believed now; BadManifest if the store cannot say."""
+        return self._store.guest_key(self.name)
 
     def follow(self, bases: dict[str, RoutedModel]) -> None:
         """Bring what is served in line with the store; if that fails nothing changes but `problem`."""
@@ -155,6 +166,7 @@ class Libraries:
         self._bases: dict[str, RoutedModel] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self.joined = Joined(store, options, metrics)
         self.unreachable: str | None = None
         self.looked = False
 
@@ -191,6 +203,7 @@ class Libraries:
             library.follow(self._bases)
         in_use = {id(library.model) for library in self._served.values()}
         self._bases = {digest: model for digest, model in self._bases.items() if id(model) in in_use}
+        self.joined.tidy({key for library in self._served.values() for key in library.held_manifests})
         self.looked = True
 
     def _names(self) -> list[str]:

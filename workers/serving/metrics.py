@@ -43,6 +43,11 @@ class Metrics:
             ["library"],
             registry=self.registry,
         )
+        self.private_versions = Gauge(
+            "fletch_private_versions",
+            "Index versions with private experts in memory",
+            registry=self.registry,
+        )
         self.load_seconds = Histogram(
             "fletch_load_seconds",
             "Time to assemble an index version",

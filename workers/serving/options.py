@@ -20,6 +20,8 @@ class Limits:
     running: int = 16
     waiting: int = 64
     pinned_versions: int = 2
+    private_versions: int = 4  # with private experts: each is as large as the version that they join
+    private_waiting: int = 4  # requests whose private experts are being read; each keeps a thread waiting
 
 
 @dataclass(frozen=True)

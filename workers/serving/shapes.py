@@ -50,7 +50,7 @@ class Envelope:
             "object": kind,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": None if version is None else f"fletch-{version.manifest[:16]}",
+            "system_fingerprint": None if version is None else version.fingerprint,
             "choices": list(choices),
             **more,
         }
@@ -80,7 +80,7 @@ def usage(generations: Sequence[Generation], choices: int) -> dict[str, int]:
 def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, Any]:
     """Which library and version answered, which experts spoke, and where if that was asked for."""
     version = target.version
-    said = {
+    said: dict[str, Any] = {
         "library": target.library,
         "version": None if version is None else version.number,
         "manifest": None if version is None else version.manifest,
@@ -89,6 +89,8 @@ def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, A
         ],
     }
     trace = _trace(target, generations[0])
+    if version is not None and version.guests is not None:
+        said["private"] = {"experts": version.guests.names, "digest": version.guests.digest}
     return said if trace is None else {**said, **_prior(target, generations[0]), "trace": trace}
 
 

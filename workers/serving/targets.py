@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from routing.errors import BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
+from routing.errors import BadManifest, BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
 from routing.index import RoutingPolicy
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, needs_moments, routing_of
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
+from workers.serving.guests import HEADER, Guests, believed, unusable
 from workers.serving.libraries import Libraries, Library
 from workers.serving.versions import Version
 
@@ -40,8 +41,11 @@ class Target:
             raise invalid(f"routing.{error.field}", str(error).removeprefix(f"{error.field}: ")) from error
 
 
-def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
-    """Find who is asked for; ApiError says which field names what is not there. May load a pinned version."""
+def resolve(libraries: Libraries, model: str, routing: RoutingBody, *, guest_list: str | None) -> Target:
+    """Find who is asked for; ApiError says which field names what is not there.
+
+    May load a pinned version, or the private experts of a guest list.
+    """
     address = names.parse(model)
     library = None if address is None else libraries.served.get(address.library)
     if address is None or library is None:
@@ -52,10 +56,23 @@ def resolve(libraries: Libraries, model: str, routing: RoutingBody) -> Target:
     if isinstance(address, names.Base):
         if routing != RoutingBody():
             raise invalid("routing", "the plain base is not routed; ask for the library instead")
+        if guest_list is not None:
+            raise invalid(HEADER, "the plain base has no experts to add to; leave the list out")
         return Target(library.name, library.model, None, None)
+    guests = None if guest_list is None else _guests(library, guest_list)
     version = _version(library, model, address, routing)
+    if guests is not None:
+        version = libraries.joined.version(version, guests)
     wanted = _routing_of(version, address, routing)
     return Target(library.name, version.model, version, _route(version, wanted, address, routing), wanted)
+
+
+def _guests(library: Library, guest_list: str) -> Guests:
+    try:
+        key = library.guest_key()
+    except BadManifest as error:
+        raise unusable(error) from error
+    return believed(guest_list, library=library.name, key=key)
 
 
 def _version(

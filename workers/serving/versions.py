@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
-from routing.index import IndexManifest, RoutingPolicy
+from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.pack import Pack
-from routing.packing import load_pack
+from routing.packing import join_guests, load_pack
 from routing.queries import QueryRouter
 from routing.routed import RoutedModel
 from routing.routes import Routing, routing_of, within_reach
 from routing.store import IndexStore, LibraryRef
+from workers.serving.guests import Guests
 from workers.serving.options import Options
 
 CANARY_TOKENS = 8
@@ -41,6 +43,13 @@ class Version:
     policy: RoutingPolicy
     model: RoutedModel
     encoder: Encoder | None = None
+    guests: Guests | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What answers with the same fingerprint were answered by."""
+        own = f"fletch-{self.manifest[:16]}"
+        return own if self.guests is None else f"{own}-{self.guests.digest[:16]}"
 
     @cached_property
     def queries(self) -> QueryRouter:
@@ -66,7 +75,7 @@ def assemble(
     """Read, verify, pack and prove one index version; RoutingError if it must not be served."""
     manifest = store.read_manifest(manifest_digest)
     base = model.base
-    _require_memory(manifest, base.device, base.dtype)
+    _require_memory(0, manifest.experts, base.device, base.dtype)
     known = None if previous is None else previous.pack
     pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=known)
     if manifest.calibration is not None:
@@ -77,6 +86,21 @@ def assemble(
     version = Version(library, number, manifest_digest, pack, policy, model, encoder)
     prove(version)
     return version
+
+
+def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
+    """The version with these experts added, over all that it has: only they are read and measured.
+
+    RoutingError as `assemble`. The policy stays the version's own, and so does the classifier.
+    """
+    known, base = version.pack, version.model.base
+    _require_memory(known.nbytes, guests.entries, base.device, base.dtype)
+    pack = join_guests(store, known, guests.entries, base.spec, device=base.device, dtype=base.dtype)
+    if known.text is not None and known.neutral is not None:
+        pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
+    joined = replace(version, pack=pack, guests=guests)
+    prove(joined)
+    return joined
 
 
 def _encoder(manifest: IndexManifest, base: Base, previous: Version | None) -> Encoder | None:
@@ -100,15 +124,17 @@ def prove(version: Version) -> None:
             )
 
 
-def _require_memory(manifest: IndexManifest, device: torch.device, dtype: torch.dtype) -> None:
-    """Refuse by arithmetic what would end the process."""
-    stored = sum(entry.vectors_size + entry.factors_size for entry in manifest.experts)
-    needed = stored * DURING_ASSEMBLY * dtype.itemsize // torch.float32.itemsize
+def _require_memory(
+    copied: int, experts: Sequence[ExpertEntry], device: torch.device, dtype: torch.dtype
+) -> None:
+    """Refuse by arithmetic what would end the process: `copied` bytes, and experts that are to be read."""
+    stored = sum(entry.vectors_size + entry.factors_size for entry in experts)
+    needed = copied + stored * DURING_ASSEMBLY * dtype.itemsize // torch.float32.itemsize
     free = _free_memory(device)
     if free is not None and needed > free:
         raise NotEnoughMemory(
-            f"{len(manifest.experts)} experts need {needed / 2**30:.2f} GiB while they are assembled, "
-            f"{free / 2**30:.2f} GiB are free"
+            f"{len(experts)} experts{' beside those of the version' if copied else ''} need "
+            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free"
         )
 
 
