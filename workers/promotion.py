@@ -1,8 +1,10 @@
 """PROMOTE: make the index store say which version is served. The hub's database is what it should say."""
 
+from hub import signing
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
+from hub.library import services as libraries
 from hub.library.models import Library
 from workers.places import index_store
 
@@ -18,11 +20,19 @@ def promote(claim: Claim) -> None:
 
 def serve_what_the_hub_says(library_id: int) -> int:
     """Set the store's current version, again if the hub changed its mind meanwhile. Returns the number."""
+    _say_guest_key(library_id)
     while True:
         slug, number = _wanted(library_id)
         index_store().set_current(slug, number)
         if _wanted(library_id)[1] == number:
             return number
+
+
+def _say_guest_key(library_id: int) -> None:
+    """Which lists of private experts a serving process may believe; a new secret key makes another one."""
+    slug, key = Library.objects.values_list("slug", flat=True).get(pk=library_id), signing.public_key()
+    index_store().set_guest_key(slug, key)
+    libraries.record_guest_key(library_id, key)
 
 
 def _wanted(library_id: int) -> tuple[str, int]:

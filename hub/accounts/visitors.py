@@ -15,17 +15,17 @@ from hub.errors import NotAllowed, NotSignedIn
 IMPLIED = {
     Scope.READ: {Scope.READ, Scope.WRITE, Scope.ADMIN},
     Scope.WRITE: {Scope.WRITE, Scope.ADMIN},
-    Scope.INFER: {Scope.INFER, Scope.ADMIN},
+    Scope.INFER: {Scope.INFER, Scope.READ, Scope.WRITE, Scope.ADMIN},
     Scope.ADMIN: {Scope.ADMIN},
 }
 SCHEME = "bearer "
 
 
-def visitor(request: HttpRequest) -> User | AnonymousUser:
+def visitor(request: HttpRequest, scope: Scope = Scope.READ) -> User | AnonymousUser:
     """Who reads: the token's owner, else the session's user, else nobody in particular. Raises NotSignedIn,
     NotAllowed.
     """
-    token = bearer(request, Scope.READ)
+    token = bearer(request, scope)
     return token.user if token else request.user
 
 
@@ -55,10 +55,14 @@ class Bearer(HttpBearer):
 
 
 class AnyVisitor(HttpBearer):
-    """Lets everybody in and says who they are."""
+    """Lets everybody in and says who they are; a token must have the scope."""
+
+    def __init__(self, scope: Scope = Scope.READ) -> None:
+        super().__init__()
+        self.scope = scope
 
     def __call__(self, request: HttpRequest) -> User | AnonymousUser:
-        return visitor(request)
+        return visitor(request, self.scope)
 
     def authenticate(self, request: HttpRequest, token: str) -> None:
         """Never asked: `__call__` looks at the header itself."""
@@ -70,6 +74,14 @@ def author(request: HttpRequest) -> User:
     if not isinstance(token, ApiToken):
         raise NotSignedIn
     return token.user
+
+
+def person(request: HttpRequest) -> User:
+    """The visitor that was let in, who must be somebody. Raises NotSignedIn."""
+    found = reader(request)
+    if not isinstance(found, User):
+        raise NotSignedIn
+    return found
 
 
 def reader(request: HttpRequest) -> User | AnonymousUser:

@@ -4,6 +4,7 @@ refused.
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from hub.accounts.models import User
 from hub.adapters.models import Access, Adapter, Commit
 from hub.errors import Disabled, Gated, NoSuchAdapter, NotAllowed
 from hub.library import permissions as library_permissions
@@ -26,6 +27,12 @@ def readable_adapters(visitor: Visitor) -> QuerySet[Adapter]:
     if not visitor.is_authenticated:
         return visible_adapters(visitor).filter(open_to_all)
     return visible_adapters(visitor).filter(open_to_all | Q(owner=visitor) | Exists(_let_in(visitor)))
+
+
+def heard_adapters(visitor: User) -> QuerySet[Adapter]:
+    """The private adapters that this person may ask a model with: their own and those of invitations."""
+    private = Adapter.objects.filter(deleted_at=None, private=True)
+    return private.filter(Q(owner=visitor) | Exists(_let_in(visitor)))
 
 
 def _let_in(visitor: Visitor) -> QuerySet[Access]:

@@ -6,15 +6,17 @@ from ninja.pagination import LimitOffsetPagination, paginate
 
 from hub import schemas
 from hub.accounts.models import Scope
-from hub.accounts.visitors import AnyVisitor, Bearer, author
+from hub.accounts.visitors import AnyVisitor, Bearer, author, person
 from hub.errors import NotFound
-from hub.indexes import checkpoints, queries, services
+from hub.indexes import checkpoints, guests, queries, services
 from hub.indexes.models import ComposedCheckpoint
 from hub.indexes.schemas import (
     ChangeOut,
     CheckpointIn,
     CheckpointOut,
     DiffOut,
+    GuestsIn,
+    GuestsOut,
     Member,
     PromoteIn,
     PromotionOut,
@@ -26,6 +28,7 @@ from hub.library import permissions
 from hub.library import queries as libraries
 
 router = Router(tags=["index versions"], auth=AnyVisitor())
+NOBODY_NAMED = GuestsIn()
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 
 
@@ -82,6 +85,22 @@ def promote(request: HttpRequest, slug: str, body: PromoteIn) -> PromotionOut:
     permissions.require_maintain(user, library)
     promotion = services.promote(library=library, number=body.number, by=user, reason=body.reason)
     return PromotionOut.of(promotion)
+
+
+@router.post(
+    "/libraries/{slug}/private",
+    response={200: GuestsOut, **REFUSALS},
+    auth=AnyVisitor(Scope.INFER),
+    operation_id="private_experts",
+)
+def private_experts(request: HttpRequest, slug: str, body: GuestsIn = NOBODY_NAMED) -> GuestsOut:
+    """The private experts that you may ask this library's model with, your own and those you are invited to,
+    as a list for the serving process: send its token as `X-Fletch-Private`. It is good for ten minutes.
+    """
+    user = person(request)
+    return GuestsOut.of(
+        guests.guest_list(user=user, library=libraries.library(slug), names=sorted(set(body.experts)))
+    )
 
 
 @router.post(

@@ -1,6 +1,7 @@
 """What a library's versions hold, and how two of them differ."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.utils import timezone
@@ -46,12 +47,17 @@ def desired(library: Library) -> QuerySet[Release]:
     """Who should be in the next version: of each public adapter the newest release that is ready and not held
     back.
     """
+    return newest_eligible(library, adapter__private=False)
+
+
+def newest_eligible(library: Library, **adapters: Any) -> QuerySet[Release]:
+    """Of each of these adapters of a library the newest release that is ready and not held back."""
     eligible = Release.objects.filter(
         status=Release.Status.READY,
         yanked_at=None,
         quarantined_at=None,
         adapter__library=library,
-        adapter__private=False,
+        **adapters,
     )
     newest = eligible.filter(adapter=OuterRef("adapter")).order_by("-number").values("pk")[:1]
     return eligible.filter(pk=Subquery(newest))

@@ -9,9 +9,10 @@ from ninja import Schema
 from pydantic import Field
 
 from hub.adapters.models import Release
+from hub.indexes import guests
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
-from hub.schemas import FileOut, JobOut, Reason
+from hub.schemas import FileOut, JobOut, Reason, Text
 
 
 class Member(Schema):
@@ -109,6 +110,25 @@ class PromotionOut(Schema):
             reason=promotion.reason,
             at=promotion.at,
         )
+
+
+class GuestsIn(Schema):
+    experts: list[Text] = Field(
+        default_factory=list, max_length=guests.MOST, description="by owner/name; all if left out"
+    )
+
+
+class GuestsOut(Schema):
+    """Private experts of a library that the caller may ask its model with, and the list that says so."""
+
+    token: str | None = Field(description="for the header X-Fletch-Private; null where there are none")
+    expires_at: datetime
+    experts: list[Member]
+
+    @classmethod
+    def of(cls, found: guests.GuestList) -> Self:
+        experts = [Member.of(release) for release in found.releases]
+        return cls(token=found.token, expires_at=found.expires_at, experts=experts)
 
 
 class CheckpointIn(Schema):

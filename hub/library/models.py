@@ -77,6 +77,12 @@ class Library(models.Model):
     auto_promote = models.BooleanField(
         default=True, help_text="serve each new index version as soon as it is published"
     )
+    guest_key = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="by which key serving processes believe lists of private experts, as the index store says",
+    )
     maintainer = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="libraries"
     )

@@ -106,6 +106,11 @@ def record_base(claim: Claim, library_id: int, spec: dict[str, Any], *, digest: 
     return True
 
 
+def record_guest_key(library_id: int, key: bytes) -> None:
+    """The index store says by which key the library's lists of private experts are believed."""
+    Library.objects.filter(pk=library_id).update(guest_key=key.hex())
+
+
 @transaction.atomic
 def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
     """Set what answers begin with; it takes effect with the next index version. Raises Invalid."""

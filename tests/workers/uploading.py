@@ -42,7 +42,13 @@ def ready_library(slug: str = "tiny", base: Path | None = None) -> Library:
 
 
 def upload(
-    library: Library, folder: Path, *, name: str, owner: str = "ada", samples: bytes | None = None
+    library: Library,
+    folder: Path,
+    *,
+    name: str,
+    owner: str = "ada",
+    samples: bytes | None = None,
+    private: bool = False,
 ) -> Release:
     """Every file of a folder; the folder stays as it is."""
     place = Path(settings.TEMPORARY)
@@ -60,6 +66,7 @@ def upload(
         name=name,
         files=files,
         samples=rows if samples is not None else None,
+        private=private,
     )
 
 
