@@ -13,7 +13,7 @@ from typing import Any
 
 from hub.accounts.models import User
 from hub.adapters import services as adapters
-from hub.adapters.models import Release
+from hub.adapters.models import Adapter, Release
 from hub.errors import FindingJson
 from hub.indexes import checkpoints
 from hub.indexes import services as indexes
@@ -285,6 +285,7 @@ def _in_every_state(
     claim = making.take(JobKind.VALIDATE)
     jobs.report_progress(claim, 21, 36, "Number checks: model.layers.7.mlp.down_proj")
     waiting = making.upload(ada, library, "just-arrived", files("waiting"))
+    Adapter.objects.filter(pk=first.adapter_id).update(downloads=1_234, downloads_all_time=56_789)
     library.refresh_from_db()
     checkpoint, composing = _checkpoints(library, ada, cleo)
     return Content(

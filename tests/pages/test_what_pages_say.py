@@ -1,5 +1,6 @@
 """What each page tells: the facts are there, in words, for every state."""
 
+import html
 import re
 
 import pytest
@@ -55,6 +56,21 @@ def test_an_empty_library_invites_the_first_adapter(library: Library) -> None:
 
     assert "No adapter yet" in page
     assert "serves nothing yet" in page
+
+
+def test_downloads_stand_beside_what_they_mean(made: Content) -> None:
+    meaning = "fetched a release's weights, each counted once a day"
+    adapter, owner = made.ready.adapter, made.ready.adapter.owner
+
+    page = html.unescape(text(Client(), f"/{adapter.full_name}"))
+    lists = [
+        html.unescape(text(Client(), path))
+        for path in (f"/libraries/{made.library.slug}", f"/{owner.username}")
+    ]
+
+    assert "1,234 in the last 30 days, 56,789 in all" in page
+    assert meaning in page
+    assert all("1,234 downloads" in said and meaning in said for said in lists)
 
 
 def test_a_library_says_how_to_ask_it_and_what_is_in_it(made: Content) -> None:

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from hub.downloads.models import MEANING
 from hub.pages import cards, findings, phrases
 
 register = template.Library()
@@ -31,6 +32,12 @@ def moment(at: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, phrases.ago(at, now=timezone.now())
     )
+
+
+@register.simple_tag
+def meaning_of_downloads() -> str:
+    """What stands beside their number wherever a person sees it."""
+    return MEANING
 
 
 @register.simple_tag
