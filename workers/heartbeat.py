@@ -68,8 +68,8 @@ class Heartbeat:
                 _forget_connections()
 
     def _beat(self) -> None:
-        # Signals are the main thread's: while it reports its end to the pool it holds a lock that all children
-        # share and puts SIGTERM off, and taken here the signal would end the process with the lock.
+        # Signals are the main thread's: while it reports its end to the pool it holds a lock that all
+        # children share and puts SIGTERM off. Taken here, the signal would end the process with the lock.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._keep()
