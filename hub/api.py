@@ -14,6 +14,7 @@ from hub.adapters.gates_api import router as gates
 from hub.adapters.pieces_api import router as pieces
 from hub.clusters.api import router as clusters
 from hub.errors import HubError, Invalid, NotSignedIn
+from hub.exports.api import router as exports
 from hub.http import as_json
 from hub.indexes.api import router as indexes
 from hub.library.api import router as libraries
@@ -26,7 +27,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors):
+for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors, exports):
     api.add_router("", part)
 
 

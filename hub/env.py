@@ -22,6 +22,7 @@ FILE_SUFFIX = "_FILE"
 SHORTEST_SECRET = 50  # what Django's own check asks for
 FEWEST_DIFFERENT = 5
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")  # as urlsplit gives a host
 Names = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -57,6 +58,7 @@ class Environment(BaseSettings):
 
     serving_url: str = "http://127.0.0.1:8081"
     import_from: Names = ("https://huggingface.co",)
+    export_to: Names = ()
 
     email_verification: Literal["none", "optional", "mandatory"] = "none"
     email_host: str | None = None
@@ -90,7 +92,7 @@ class Environment(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, _NamedFiles(settings_cls)
 
-    @field_validator("allowed_hosts", "trusted_origins", "import_from", mode="before")
+    @field_validator("allowed_hosts", "trusted_origins", "import_from", "export_to", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return (
@@ -99,7 +101,7 @@ class Environment(BaseSettings):
             else value
         )
 
-    @field_validator("import_from")
+    @field_validator("import_from", "export_to")
     @classmethod
     def _hubs_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for address in value:
@@ -109,6 +111,17 @@ class Environment(BaseSettings):
                     f"{address!r} is no address of a hub; expected one like https://huggingface.co"
                 )
         return tuple(address.rstrip("/") for address in value)
+
+    @field_validator("export_to")
+    @classmethod
+    def _tokens_travel_encrypted(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            parts = urlsplit(address)
+            if parts.scheme != "https" and parts.hostname not in THIS_MACHINE:
+                raise ValueError(
+                    f"{address!r} would be sent people's tokens unencrypted; expected https://..."
+                )
+        return value
 
     @field_validator("database_url")
     @classmethod

@@ -23,6 +23,7 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
 IMPORT_FROM = ENV.import_from
+EXPORT_TO = ENV.export_to
 
 # ------------------------------------------------------ what an upload, a lease and a leftover may be
 LIMITS = ENV.limits
@@ -86,6 +87,7 @@ INSTALLED_APPS = [
     "hub.downloads",
     "hub.hf",
     "hub.mirrors",
+    "hub.exports",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

@@ -18,6 +18,7 @@ from hub.adapters.models import Release
 from hub.adapters.staging import StagedFile
 from hub.blobs.content import names_of
 from hub.errors import BadArchive, Conflict, Invalid, TooLarge
+from hub.exports import queries as exports
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -81,8 +82,13 @@ def bring(claim: Claim) -> None:
 def _bring(claim: Claim, mirror: Mirror, outside: Outside, remote: Remote) -> None:
     weights = remote.files[WEIGHTS]
     known = queries.with_weights(mirror.library, sha256=weights.sha256, git_oid=weights.git_oid)
-    if known is not None and known.adapter.owner_id != mirror.owner_id:
+    sent = exports.came_from_here(mirror.endpoint, mirror.repo, sha256=weights.sha256)
+    note = ""
+    if sent is not None:
+        note = f"these weights came from here: export {sent.pk}, {sent.release or sent.checkpoint}"
+    elif known is not None and known.adapter.owner_id != mirror.owner_id:
         note = f"these weights are here already, as release {known.number} of {known.adapter.full_name}"
+    if note:
         services.record_nothing(claim, mirror.pk, note=note, commit=remote.commit)
         jobs.log(claim, note)
         return

@@ -38,13 +38,13 @@ class Checked(httpx2.BaseTransport):
     """Connects to the named endpoint as it is, and to anything else only by https at a public address."""
 
     def __init__(self, endpoint: str, *, ask: Resolve = addresses.resolve) -> None:
-        self._trusted = _origin(httpx2.URL(endpoint))
+        self._trusted = origin_of(httpx2.URL(endpoint))
         self._ask = ask
         self._inner = httpx2.HTTPTransport(trust_env=False)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
-        if _origin(url) == self._trusted:
+        if origin_of(url) == self._trusted:
             return self._inner.handle_request(request)
         if url.scheme != "https":
             raise Refused(f"it leads to {url.host} without https")
@@ -149,7 +149,7 @@ class Outside:
             raise Unreachable(f"{self._endpoint} cannot be read: {reason}") from error
 
 
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+def origin_of(url: httpx2.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 

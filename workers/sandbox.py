@@ -5,9 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import IO
 
 CONFINE = Path(__file__).with_name("confine.py")
 PROJECT = Path(__file__).parents[1]
@@ -46,23 +48,44 @@ class Outcome:
 
 def run_confined(arguments: Sequence[str], *, scratch: Path, limits: Limits) -> Outcome:
     """Run `python ARGUMENTS...` under `limits`; its output goes through a file, so it is bounded too."""
-    own = (str(limits.memory), str(limits.cpu_seconds), str(limits.file_bytes), sys.executable)
     output, errors = scratch / "output", scratch / "errors"
-    with output.open("wb") as out, errors.open("wb") as err:
-        process = subprocess.Popen(  # noqa: S603 (our own interpreter; arguments are passed as a list)
-            [sys.executable, "-I", "-S", str(CONFINE), *own, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            env=_bare_environment(scratch),
-            cwd=scratch,
-            start_new_session=True,
-        )
-        try:
-            late = _is_late(process, limits.wall_seconds)
-        finally:  # also when the waiting is interrupted: the child never outlives the check
-            _kill_group(process)
+    with (
+        output.open("wb") as out,
+        errors.open("wb") as err,
+        confined(arguments, scratch=scratch, limits=limits, stdout=out, stderr=err) as process,
+    ):
+        late = _is_late(process, limits.wall_seconds)
     return Outcome(process.returncode, output.read_bytes(), _tail(errors), late)
+
+
+@contextlib.contextmanager
+def confined(
+    arguments: Sequence[str],
+    *,
+    scratch: Path,
+    limits: Limits,
+    settings: Mapping[str, str] = MappingProxyType({}),
+    stdin: int = subprocess.DEVNULL,
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`python ARGUMENTS...` under `limits`, with nothing of ours in its environment but `settings`; killed
+    when the block ends, however it ends.
+    """
+    own = (str(limits.memory), str(limits.cpu_seconds), str(limits.file_bytes), sys.executable)
+    with subprocess.Popen(  # noqa: S603 (our own interpreter; arguments are passed as a list)
+        [sys.executable, "-I", "-S", str(CONFINE), *own, *arguments],
+        env={**_bare_environment(scratch), **settings},
+        cwd=scratch,
+        start_new_session=True,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+    ) as process:
+        try:
+            yield process
+        finally:  # also when the waiting is interrupted: the child never outlives the block
+            _kill_group(process)
 
 
 def _is_late(process: subprocess.Popen[bytes], seconds: float) -> bool:

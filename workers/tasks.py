@@ -5,6 +5,7 @@ from workers import (
     cluster_training,
     clusters,
     composition,
+    exporting,
     feeding,
     gates,
     importing,
@@ -32,6 +33,7 @@ DUTIES = {
     JobKind.IMPORT: Duty(importing.bring, seconds=1800),
     JobKind.INTRODUCE: Duty(introductions.introduce, seconds=7200),
     JobKind.FEED: Duty(feeding.read, seconds=600),
+    JobKind.EXPORT: Duty(exporting.push, seconds=7200),
 }
 
 register(app, DUTIES)

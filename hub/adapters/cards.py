@@ -3,6 +3,7 @@
 YAML is read by the safe loader and without aliases, which can explode.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -44,8 +45,7 @@ def read_card(data: bytes) -> Card:
             "",
             complaint=f"This card has more than {LARGEST_CARD // 1024} KiB and is not shown; download it.",
         )
-    text = data.decode("utf-8", errors="replace").replace("\r\n", "\n").removeprefix("\ufeff")
-    head, body = _split(text)
+    head, body = _split(_text(data))
     try:
         parsed = yaml.load(head, Loader=_PlainLoader)  # noqa: S506  a subclass of the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -56,6 +56,31 @@ def read_card(data: bytes) -> Card:
     return Card(
         body, facts=_facts(parsed), front_matter=front_matter if isinstance(front_matter, dict) else {}
     )
+
+
+def with_facts(data: bytes, facts: Mapping[str, Any], *, unless_said: Mapping[str, Any]) -> bytes:
+    """The same card with more in its front matter: all of `facts`, and those of `unless_said` that are not
+    there. What else was there stays; a front matter that nobody can read stays as text.
+    """
+    text = _text(data)
+    head, body = _split(text)
+    try:
+        front = _with(yaml.load(head, Loader=_PlainLoader) or {}, facts, unless_said)  # noqa: S506  a safe one
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        front, body = _with({}, facts, unless_said), f"\n{text}"
+    return f"{FENCE}\n{front}{FENCE}\n{body}".encode(errors="replace")
+
+
+def _with(said: object, facts: Mapping[str, Any], unless_said: Mapping[str, Any]) -> str:
+    """Raises TypeError where `said` is no front matter."""
+    if not isinstance(said, dict):
+        raise TypeError("a front matter has names and values")
+    whole = {**said, **{name: value for name, value in unless_said.items() if name not in said}, **facts}
+    return yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=float("inf"))
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n").removeprefix("\ufeff")
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ class Subject(TypedDict, total=False):
     training_id: int
     mirror_id: int
     feed_id: int
+    export_id: int
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class JobKind(models.TextChoices):
     IMPORT = "workers.import"
     INTRODUCE = "workers.introduce"
     FEED = "workers.feed"
+    EXPORT = "workers.export"
 
 
 class Queue(models.TextChoices):

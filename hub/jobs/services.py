@@ -49,6 +49,7 @@ QUEUE_OF = {
     JobKind.IMPORT: Queue.IO,
     JobKind.INTRODUCE: Queue.GPU,
     JobKind.FEED: Queue.IO,
+    JobKind.EXPORT: Queue.IO,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
 PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE)

@@ -39,6 +39,12 @@ def origin(release: Release) -> Origin | None:
     return Origin.objects.filter(release=release).select_related("mirror").first()
 
 
+def licences(releases: QuerySet[Release]) -> dict[int, str]:
+    """Under which licence those of them came that came from other hubs, by release."""
+    came = Origin.objects.filter(release__in=releases.values("pk")).exclude(licence="")
+    return dict(came.values_list("release", "licence"))
+
+
 def with_weights(library: Library, *, sha256: str, git_oid: str) -> Release | None:
     """A public release of this library with these very weights: two hubs that mirror each other see their
     own again.

@@ -15,6 +15,7 @@ from hub.adapters.models import Adapter, Commit, Ref, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.clusters.models import Clustering
+from hub.exports.models import Export
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import queries as jobs
 from hub.jobs.models import Job, JobEvent
@@ -181,6 +182,14 @@ def checkpoints_are_whole() -> Iterator[str]:
             yield f"composed checkpoint {checkpoint.pk} is requested and nothing is waiting to make it"
 
 
+def exports_are_on_their_way() -> Iterator[str]:
+    """An export that has not ended has work waiting."""
+    for export in Export.objects.filter(status=Export.Status.REQUESTED).order_by("pk"):
+        waiting = jobs.about(export_id=export.pk).exclude(state=Job.State.DONE)
+        if not waiting.exists():
+            yield f"export {export.pk} to {export.place} is requested and nothing is waiting to push it"
+
+
 def nothing_is_left_over() -> Iterator[str]:
     """No temporary file, and no unnamed blob, is older than the grace."""
     for path in blobs.left_over(settings.GARBAGE_GRACE):
@@ -207,6 +216,7 @@ QUICK: tuple[Check, ...] = (
     experts_are_in_the_store,
     cosines_are_in_the_store,
     checkpoints_are_whole,
+    exports_are_on_their_way,
     nothing_is_left_over,
 )
 DEEP: tuple[Check, ...] = (blobs_are_unaltered, the_store_is_unaltered)

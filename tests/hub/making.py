@@ -17,8 +17,9 @@ from hub.adapters.introductions import Introduction
 from hub.adapters.models import Gates, Release
 from hub.adapters.staging import StagedFile
 from hub.errors import FindingJson
+from hub.indexes import checkpoints
 from hub.indexes import services as indexes
-from hub.indexes.models import IndexVersion
+from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import JobKind, Queue
@@ -113,6 +114,16 @@ def planned(claim: Claim, place: Library) -> IndexVersion:
     version = indexes.plan_version(claim, place.pk)
     assert version is not None, "nothing changed, so nothing was planned"
     return version
+
+
+def checkpoint(version: IndexVersion, files: Mapping[str, bytes]) -> ComposedCheckpoint:
+    """Do what workers do to compose a version, with these files."""
+    found = checkpoints.request_checkpoint(version=version, kind="routed", requested_by=None)
+    claim = take(JobKind.COMPOSE)
+    checkpoints.record_checkpoint(claim, found.pk, {file.path: file.source for file in staged(files)})
+    jobs.finish(claim)
+    found.refresh_from_db()
+    return found
 
 
 def ready(owner: User, place: Library, name: str = "poetry", files: Mapping[str, bytes] = PLAIN) -> Release:

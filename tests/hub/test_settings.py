@@ -64,6 +64,11 @@ NONSENSE = [
     ({"FLETCH_ADAPTER_BYTES": "1048576"}, "FLETCH_ADAPTER_BYTES"),
     ({"FLETCH_CRASH": "somewhere"}, "FLETCH_CRASH"),
     ({"FLETCH_IMPORT_FROM": "huggingface.co"}, "expected one like https://"),
+    ({"FLETCH_EXPORT_TO": "huggingface.co"}, "expected one like https://"),
+    (
+        {"FLETCH_EXPORT_TO": "https://a.example, http://b.example"},
+        "'http://b.example' would be sent people's",
+    ),
     ({"FLETCH_SECRET_KEY_FILE": "/nowhere/at/all"}, "cannot be read"),
     ({"FLETCH_SECRET_KEY": "a", "FLETCH_SECRET_KEY_FILE": "b"}, "both set"),
     ({**SAFE, "FLETCH_SECRET_KEY": "short"}, "FLETCH_SECRET_KEY"),
