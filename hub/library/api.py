@@ -4,11 +4,13 @@ from django.http import HttpRequest
 from ninja import Router
 
 from hub import schemas
+from hub.accounts.models import Scope
 from hub.accounts.visitors import AnyVisitor
 from hub.jobs import queries as jobs
 from hub.library import queries
 
-router = Router(tags=["libraries"], auth=AnyVisitor())
+# Whoever may only ask models looks here where they answer.
+router = Router(tags=["libraries"], auth=AnyVisitor(Scope.INFER))
 
 
 @router.get("/libraries", response=list[schemas.LibraryOut], operation_id="libraries")
