@@ -48,10 +48,15 @@ def account(hub: str | None = None) -> Account:
 
 def hub_meant(hub: str | None = None) -> str:
     """The address of the hub that is meant. CommandError if none is named."""
-    chosen = hub or os.environ.get("FLETCH_HUB") or os.environ.get("HF_ENDPOINT") or remembered().hub
+    chosen = named_hub(hub)
     if not chosen:
         raise CommandError(Exit.USAGE, NO_HUB)
     return address_of(chosen)
+
+
+def named_hub(hub: str | None = None) -> str | None:
+    """The hub that is meant as it was written, if any is named anywhere."""
+    return hub or os.environ.get("FLETCH_HUB") or os.environ.get("HF_ENDPOINT") or remembered().hub
 
 
 def address_of(hub: str) -> str:

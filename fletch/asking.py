@@ -11,10 +11,12 @@ import httpx
 
 from fletch.exits import CommandError, Exit
 from fletch.hub import SERVER_ERRORS, TIMEOUT, Unreachable
+from fletch.private import Private
 
 DATA = "data: "
 END = "[DONE]"
 ENDS = {401: Exit.NOT_ALLOWED, 403: Exit.NOT_ALLOWED, 404: Exit.NOT_FOUND}
+ABOUT_PRIVATE = "private_"
 LEAST_SHARE = 0.005  # what rounds to nothing is not said
 
 
@@ -35,16 +37,25 @@ class Answer:
         """Who spoke, for people."""
         version = self.provenance.get("version")
         model = self.provenance.get("library", "") + (f"@{version}" if version is not None else "")
+        guests = len(self.provenance.get("private", {}).get("experts", ()))
+        model += f" with {guests} private expert{'s' if guests > 1 else ''}" if guests else ""
         loud = [row for row in self.provenance.get("experts", ()) if row["share"] >= LEAST_SHARE]
         said = ", ".join(f"{row['adapter']} {row['share']:.0%}" for row in loud)
         return f"{model}: {said or 'the base alone'}"
 
 
+class Expired(CommandError):
+    """The list of private experts was good for too short a time; the hub has a new one."""
+
+
 @dataclass(frozen=True)
 class Serving:
-    """A serving process; it knows nothing of the hub's tokens, so none is sent to it."""
+    """A serving process. It knows nothing of the hub's tokens, so none is sent to it; lists of private
+    experts are made for it.
+    """
 
     address: str
+    private: Private | None = None
 
     def complete(self, body: Mapping[str, Any], say: Callable[[str], None]) -> Answer:
         """Let it continue a text; `say` hears the answer as it comes."""
@@ -75,8 +86,22 @@ class Serving:
         return Answer("".join(text), finish, provenance)
 
     def _events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if self.private is None:
+            yield from self._stream(path, body, {})
+            return
         try:
-            with httpx.stream("POST", self.address + path, json=dict(body), timeout=TIMEOUT) as response:
+            yield from self._stream(path, body, self.private.headers())
+        except Expired:  # said before anything else is
+            self.private.renew()
+            yield from self._stream(path, body, self.private.headers())
+
+    def _stream(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        try:
+            with httpx.stream(
+                "POST", self.address + path, json=dict(body), headers=dict(headers), timeout=TIMEOUT
+            ) as response:
                 if response.is_error:
                     response.read()
                     raise _refusal(response)
@@ -95,9 +120,14 @@ class Serving:
 
 def _refusal(response: httpx.Response) -> CommandError:
     try:
-        message = str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
+        error = response.json()["error"]
+        message, code = str(error["message"]), str(error.get("code"))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Unreachable(f"{response.url}: status {response.status_code} from what is no serving process")
     if response.status_code >= SERVER_ERRORS or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return Unreachable(message)
+    if code.startswith(ABOUT_PRIVATE):
+        message += "; --no-private asks without them"
+    if code == "private_expired":
+        return Expired(Exit.NOT_ALLOWED, message)
     return CommandError(ENDS.get(response.status_code, Exit.REFUSED), message)

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from fletch import options, screen
-from fletch.account import account, address_of
+from fletch.account import account, address_of, named_hub
 from fletch.asking import Answer, Serving
 from fletch.command import Outcome
 from fletch.command import command as make
 from fletch.exits import CommandError, Exit
 from fletch.hub import Hub
+from fletch.private import Private
 
 ROUTING = ("version", "router", "top_k", "shortlist", "experts")
 
@@ -47,6 +48,14 @@ ROUTING = ("version", "router", "top_k", "shortlist", "experts")
     help="Choose among this one and others that are named.",
 )
 @click.option(
+    "--private",
+    "names",
+    multiple=True,
+    metavar="OWNER/NAME",
+    help="Of your private adapters this one, and others that are named; all unless said.",
+)
+@click.option("--no-private", is_flag=True, help="Leave your private adapters out.")
+@click.option(
     "--max-tokens", type=click.IntRange(1), default=256, help="The longest answer; 256 unless said."
 )
 @click.option(
@@ -63,8 +72,14 @@ def command(ctx: click.Context, /, library: str, prompt: str | None, **said: Any
 
     The prompt is the argument or, without one, what is piped in; on a terminal without either, a conversation
     begins, which ends with Ctrl-D. The answer goes to stdout as it comes, who spoke to stderr.
+
+    Private adapters of yours, and those that you are invited to, are added for you alone.
     """
-    serving = Serving(_serving_address(library, said.pop("hub"), said.pop("serving")))
+    hub = said.pop("hub")
+    serving = Serving(
+        _serving_address(library, hub, said.pop("serving")),
+        _private(library, hub, said.pop("names"), without=said.pop("no_private") or said["alone"] == "base"),
+    )
     chat, as_json = said.pop("chat"), ctx.meta["json"]
     body = _body(library, said)
     say = (lambda _text: None) if as_json else _say
@@ -131,6 +146,21 @@ def _serving_address(library: str, hub: str | None, serving: str | None) -> str:
     if named:
         return address_of(named)
     return address_of(str(Hub(account(hub)).get(f"/libraries/{library}")["serving_url"]))
+
+
+def _private(library: str, hub: str | None, names: Sequence[str], *, without: bool) -> Private | None:
+    """The private experts to ask with; None where nobody is signed in, or they are not wanted."""
+    if names and without:
+        raise CommandError(
+            Exit.USAGE,
+            "--private names experts that --no-private and `--alone base` leave out; say one of them",
+        )
+    if without or (named_hub(hub) is None and not names):
+        return None
+    found = account(hub)
+    if found.token is None and not names:
+        return None
+    return Private(Hub(found), library.partition("@")[0], names)
 
 
 def _say(text: str) -> None:

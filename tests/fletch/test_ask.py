@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,6 +27,8 @@ class Script:
     pieces: Sequence[str] = (STEERING,)
     status: int = 200
     breaks_off: bool = False
+    spoke: dict[str, Any] = field(default_factory=lambda: SPOKE)
+    refuses: dict[str, str] = field(default_factory=dict)  # lists of private experts, and the code of why
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -35,7 +38,7 @@ class Script:
         if self.breaks_off:
             yield {"error": {"message": "the answer broke off"}}
         last: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
-        yield {"choices": [{**last, "finish_reason": "stop"}], "fletch": SPOKE}
+        yield {"choices": [{**last, "finish_reason": "stop"}], "fletch": self.spoke}
 
 
 @pytest.fixture
@@ -46,8 +49,12 @@ def script() -> Iterator[Script]:
         def do_POST(self) -> None:
             script.headers.append(dict(self.headers))
             script.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(script.status)
+            code = script.refuses.get(self.headers["X-Fletch-Private"])
+            self.send_response(401 if code else script.status)
             self.end_headers()
+            if code:
+                self.wfile.write(json.dumps({"error": {"message": "not good", "code": code}}).encode())
+                return
             if script.status != 200:
                 self.wfile.write(b'{"error": {"message": "model \'tales\': not served here"}}')
                 return
@@ -58,12 +65,19 @@ def script() -> Iterator[Script]:
         def log_message(self, *_: object) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Serving)
-    script.url = f"http://127.0.0.1:{server.server_port}"
+    with serving(Serving) as url:
+        script.url = url
+        yield script
+
+
+@contextmanager
+def serving(pages: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A web server of these pages, by its address, for the length of a block."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), pages)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield script
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -136,3 +150,104 @@ def test_what_goes_wrong_is_said_and_ends_it(stranger: Shell, script: Script) ->
     assert "not served here" in unserved.err
     assert empty.status == 2
     assert "found no prompt" in empty.err
+
+
+@dataclass
+class GuestBook:
+    """A hub that hands out lists of private experts, and what it was asked."""
+
+    url: str = ""
+    experts: Sequence[str] = ()
+    status: int = 200
+    asked: list[tuple[str, dict[str, Any], str | None]] = field(default_factory=list)
+
+    def answer(self) -> dict[str, Any]:
+        if self.status != 200:
+            return {"error": "conflict", "detail": "do not know this hub's key yet", "findings": []}
+        token = f"list-{len(self.asked)}" if self.experts else None
+        return {"token": token, "expires_at": "2030-01-01T00:00:00Z", "experts": list(self.experts)}
+
+
+@pytest.fixture
+def book() -> Iterator[GuestBook]:
+    book = GuestBook()
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            book.asked.append((self.path, body, self.headers["Authorization"]))
+            self.send_response(book.status)
+            self.end_headers()
+            self.wfile.write(json.dumps(book.answer()).encode())
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with serving(Hub) as url:
+        book.url = url
+        yield book
+
+
+def test_who_is_signed_in_asks_with_their_private_experts_and_the_token_stays_with_the_hub(
+    stranger: Shell, script: Script, book: GuestBook
+) -> None:
+    book.experts = ["ada/secret", "bob/secret"]
+    script.spoke = {**SPOKE, "private": {"experts": book.experts, "digest": "d"}}
+    signed_in = {"FLETCH_HUB": book.url, "FLETCH_TOKEN": "hf_secret"}
+
+    said = stranger.fletch("ask", "tales@3", "Say", "--serving", script.url, **signed_in)
+    named = stranger.fletch(
+        "ask", "tales", "Say", "--serving", script.url, "--private", "ada/secret", "--json", **signed_in
+    )
+
+    assert said.err == "tales@3 with 2 private experts: ada/boats 75%\n"
+    assert named.document["private"]["experts"] == book.experts
+    assert book.asked == [
+        ("/api/v1/libraries/tales/private", {}, "Bearer hf_secret"),
+        ("/api/v1/libraries/tales/private", {"experts": ["ada/secret"]}, "Bearer hf_secret"),
+    ]
+    assert [headers["X-Fletch-Private"] for headers in script.headers] == ["list-1", "list-2"]
+    assert not [headers for headers in script.headers if "Authorization" in headers]
+
+
+def test_no_list_is_asked_for_or_sent_where_there_is_nobody_or_nothing_to_add(
+    stranger: Shell, script: Script, book: GuestBook
+) -> None:
+    signed_in = {"FLETCH_HUB": book.url, "FLETCH_TOKEN": "hf_secret"}
+    words = ("ask", "tales", "Say", "--serving", script.url)
+
+    ran = [
+        stranger.fletch(*words, **signed_in),  # they have none
+        stranger.fletch(*words, "--no-private", **signed_in),
+        stranger.fletch(*words, "--alone", "base", **signed_in),
+        stranger.fletch(*words, FLETCH_HUB=book.url),
+        stranger.fletch(*words),
+    ]
+    both = stranger.fletch(*words, "--no-private", "--private", "ada/secret", **signed_in)
+    nowhere = stranger.fletch(*words, "--private", "ada/secret")
+
+    assert [one.status for one in ran] == [0] * 5
+    assert len(book.asked) == 1
+    assert not [headers for headers in script.headers if "X-Fletch-Private" in headers]
+    assert (both.status, nowhere.status) == (2, 2)
+    assert "say one of them" in both.err
+    assert "no hub is named" in nowhere.err
+
+
+def test_a_list_that_ended_is_asked_for_again_and_other_refusals_say_how_to_do_without(
+    stranger: Shell, script: Script, book: GuestBook
+) -> None:
+    book.experts = ["ada/secret"]
+    script.refuses = {"list-1": "private_expired", "list-3": "private_forged"}
+    signed_in = {"FLETCH_HUB": book.url, "FLETCH_TOKEN": "hf_secret"}
+    words = ("ask", "tales", "Say", "--serving", script.url)
+
+    again, forged = stranger.fletch(*words, **signed_in), stranger.fletch(*words, **signed_in)
+    book.status = 409
+    early = stranger.fletch(*words, **signed_in)
+
+    assert again.status == 0, again.err
+    assert [headers["X-Fletch-Private"] for headers in script.headers] == ["list-1", "list-2", "list-3"]
+    assert (forged.status, early.status) == (3, 6)
+    assert "--no-private asks without them" in forged.err
+    assert "do not know this hub's key yet" in early.err

@@ -27,8 +27,13 @@ def running(tmp_path: Path) -> Iterator[RunningHub]:
 
 @pytest.fixture
 def ada(running: RunningHub, stranger: Shell) -> Shell:
-    running.manage("create_user", "ada", "--email", "ada@example.org")
-    token = running.manage("create_token", "ada", "--scope", "write").splitlines()[-1]
+    return shell_of(running, stranger, "ada", "write")
+
+
+def shell_of(running: RunningHub, stranger: Shell, name: str, scope: str) -> Shell:
+    """Of a new person, signed in."""
+    running.manage("create_user", name, "--email", f"{name}@example.org")
+    token = running.manage("create_token", name, "--scope", scope).splitlines()[-1]
     return Shell(stranger.home, {"FLETCH_HUB": running.web, "FLETCH_TOKEN": token})
 
 
@@ -71,6 +76,7 @@ def test_from_a_folder_to_a_composed_checkpoint(running: RunningHub, ada: Shell,
     assert rejected.document["number"] == 1
 
     asks_and_takes_home(ada, tmp_path, boats)
+    asks_with_what_is_hers_alone(ada, shell_of(running, ada, "bob", "infer"), tmp_path)
 
 
 def asks_and_takes_home(ada: Shell, tmp_path: Path, boats: Path) -> None:
@@ -101,3 +107,25 @@ def asks_and_takes_home(ada: Shell, tmp_path: Path, boats: Path) -> None:
     assert again.document["bytes_received"] == 0
     assert nobody.status == 4
     assert "there is no adapter ada/gulls" in nobody.err
+
+
+def asks_with_what_is_hers_alone(ada: Shell, bob: Shell, tmp_path: Path) -> None:
+    """On a hub that serves ada/boats at version 1, and on which bob is nobody in particular."""
+    secret, asking = (
+        tiny_adapter(tmp_path / "secret", seed=7),
+        ("ask", "tiny", "The ferry", "--max-tokens", "6"),
+    )
+    kept = ada.fletch("upload", secret, "--library", "tiny", "--private", "--follow")
+    assert kept.status == 0, kept.err
+
+    hers, without = ada.fletch(*asking), ada.fletch(*asking, "--no-private")
+    alone = ada.fletch(*asking, "--alone", "ada/secret", "--json")
+    his, not_his = bob.fletch(*asking), bob.fletch(*asking, "--alone", "ada/secret")
+
+    assert "tiny@1 with 1 private expert: " in hers.err
+    assert "ada/secret" in hers.err
+    assert "tiny@1: ada/boats 100%" in without.err
+    assert alone.document["private"]["experts"] == ["ada/secret"]
+    assert [row["adapter"] for row in alone.document["experts"]] == ["ada/secret"]
+    assert (his.out, his.err) == (without.out, without.err)
+    assert not_his.status == 4

@@ -131,6 +131,17 @@ def test_a_library_is_published_read_and_promoted(store: IndexStore) -> None:
     assert set(store.reachable(digest)) <= set(store.objects.digests())
 
 
+def test_a_library_says_by_which_key_its_guest_lists_are_believed(store: IndexStore) -> None:
+    assert store.guest_key("cats") is None
+    store.set_guest_key("cats", bytes(range(32)))
+    store.set_guest_key("cats", bytes(range(1, 33)))
+
+    assert store.guest_key("cats") == bytes(range(1, 33))
+    store.objects.write_document("libraries/cats/guests.json", b'{"ed25519": "not base64"}')
+    with pytest.raises(BadManifest, match=r"libraries/cats/guests\.json"):
+        store.guest_key("cats")
+
+
 def test_experts_come_back_as_they_were_and_equal_ones_are_kept_once(store: IndexStore) -> None:
     entry = put_expert(store, "a/a", seed=4)
     before = sorted(store.objects.digests())

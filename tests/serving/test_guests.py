@@ -94,6 +94,28 @@ def test_nobody_else_sees_or_hears_them(live: LiveServer, hub: Hub, caplog: pyte
     assert not [text for text in (*pages, caplog.text) for name in GUESTS if name in text]
 
 
+def test_answers_that_are_written_at_the_same_time_do_not_mix(
+    live: LiveServer, hub: Hub, composed: ComposedModel
+) -> None:
+    public = ask(live, max_tokens=40).json()["choices"]
+    answers: dict[int, Any] = {}
+
+    def asking(place: int) -> None:
+        headers = hub.header(*GUESTS) if place % 2 else None
+        answers[place] = ask(live, headers, max_tokens=40).json()["choices"]
+
+    threads = [threading.Thread(target=asking, args=(place,)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    private = composed.generate(TEXT, max_tokens=40).text
+    assert private != public[0]["text"]
+    for place, choices in answers.items():
+        assert choices[0]["text"] == (private if place % 2 else public[0]["text"]), place
+
+
 def test_a_list_that_is_not_good_is_refused_with_what_is_wrong(live: LiveServer, hub: Hub) -> None:
     good = hub.header(*GUESTS)["X-Fletch-Private"]
     statement, _, signature = good.partition(".")
