@@ -20,6 +20,7 @@ import click
 from fletch.exits import CommandError, Exit
 
 SECRET_MODE = 0o600
+HUGGING_FACE = "https://huggingface.co"  # where its clients are at home unless HF_ENDPOINT says otherwise
 NO_HUB = "no hub is named; sign in with `fletch login --hub URL`, or set FLETCH_HUB"
 
 
@@ -44,6 +45,15 @@ def account(hub: str | None = None) -> Account:
     address = hub_meant(hub)
     known = remembered().tokens.get(address)
     return Account(address, os.environ.get("FLETCH_TOKEN") or known or _hf_token(address))
+
+
+def token_at(address: str) -> str | None:
+    """The token that this machine has for any hub: the Hugging Face clients' own where it is
+    theirs, or what `login` remembered.
+    """
+    theirs = address_of(os.environ.get("HF_ENDPOINT") or HUGGING_FACE)
+    spoken = os.environ.get("HF_TOKEN") if theirs == address else None
+    return spoken or remembered().tokens.get(address)
 
 
 def hub_meant(hub: str | None = None) -> str:

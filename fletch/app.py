@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ask": ("ask", "Ask the composed model, and see who spoke."),
     "compose": ("compose", "Have a library composed into one checkpoint."),
     "download": ("download", "Fetch an adapter or a checkpoint, checked by digest."),
+    "export": ("export", "Push a release or a checkpoint to another hub."),
     "completion": ("completion", "Print what makes a shell complete this command."),
 }
 

@@ -21,7 +21,7 @@ PLAIN = {"Accept-Encoding": "identity"}  # the bytes that the digest is of
 AGAIN = {429, 502, 503, 504}
 ENDS = {401: Exit.NOT_ALLOWED, 403: Exit.NOT_ALLOWED, 404: Exit.NOT_FOUND}
 SERVER_ERRORS = 500
-STORAGE_FULL = 507
+SAID_FOR_GOOD = {501, 507}  # what a hub does not offer; that it is full
 
 
 class Unreachable(CommandError):
@@ -121,7 +121,7 @@ def refusal(response: httpx.Response) -> CommandError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return _no_hub(response)
     status = response.status_code
-    if status >= SERVER_ERRORS and status != STORAGE_FULL:
+    if status >= SERVER_ERRORS and status not in SAID_FOR_GOOD:
         return Unreachable(detail)
     if status == httpx.codes.CONFLICT:
         return OutOfStep(detail)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from urllib.parse import urlsplit
-
-import click
 
 from fletch import options, screen
 from fletch.account import Account, credentials_file, hub_meant, remember
 from fletch.command import Outcome
 from fletch.command import command as make
-from fletch.exits import CommandError, Exit
 from fletch.hub import Hub
+from fletch.tokens import typed_or_piped
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -30,19 +27,11 @@ def command(hub: str | None) -> Outcome:
     address = hub_meant(hub)
     if urlsplit(address).scheme == "http" and urlsplit(address).hostname not in LOOPBACK:
         screen.note(f"{address} is not encrypted: whoever is between here and there can read the token")
-    found = Account(address, os.environ.get("FLETCH_TOKEN") or _typed_or_piped(address))
+    found = Account(
+        address, os.environ.get("FLETCH_TOKEN") or typed_or_piped(address, otherwise="FLETCH_TOKEN")
+    )
     said = Hub(found).get("/whoami")
     remember(found)
     document = {"hub": address, **said, "credentials": str(credentials_file())}
     text = f"signed in at {address} as {said['username']} ({', '.join(said['scopes'])})"
     return Outcome(document, screen.harmless(text))
-
-
-def _typed_or_piped(address: str) -> str:
-    if sys.stdin.isatty():
-        typed: str = click.prompt(f"API token for {address}", hide_input=True, err=True)
-        return typed.strip()
-    piped = sys.stdin.readline().strip()
-    if not piped:
-        raise CommandError(Exit.USAGE, "no token came on standard input; pipe it in, or set FLETCH_TOKEN")
-    return piped
