@@ -98,7 +98,7 @@ def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
     pack = join_guests(store, known, guests.entries, base.spec, device=base.device, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
         pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
-    joined = replace(version, pack=pack, guests=guests)
+    joined = replace(version, pack=pack, policy=within_reach(version.policy, pack), guests=guests)
     prove(joined)
     return joined
 
