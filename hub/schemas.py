@@ -258,7 +258,7 @@ class UploadForm(Schema):
     """What goes with the files of an upload."""
 
     message: Text = ""
-    private: bool = Field(default=False, description="seen by you and whom you invite, never routed to")
+    private: bool = Field(default=False, description="seen and heard by you and whom you invite")
     paths: list[str] = Field(default_factory=list, description="one for each of `files`, in the same order")
 
 

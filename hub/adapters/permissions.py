@@ -35,6 +35,11 @@ def heard_adapters(visitor: User) -> QuerySet[Adapter]:
     return private.filter(Q(owner=visitor) | Exists(_let_in(visitor)))
 
 
+def may_hear(visitor: Visitor, adapter: Adapter) -> bool:
+    """Of a private adapter: may this visitor ask a model with it?"""
+    return may_write(visitor, adapter) or is_let_in(visitor, adapter)
+
+
 def _let_in(visitor: Visitor) -> QuerySet[Access]:
     return Access.objects.filter(adapter=OuterRef("pk"), user=visitor.pk, state=Access.State.ACCEPTED)
 

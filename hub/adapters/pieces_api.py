@@ -38,7 +38,7 @@ class AssembleIn(Schema):
     files: list[FileIn] = Field(max_length=10_000)
     samples: str | None = Field(None, description="sha256 of the rows, one JSON object a line")
     message: schemas.Text = ""
-    private: bool = Field(default=False, description="seen by you and whom you invite, never routed to")
+    private: bool = Field(default=False, description="seen and heard by you and whom you invite")
 
 
 @router.get("/uploads/{sha256}", response={200: PieceOut, **REFUSALS}, operation_id="piece")

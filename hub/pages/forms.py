@@ -65,7 +65,7 @@ class UploadForm(forms.Form):
     private = forms.BooleanField(
         label="Keep this adapter private",
         required=False,
-        help_text="Only you and whom you invite see it; it takes no part in the served model. "
+        help_text="Only you and whom you invite see it, and hear it in the served model. "
         "Decided with the first release.",
     )
 

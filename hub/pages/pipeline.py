@@ -125,7 +125,11 @@ def _indexed(facts: _Facts) -> Step:
         name = f"In the routing index since version {facts.version.number}"
         return Step(name, "done", at=facts.version.published_at)
     if facts.release.adapter.private:
-        return Step("In the routing index", "waiting", note="A private adapter is no member of the index.")
+        return Step(
+            "In the routing index",
+            "waiting",
+            note="A private adapter is in no index version. Its owner and whom they invite ask with it.",
+        )
     return _pending("In the routing index", _unfinished(facts.jobs.get(JobKind.INDEX)), "")
 
 

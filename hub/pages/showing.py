@@ -70,12 +70,19 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "may_download": permissions.may_have_files(request.user, adapter)
         and (release.quarantined_at is None or permissions.may_write(request.user, adapter) or may_maintain),
         "sees_log": sees_log(request.user, adapter),
+        "hears": hears(request.user, release),
         "reason_form": ReasonForm(auto_id=False),
         "alike": alike(release),
         "origin": mirrors.origin(release),
         "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }
+
+
+def hears(visitor: Visitor, release: Release) -> bool:
+    """Whether the served model answers this visitor with a private release, as it answers nobody else."""
+    stands = release.status == Release.Status.READY and not (release.yanked_at or release.quarantined_at)
+    return release.adapter.private and stands and permissions.may_hear(visitor, release.adapter)
 
 
 def alike(release: Release) -> dict[str, Any] | None:
@@ -99,6 +106,7 @@ def sees_log(visitor: Visitor, adapter: Adapter) -> bool:
 def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:
     adapter, hub = release.adapter, _address(request)
     return {
+        "private": snippets.ask_with_private(hub, release.library.slug, adapter.full_name),
         "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
         "peft": snippets.load_with_peft(release.library, adapter.full_name, release.oid),
         "served": snippets.ask_served_model(

@@ -30,6 +30,15 @@ def openai_client(serving_url: str, model: str) -> str:
     )
 
 
+def ask_with_private(hub_url: str, library: str, full_name: str) -> str:
+    """Ask the composed model with a private adapter added, or that alone."""
+    return (
+        f"fletch login --hub {hub_url}\n"
+        f"fletch ask {library} 'Hello'\n"
+        f"fletch ask {library} 'Hello' --alone {full_name}"
+    )
+
+
 def fetch_files(hub_url: str, full_name: str, *, oid: str, paths: list[str]) -> str:
     """Download one release, file by file, into a folder named after it."""
     folder = f"{full_name.rpartition('/')[2]}-{short(oid)}"
