@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import ModulePack
+from routing.prepacked import PrepackedLinear
 from routing.routers import Selection
 from routing.routes import Route, Seat
 
@@ -73,7 +74,7 @@ def crowded(crowds: Sequence[Crowd]) -> Iterator[None]:
 class RoutedLinear(nn.Module):
     """base(x) + the sum over the chosen experts of weight * dW x, per token; outside `routed_by` the base."""
 
-    def __init__(self, name: str, base_layer: nn.Linear | Conv1D) -> None:
+    def __init__(self, name: str, base_layer: nn.Linear | Conv1D | PrepackedLinear) -> None:
         super().__init__()
         self.name = name
         self.base_layer = base_layer
@@ -119,7 +120,9 @@ class RoutedLinear(nn.Module):
 
     def _matrix(self) -> Float[Tensor, "d_out d_in"]:
         """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
-        return self.base_layer.weight.T if isinstance(self.base_layer, Conv1D) else self.base_layer.weight
+        layer = self.base_layer
+        transposed = isinstance(layer, Conv1D) or (isinstance(layer, PrepackedLinear) and layer.transposed)
+        return layer.weight.T if transposed else layer.weight
 
 
 def together(choices: Sequence[Chosen]) -> Iterator[Chosen]:

@@ -6,11 +6,14 @@ cross terms. None touches an expert that was not chosen, except `add_dense`, for
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.routers import Selection
 from routing.scaled_pack import ScaledPack
@@ -30,9 +33,13 @@ def add_mixture(
     if not pairs or not len(experts.a):
         return
     everyone = selection.experts.shape[1] == len(experts)
-    if pairs <= FEW_PAIRS and output.device.type == "cpu":
+    small = everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS)
+    loops = kernels() if not small and usable(output, hidden, experts.a, experts.b) else None
+    if loops is not None:
+        add_compiled(loops, output, hidden, selection, experts)
+    elif pairs <= FEW_PAIRS and output.device.type == "cpu":
         add_one_by_one(output, hidden, selection, experts)
-    elif everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS):
+    elif small:
         add_dense(output, hidden, selection, experts)
     elif pairs <= FEW_PAIRS:
         add_gathered(output, hidden, selection, experts)
@@ -63,13 +70,32 @@ def add_scaled(
         output += functional.linear(scaled.input.mixed(*chosen) * hidden, weight)
 
 
+def add_compiled(
+    loops: Any,
+    output: Float[Tensor, "tokens d_out"],
+    hidden: Float[Tensor, "tokens d_in"],
+    selection: Selection,
+    experts: ModulePack,
+) -> None:
+    """On a CPU with numba: each pair in turn, whatever their number."""
+    loops.mix(
+        output.numpy(),
+        hidden.numpy(),
+        selection.experts.contiguous().numpy(),
+        selection.weights.contiguous().numpy(),
+        experts.a.numpy(),
+        experts.b.numpy(),
+        experts.places,
+    )
+
+
 def add_one_by_one(
     output: Float[Tensor, "tokens d_out"],
     hidden: Float[Tensor, "tokens d_in"],
     selection: Selection,
     experts: ModulePack,
 ) -> None:
-    """Decoding on a CPU: each pair reads its expert's rows where they lie."""
+    """Decoding on a CPU without numba: each pair reads its expert's rows where they lie."""
     bounds = experts.bounds
     chosen = zip(selection.experts.tolist(), selection.weights.tolist(), strict=True)
     for x, y, (rows, weights) in zip(hidden, output, chosen, strict=True):

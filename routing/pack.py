@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.classifier import Classifier
@@ -108,6 +110,11 @@ class ModulePack:
     def ranks(self) -> tuple[int, ...]:
         """How many rows each member owns."""
         return tuple(end - start for start, end in zip(self.bounds, self.bounds[1:], strict=False))
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """`bounds` as compiled loops read them."""
+        return np.array(self.bounds, dtype=np.int64)
 
     @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:

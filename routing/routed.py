@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from routing.base import Base
 from routing.family import Inputs, Memory
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
+from routing.prepacked import PrepackedLinear
 from routing.ragged import NOT_A_MASK, Piece, Strand, Strands, ragged
 from routing.ragged_trial import reads_ragged
 from routing.routes import Route
@@ -132,5 +133,5 @@ def _wrap(model: nn.Module, name: str) -> None:
     """Put a routed layer in the place of the named layer, once."""
     parent, _, attribute = name.rpartition(".")
     layer = model.get_submodule(name)
-    if isinstance(layer, nn.Linear | Conv1D):
+    if isinstance(layer, nn.Linear | Conv1D | PrepackedLinear):
         setattr(model.get_submodule(parent), attribute, RoutedLinear(name, layer))

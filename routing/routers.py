@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.scores import SCORES, calibrated, evidence
 
@@ -144,6 +146,10 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     without any finite score, or whose best expert's own score is below `terms.abstain`, gets weights of zero,
     and so keeps the plain base.
     """
+    if terms.allowed is None and terms.prior is None and usable(scores):
+        loops = kernels()
+        if loops is not None:
+            return _best_compiled(loops, scores, terms)
     own = _finite(scores if terms.allowed is None else scores[:, terms.allowed])
     contested = own if terms.prior is None else _finite(own + _of_allowed(terms.prior, terms))
     width = own.shape[-1]
@@ -155,6 +161,15 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     if terms.abstain is not None:
         weights = weights * (own.gather(1, rows[:, :1]) >= terms.abstain)
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
+
+
+def _best_compiled(loops: Any, scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
+    shape = (len(scores), min(terms.top_k, scores.shape[1]))
+    experts, weights = torch.empty(shape, dtype=torch.int64), torch.empty(shape)
+    loops.choose(scores.numpy(), terms.temperature, experts.numpy(), weights.numpy())
+    if terms.abstain is not None:
+        weights *= scores.gather(1, experts[:, :1]) >= terms.abstain
+    return Selection(experts, weights)
 
 
 def _finite(scores: Float[Tensor, "tokens experts"]) -> Float[Tensor, "tokens experts"]:

@@ -37,6 +37,11 @@ def arguments() -> argparse.ArgumentParser:
         help="how many index versions with private experts of people are held, each as large as the version "
         "that they join; 0 takes none",
     )
+    parser.add_argument(
+        "--weights-as-stored",
+        action="store_true",
+        help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
+    )
     return parser
 
 
@@ -53,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         library=given.library,
         device=_device(given.device),
         dtype=DTYPES[given.dtype],
+        weights_as_stored=given.weights_as_stored,
         limits=Limits(private_versions=given.private_versions),
     )
     uvicorn.run(

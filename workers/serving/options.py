@@ -32,6 +32,7 @@ class Options:
     library: str | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    weights_as_stored: bool = False
     poll_seconds: float = 0.5
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.pack import Pack
 from routing.packing import join_guests, load_pack
+from routing.prepacked import prepack
 from routing.queries import QueryRouter
 from routing.routed import RoutedModel
 from routing.routes import Routing, routing_of, within_reach
@@ -23,6 +25,7 @@ from routing.store import IndexStore, LibraryRef
 from workers.serving.guests import Guests
 from workers.serving.options import Options
 
+log = logging.getLogger(__name__)
 CANARY_TOKENS = 8
 DURING_ASSEMBLY = 2  # for a moment the experts lie in memory twice: as they were read, and packed
 MEMORY = Path("/proc/meminfo")
@@ -60,7 +63,11 @@ class Version:
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
     """A library's base, compared with its specification; RoutingError says what is missing or different."""
     spec = store.read_base(ref.base)
-    return RoutedModel(load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype))
+    base = load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype)
+    if base.device.type == "cpu" and not options.weights_as_stored:
+        count = prepack(base.model)
+        log.info("%s: the weights of %d layers are laid out for this processor", spec.name, count)
+    return RoutedModel(base)
 
 
 def assemble(

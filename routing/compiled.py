@@ -1,0 +1,57 @@
+"""The compiled loops of `routing.kernels`, where numba is installed and they say what torch says."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+TRIED = (
+    (1.0, 3.0, float("nan"), 3.0, 2.0),
+    (-1.0, -float("inf"), 0.5, 0.25, float("inf")),
+    (float("nan"),) * 5,
+)
+
+
+@cache
+def kernels() -> Any | None:
+    """The module with the loops; None, and one line in the log, where there is torch alone."""
+    try:
+        found = importlib.import_module("routing.kernels")
+        _try(found)
+    except Exception as error:  # noqa: BLE001 - a compiler can fail in any way, and torch computes the same
+        log.warning("experts are mixed by torch alone, which is slower: %s: %s", type(error).__name__, error)
+        return None
+    return found
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether the loops may be given these: float32 on a CPU, row behind row, and nobody learns from them."""
+    return not torch.is_grad_enabled() and all(
+        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.is_contiguous()
+        for tensor in tensors
+    )
+
+
+def _try(found: Any) -> None:
+    """Small sums whose results are known; ArithmeticError where one is wrong."""
+    experts, weights = torch.empty(3, 2, dtype=torch.int64), torch.empty(3, 2)
+    found.choose(torch.tensor(TRIED).numpy(), 1.0, experts.numpy(), weights.numpy())
+    likelier = torch.tensor([0.25]).exp() / (1 + torch.tensor([0.25]).exp())
+    expected = torch.tensor([[0.5, 0.5], [float(likelier), 1 - float(likelier)], [0.0, 0.0]])
+    if experts.tolist() != [[1, 3], [2, 3], [0, 0]] or not torch.allclose(weights, expected, atol=1e-6):
+        raise ArithmeticError(f"it chose {experts.tolist()} with {weights.tolist()}")
+    ids = torch.arange(66, dtype=torch.float32)
+    x, a, b = ids[:6].view(1, 6), ids[:30].view(5, 6) / 30, ids[:35].view(5, 7) / 35
+    output = torch.zeros(1, 7)
+    chosen, shares = torch.tensor([[1]]), torch.tensor([[0.5]])
+    bounds = torch.tensor([0, 0, 5])
+    found.mix(*(part.numpy() for part in (output, x, chosen, shares, a, b, bounds)))
+    wanted = 0.5 * (x @ a.T) @ b
+    if not torch.allclose(output, wanted, rtol=1e-5):
+        raise ArithmeticError(f"it mixed {output.tolist()}, expected {wanted.tolist()}")

@@ -1,0 +1,98 @@
+"""Linear layers whose weights lie in memory the way this processor multiplies best (oneDNN's own layout).
+
+A weight that is stored row by row is laid out anew in every product; laid out once, products of several rows
+are about twice as fast. The operators are not part of torch's public interface, so each layer is compared
+with what it replaces before it does, and everything works without them.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+log = logging.getLogger(__name__)
+ROWS = 8  # the number of tokens that the layout is chosen for; it serves one and hundreds well too
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+SEEN = (1, 3, ROWS)  # numbers of tokens that are tried
+NOTHING: list[float] = []
+
+
+class PrepackedLinear(nn.Module):
+    """y = weight x + bias, from a weight in oneDNN's layout."""
+
+    def __init__(self, layer: nn.Linear | Conv1D) -> None:
+        """RuntimeError, or AttributeError, where this build of torch cannot."""
+        super().__init__()
+        self.transposed = isinstance(layer, Conv1D)
+        matrix = layer.weight.detach()
+        matrix = matrix.T.contiguous() if self.transposed else matrix
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix, ROWS)  # noqa: SLF001
+        bias: Tensor | None = layer.bias
+        self.bias = None if bias is None else bias.detach()
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """The weight as the replaced layer kept it, for the few who need it: it lies in memory twice then."""
+        matrix: Tensor = self.packed.to_dense()
+        return matrix.T if self.transposed else matrix
+
+    def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
+        output: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
+            x, self.packed, self.bias, "none", NOTHING, ""
+        )
+        return output
+
+
+def prepack(model: nn.Module) -> int:
+    """Replace every linear layer of a model on a CPU, for inference alone; how many were replaced.
+
+    A layer that would answer otherwise than before stays as it is, with a line in the log.
+    """
+    replaced = 0
+    for name, layer in list(model.named_modules()):
+        if not isinstance(layer, nn.Linear | Conv1D) or not _suits(layer):
+            continue
+        packed = _packed(name, layer)
+        if packed is not None:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, packed)
+            replaced += 1
+    return replaced
+
+
+def _suits(layer: nn.Linear | Conv1D) -> bool:
+    weight = layer.weight
+    return weight.device.type == "cpu" and weight.dtype in TOLERANCE and torch.backends.mkldnn.is_available()
+
+
+def _packed(name: str, layer: nn.Linear | Conv1D) -> PrepackedLinear | None:
+    """The layer laid out anew, if it says the same; None, and a line in the log, if not."""
+    try:
+        packed = PrepackedLinear(layer)
+        off = max(_difference(layer, packed, rows) for rows in SEEN)
+    except (RuntimeError, AttributeError) as error:
+        log.warning("%s is not laid out anew: %s", name, str(error).partition("\n")[0])
+        return None
+    if not off <= TOLERANCE[layer.weight.dtype]:
+        log.warning("%s is not laid out anew: it would differ by %.2g of what it says", name, off)
+        return None
+    return packed
+
+
+@torch.inference_mode()
+def _difference(layer: Any, packed: PrepackedLinear, rows: int) -> float:
+    """The largest difference, as a part of the largest number that was expected."""
+    d_in = layer.weight.shape[0] if packed.transposed else layer.weight.shape[1]
+    draw = torch.Generator().manual_seed(rows)
+    x = torch.randn(1, rows, d_in, generator=draw).to(layer.weight.dtype)
+    matrix = layer.weight.T if packed.transposed else layer.weight
+    expected = functional.linear(x, matrix, layer.bias).float()
+    largest = float(expected.abs().max())
+    return float((packed(x).float() - expected).abs().max()) / (largest or 1.0)

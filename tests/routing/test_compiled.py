@@ -1,0 +1,125 @@
+"""The compiled loops choose and mix as torch does, and where they are missing torch does it."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import math
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing import compiled, mixing, routers
+from routing.compiled import kernels, usable
+from routing.routers import Selection, Terms, best
+from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
+
+SCORES = st.one_of(
+    st.floats(-100, 100, width=32),
+    st.sampled_from([0.0, 0.5, 0.5, 1.0, float("nan"), float("inf"), -float("inf")]),
+)
+
+
+@pytest.fixture(autouse=True)
+def nobody_learns() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def by_torch(scores: torch.Tensor, terms: Terms) -> Selection:
+    with patch.object(routers, "kernels", lambda: None):
+        return best(scores, terms)
+
+
+def test_they_are_there() -> None:
+    assert kernels() is not None
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 9).flatmap(
+        lambda width: st.lists(st.lists(SCORES, min_size=width, max_size=width), min_size=1, max_size=6)
+    ),
+    top_k=st.integers(1, 10),
+    temperature=st.floats(1e-3, 1e3),
+    abstain=st.one_of(st.none(), st.floats(-5, 5)),
+)
+def test_the_same_experts_are_chosen_with_the_same_weights(
+    rows: list[list[float]], top_k: int, temperature: float, abstain: float | None
+) -> None:
+    scores, terms = torch.tensor(rows), Terms(top_k, temperature, 9, abstain=abstain)
+
+    with patch.object(routers, "kernels", wraps=kernels) as asked:
+        chosen = best(scores, terms)
+
+    assert asked.called
+    expected = by_torch(scores, terms)
+    torch.testing.assert_close(chosen.weights, expected.weights, atol=1e-6, rtol=1e-5)
+    for token, row in enumerate(rows):
+        finite = [expert for expert, score in enumerate(row) if math.isfinite(score)]
+        ranked = sorted(finite, key=lambda expert: -scores[token, expert].item())[
+            : len(chosen.experts[token])
+        ]
+        assert chosen.experts[token, : len(ranked)].tolist() == ranked
+
+
+@settings(deadline=None)
+@given(
+    ranks=st.lists(st.integers(0, 9), min_size=1, max_size=7),
+    tokens=st.integers(1, 30),
+    seed=st.integers(0, 99),
+)
+def test_mixtures_equal_the_formula_whatever_the_ranks(ranks: list[int], tokens: int, seed: int) -> None:
+    experts = module_pack(ranks, seed=seed)
+    draw = torch.Generator().manual_seed(seed)
+    k = 1 + seed % len(ranks)
+    chosen = torch.stack([torch.randperm(len(ranks), generator=draw)[:k] for _ in range(tokens)])
+    weights = torch.rand(tokens, k, generator=draw) * (torch.rand(tokens, k, generator=draw) > 0.3)
+    hidden, before = torch.randn(tokens, D_IN, generator=draw), torch.randn(tokens, D_OUT, generator=draw)
+    output = before.clone()
+
+    mixing.add_compiled(kernels(), output, hidden, Selection(chosen, weights), experts)
+
+    expected = reference(before, hidden, Selection(chosen, weights), experts)
+    torch.testing.assert_close(output.double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_is_not_finite_shows() -> None:
+    experts = module_pack([4, 3])
+    experts.a[1] = float("nan")
+    output = torch.zeros(1, D_OUT)
+
+    mixing.add_mixture(output, torch.ones(1, D_IN), Selection(torch.tensor([[0]]), torch.ones(1, 1)), experts)
+
+    assert output.isnan().all()
+
+
+def test_nobody_who_learns_is_given_to_them() -> None:
+    row = torch.ones(2, 3)
+    assert usable(row)
+    assert not usable(row, row.double())
+    assert not usable(row.T)
+    with torch.enable_grad():
+        assert not usable(row)
+
+
+@pytest.mark.parametrize("trouble", ["missing", "wrong"])
+def test_without_them_torch_does_it_and_the_log_says_so(
+    trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mix = getattr(kernels(), "mix", None)
+
+    def imported(name: str) -> object:
+        if trouble == "missing":
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        return type("Wrong", (), {"choose": staticmethod(lambda *_: None), "mix": mix})
+
+    monkeypatch.setattr(importlib, "import_module", imported)
+    with caplog.at_level(logging.WARNING):
+        assert compiled.kernels.__wrapped__() is None
+
+    assert "experts are mixed by torch alone, which is slower" in caplog.text

@@ -1,0 +1,86 @@
+"""Layers laid out for this processor answer as they did, and where they would not they stay as they are."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from routing import prepacked
+from routing.base import load_base
+from routing.composed import compose
+from routing.prepacked import PrepackedLinear, prepack
+from routing.spec import BaseRef
+from routing.weights import layers_of
+from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
+
+
+@pytest.mark.parametrize("of", [llama_library, gpt2_library, t5_library], ids=["llama", "gpt2", "t5"])
+def test_a_composed_model_answers_as_before(of: object, tmp_path: Path) -> None:
+    library: SmallLibrary = of(tmp_path)  # type: ignore[operator]
+    plain = compose(library.base(), library.experts())
+    base = library.base()
+    linears = sum(isinstance(layer, nn.Linear | Conv1D) for layer in base.model.modules())
+
+    assert prepack(base.model) == linears
+    packed = compose(base, library.experts())
+
+    torch.testing.assert_close(packed.base_logits(TEXT), plain.base_logits(TEXT), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(packed.logits(TEXT), plain.logits(TEXT), atol=1e-4, rtol=1e-4)
+    for name in ("uniform", "arrow"):
+        routing = packed.routing(router=name)
+        torch.testing.assert_close(
+            packed.logits(TEXT, routing), plain.logits(TEXT, routing), atol=1e-4, rtol=1e-4
+        )
+
+
+@pytest.mark.parametrize("kind", ["linear", "conv1d"])
+def test_weights_can_still_be_read(kind: str) -> None:
+    layer = nn.Linear(7, 5) if kind == "linear" else Conv1D(5, 7)
+
+    packed = PrepackedLinear(layer)
+
+    assert torch.equal(packed.weight, layer.weight)
+    x = torch.randn(2, 3, 7)
+    torch.testing.assert_close(packed(x), layer(x))
+
+
+def test_the_base_s_weights_are_what_they_were(tmp_path: Path) -> None:
+    library = gpt2_library(tmp_path)
+    before, base = layers_of(library.base()), load_base(BaseRef(str(library.folder)))
+    prepack(base.model)
+    after = layers_of(base)
+
+    for module in base.spec.target_modules:
+        assert torch.equal(after(module.name).weight, before(module.name).weight)
+
+
+@pytest.mark.parametrize("trouble", ["wrong", "missing"])
+def test_what_would_answer_otherwise_stays_as_it_is(
+    trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Trouble(PrepackedLinear):
+        def __init__(self, layer: nn.Linear | Conv1D) -> None:
+            if trouble == "missing":
+                raise AttributeError("no such operator")
+            super().__init__(layer)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * 1.01
+
+    monkeypatch.setattr(prepacked, "PrepackedLinear", Trouble)
+    model = nn.Sequential(nn.Linear(6, 4))
+    with caplog.at_level(logging.WARNING):
+        assert prepack(model) == 0
+
+    assert isinstance(model[0], nn.Linear)
+    assert "0 is not laid out anew" in caplog.text
+
+
+def test_half_precision_is_laid_out_too_and_double_is_not() -> None:
+    assert prepack(nn.Sequential(nn.Linear(64, 32).bfloat16())) == 1
+    assert prepack(nn.Sequential(nn.Linear(64, 32).double())) == 0
