@@ -19,7 +19,7 @@ SEPARATORS = re.compile(r"[-_.]+")
 RESERVED = frozenset(
     """
     about accounts activity adapters admin administrator api base blobs cas checkpoints datasets docs
-    evaluation favicon.ico feed fletch healthz help hf hub index indexes jobs libraries library login
+    evaluation exports favicon.ico feed fletch healthz help hf hub index indexes jobs libraries library login
     logout main maintainer mcp media metrics models new notifications oauth operator organizations
     playground pricing privacy readyz releases resolve robots.txt root search security settings signup
     sitemap.xml spaces static status support system terms tokens upload uploads users v1 v2 versions www

@@ -6,7 +6,7 @@ from typing import Literal
 
 from hub.adapters import history
 from hub.adapters.cards import LARGEST_CARD, README, with_facts
-from hub.adapters.models import Release
+from hub.adapters.models import Adapter, Release
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.errors import Conflict
@@ -53,6 +53,15 @@ def check_release(release: Release) -> None:
         )
 
 
+def may_go(release: Release) -> bool:
+    """The same as a question."""
+    try:
+        check_release(release)
+    except Conflict:
+        return False
+    return True
+
+
 def check_checkpoint(checkpoint: ComposedCheckpoint) -> None:
     """Is it ready, and may it be given out? Raises NotFound, Disabled."""
     indexes.downloadable_checkpoint(checkpoint.pk)
@@ -60,10 +69,16 @@ def check_checkpoint(checkpoint: ComposedCheckpoint) -> None:
 
 def closed_to_whom(export: Export) -> Closed:
     """What the repository there must be at least: as it is asked, and as closed as the adapter is here."""
-    adapter = export.release.adapter if export.release else None
-    if export.private or (adapter is not None and adapter.private):
+    if export.private or export.release is None:
+        return "private" if export.private else ""
+    return closed_by(export.release.adapter)
+
+
+def closed_by(adapter: Adapter) -> Closed:
+    """How closed an adapter is here."""
+    if adapter.private:
         return "private"
-    return "gated" if adapter is not None and adapter.gating else ""
+    return "gated" if adapter.gating else ""
 
 
 def cargo_of(export: Export) -> Cargo:

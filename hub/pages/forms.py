@@ -230,6 +230,35 @@ class InviteForm(forms.Form):
     )
 
 
+class ExportForm(forms.Form):
+    """Where something is to be pushed, and by what right."""
+
+    endpoint = forms.ChoiceField(label="To")
+    repo = forms.CharField(
+        label="Repository",
+        max_length=193,
+        help_text="owner/name there; it is made if it is not there.",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+    )
+    token = forms.CharField(
+        label="Token of the other hub",
+        max_length=500,
+        help_text="One that may write there. It is encrypted until the push has ended, and then deleted.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+    )
+    private = forms.BooleanField(label="Only into a private repository", required=False)
+
+    def __init__(self, *args: Any, closed: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["endpoint"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(one, one) for one in settings.EXPORT_TO]
+        if closed:
+            del self.fields["private"]
+
+
 class AskForm(forms.Form):
     message = forms.CharField(
         label="What do you want it for?",

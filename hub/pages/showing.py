@@ -13,7 +13,7 @@ from hub.errors import HubError
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
-from hub.pages import reading, snippets
+from hub.pages import exporting, reading, snippets
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
 from hub.pages.visitors import signed_in
@@ -74,6 +74,7 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "reason_form": ReasonForm(auto_id=False),
         "alike": alike(release),
         "origin": mirrors.origin(release),
+        "exports": exporting.of_release(release, request.user),
         "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages.views import access, accounts, adapters, devices, indexes, library
+from hub.pages.views import access, accounts, adapters, devices, exports, indexes, library
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
@@ -16,6 +16,8 @@ urlpatterns = [
     path("libraries/<slug>/checkpoints", indexes.checkpoints, name="checkpoints"),
     path("checkpoints/<int:checkpoint_id>", indexes.checkpoint, name="checkpoint"),
     path("checkpoints/<int:checkpoint_id>/composing", indexes.composing, name="composing"),
+    path("checkpoints/<int:checkpoint_id>/export", exports.checkpoint, name="export_checkpoint"),
+    path("exports/<int:number>", exports.export, name="export"),
     path("settings/tokens", accounts.tokens, name="tokens"),
     path("settings/tokens/<int:token_id>/revoke", accounts.revoke, name="revoke_token"),
     path("settings/device", devices.device, name="device"),
@@ -27,5 +29,6 @@ urlpatterns = [
     path(f"{RELEASE}/yank", adapters.yank, name="yank"),
     path(f"{RELEASE}/quarantine", adapters.quarantine, name="quarantine"),
     path(f"{RELEASE}/restore", adapters.restore, name="restore"),
+    path(f"{RELEASE}/export", exports.release, name="export_release"),
     path(f"{RELEASE}/share", adapters.share, name="share"),
 ]

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
+os.environ["FLETCH_EXPORT_TO"] = "https://huggingface.co,https://other-hub.example"
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"  # Playwright's loop runs in this thread, beside the database
 
 import django
@@ -67,6 +68,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
         "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
+        "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),
         "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
         "profile": ("/ada", None),
         "profile-empty": ("/dora", made.newcomer),
@@ -132,6 +134,10 @@ def sign_in_wrongly(page: Page) -> None:
     page.locator(".errorlist").first.wait_for()
 
 
+def open_the_export(page: Page) -> None:
+    page.locator("summary", has_text="Push again").click()
+
+
 def spoil_the_form(page: Page) -> None:
     page.locator("details summary", has_text="this version").first.click()
     page.locator("form.form-row input[name=reason]").first.fill("why not")
@@ -142,6 +148,7 @@ def spoil_the_form(page: Page) -> None:
 
 
 STEPS: dict[str, Callable[[Page], None]] = {
+    "checkpoint-maintainer": open_the_export,
     "tokens-shown": make_token,
     "upload-chosen": choose_files,
     "upload-refused": send_a_bad_archive,

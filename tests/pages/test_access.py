@@ -11,6 +11,7 @@ VISITORS = ("anonymous", "stranger", "owner", "maintainer", "staff")
 OPEN = {"anonymous": 200, "stranger": 200, "owner": 200, "maintainer": 200, "staff": 200}
 SIGNED_IN = {**OPEN, "anonymous": 302}
 OWNER_ONLY = {"anonymous": 404, "stranger": 404, "owner": 200, "maintainer": 404, "staff": 200}
+MAINTAINERS_ONLY = {"anonymous": 404, "stranger": 404, "owner": 404, "maintainer": 200, "staff": 200}
 POST_OWNER = {"anonymous": 302, "stranger": 403, "owner": 302, "maintainer": 403, "staff": 403}
 POST_MAINTAINER = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 302, "staff": 302}
 
@@ -25,49 +26,42 @@ def visitor(made: Content, kind: str) -> User | None:
     return people.get(kind)
 
 
+def only_sent(made: Content) -> dict[str, str]:
+    """Addresses of forms that are on other pages."""
+    adapter = f"/{made.ready.adapter.full_name}"
+    release = f"{adapter}/releases/{made.ready.oid}"
+    return {
+        "promote": f"/libraries/{made.library.slug}/versions/promote",
+        "revoke_token": "/settings/tokens/1/revoke",
+        "access": f"{adapter}/access/ask",
+        "export_checkpoint": f"/checkpoints/{made.checkpoint.pk}/export",
+        "export_release": f"{release}/export",
+        **{name: f"{release}/{name}" for name in ("yank", "quarantine", "restore", "share")},
+    }
+
+
 def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     """Name of the address -> an example of it, and the status for each visitor."""
     slug, ready, private = made.library.slug, made.ready, made.private
+    sent_only = {**dict.fromkeys(VISITORS, 405), "anonymous": 302}
     return {
+        **{name: (path, sent_only) for name, path in only_sent(made).items()},
         "home": ("/", OPEN),
         "upload_start": ("/upload", {**dict.fromkeys(VISITORS, 302)}),
         "library": (f"/libraries/{slug}", OPEN),
         "upload": (f"/libraries/{slug}/upload", SIGNED_IN),
         "versions": (f"/libraries/{slug}/versions", OPEN),
-        "promote": (
-            f"/libraries/{slug}/versions/promote",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
         "checkpoints": (f"/libraries/{slug}/checkpoints", OPEN),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
         "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
         "tokens": ("/settings/tokens", SIGNED_IN),
         "device": ("/settings/device", SIGNED_IN),
-        "revoke_token": ("/settings/tokens/1/revoke", {**dict.fromkeys(VISITORS, 405), "anonymous": 302}),
         "profile": ("/ada", OPEN),
         "adapter": (f"/{ready.adapter.full_name}", OPEN),
         "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
         "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
-        "access": (
-            f"/{ready.adapter.full_name}/access/ask",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
-        "yank": (
-            f"/{ready.adapter.full_name}/releases/{ready.oid}/yank",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
-        "quarantine": (
-            f"/{ready.adapter.full_name}/releases/{ready.oid}/quarantine",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
-        "restore": (
-            f"/{ready.adapter.full_name}/releases/{ready.oid}/restore",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
-        "share": (
-            f"/{ready.adapter.full_name}/releases/{ready.oid}/share",
-            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
-        ),
+        "export": (f"/exports/{made.export.pk}", {**OWNER_ONLY, "staff": 404}),
+        "export, of a checkpoint": (f"/exports/{made.export.pk - 1}", MAINTAINERS_ONLY),
         "adapter, private": (f"/{private.adapter.full_name}", OWNER_ONLY),
         "release, private": (f"/{private.adapter.full_name}/releases/{private.oid}", OWNER_ONLY),
         "course, private": (f"/{private.adapter.full_name}/releases/{private.oid}/course", OWNER_ONLY),
@@ -99,6 +93,8 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
         "yank": (f"{release}/yank", reason, POST_OWNER),
         "quarantine": (f"{release}/quarantine", reason, POST_MAINTAINER),
         "share": (f"{release}/share", {"shared": "no"}, POST_OWNER),
+        "export_release": (f"{release}/export", {}, POST_OWNER),
+        "export_checkpoint": (f"/checkpoints/{made.checkpoint.pk}/export", {}, POST_MAINTAINER),
         "restore": (f"{held}/restore", reason, POST_MAINTAINER),
         "yank, private": (
             f"/{made.private.adapter.full_name}/releases/{made.private.oid}/yank",

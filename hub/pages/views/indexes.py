@@ -18,7 +18,7 @@ from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
 from hub.library.permissions import may_maintain, require_maintain
-from hub.pages import snippets, timeline
+from hub.pages import exporting, snippets, timeline
 from hub.pages.forms import CheckpointForm, PromotionForm
 from hub.pages.listing import library_called
 from hub.pages.visitors import signed_in
@@ -105,6 +105,7 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
         "job": _job(found),
         "sees_error": may_maintain(request.user, found.library),
         "load": snippets.load_checkpoint(found.kind, url=url, folder=found.folder, library=found.library),
+        "exports": exporting.of_checkpoint(found, request.user),
         "lifetime": settings.CHECKPOINT_LIFETIME,
     }
     return render(request, "indexes/checkpoint.html", context)
