@@ -38,7 +38,7 @@ MERGES = {
 SCOPES = {
     Scope.READ: "Read: see and download what you may see, your private adapters too",
     Scope.WRITE: "Write: upload releases in your name",
-    Scope.INFER: "Infer: ask the served models",
+    Scope.INFER: "Infer: ask the served models, with your private adapters too",
     Scope.ADMIN: "Admin: promote, roll back and quarantine where you are a maintainer",
 }
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "never"}

@@ -94,6 +94,17 @@ def test_nobody_else_sees_or_hears_them(live: LiveServer, hub: Hub, caplog: pyte
     assert not [text for text in (*pages, caplog.text) for name in GUESTS if name in text]
 
 
+def test_over_the_base_alone_they_are_all_that_speaks(hub: Hub) -> None:
+    hub.published.publish(2, [])
+    with live_server(hub.published.url) as live:
+        live.wait_for_version("tales", 2)
+
+        ours = ask(live, hub.header("bob/wide")).json()["fletch"]
+
+        assert ours["experts"] == [{"adapter": "bob/wide", "share": 1.0}]
+        assert ask(live).json()["fletch"]["experts"] == []
+
+
 def test_answers_that_are_written_at_the_same_time_do_not_mix(
     live: LiveServer, hub: Hub, composed: ComposedModel
 ) -> None:
