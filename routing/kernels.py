@@ -51,6 +51,32 @@ def choose(scores: Floats, temperature: float, experts: Integers, weights: Float
 
 
 @compiled
+def choose_and_mix(  # noqa: PLR0913, PLR0917 - compiled loops take plain arrays
+    output: Floats,
+    hidden: Floats,
+    prototypes: Floats,
+    a: Floats,
+    b: Floats,
+    bounds: Integers,
+    temperature: float,
+    experts: Integers,
+    weights: Floats,
+) -> None:
+    """Arrow for a few tokens: |v.x| of every prototype, the k best, their weights, their updates added."""
+    scores = np.empty((hidden.shape[0], prototypes.shape[0]), dtype=np.float32)
+    for expert in range(prototypes.shape[0]):
+        prototype = prototypes[expert]
+        for token in range(hidden.shape[0]):
+            x = hidden[token]
+            product = np.float32(0.0)
+            for column in range(x.shape[0]):
+                product += prototype[column] * x[column]
+            scores[token, expert] = abs(product)
+    choose(scores, temperature, experts, weights)
+    mix(output, hidden, experts, weights, a, b, bounds)
+
+
+@compiled
 def mix(
     output: Floats, hidden: Floats, experts: Integers, weights: Floats, a: Floats, b: Floats, bounds: Integers
 ) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from routing.few_tokens import add_arrow
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import ModulePack
 from routing.prepacked import PrepackedLinear
@@ -31,13 +32,6 @@ class Crowd:
     route: Route
     tokens: slice
     witness: Witness | None = None
-
-    def select(self, seat: Seat, name: str, hidden: Float[Tensor, "tokens d_in"]) -> Selection:
-        """Whom these tokens are sent to."""
-        selection = seat.select(self.route.router, hidden)
-        if self.witness is not None:
-            self.witness(seat, name, selection)
-        return selection
 
 
 @dataclass(frozen=True)
@@ -95,11 +89,18 @@ class RoutedLinear(nn.Module):
         if not crowds:
             return output
         hidden, rows = x.reshape(-1, x.shape[-1]), output.view(-1, output.shape[-1])
-        choices = [
-            Chosen(crowd.tokens, seat, crowd.select(seat, self.name, hidden[crowd.tokens]))
-            for crowd in crowds
-            if (seat := crowd.route.seats.get(self.name)) is not None
-        ]
+        choices = []
+        for crowd in crowds:
+            seat = crowd.route.seats.get(self.name)
+            if seat is None:
+                continue
+            mine = hidden[crowd.tokens]
+            done = add_arrow(rows[crowd.tokens], mine, crowd.route.router, seat)
+            selection = seat.select(crowd.route.router, mine) if done is None else done
+            if crowd.witness is not None:
+                crowd.witness(seat, self.name, selection)
+            if done is None:
+                choices.append(Chosen(crowd.tokens, seat, selection))
         for chosen in together(choices):
             self._add(rows[chosen.tokens], hidden[chosen.tokens], chosen)
         return output

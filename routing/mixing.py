@@ -34,7 +34,7 @@ def add_mixture(
         return
     everyone = selection.experts.shape[1] == len(experts)
     small = everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS)
-    loops = kernels() if not small and usable(output, hidden, experts.a, experts.b) else None
+    loops = kernels() if not small and usable(output, hidden) and experts.arrays is not None else None
     if loops is not None:
         add_compiled(loops, output, hidden, selection, experts)
     elif pairs <= FEW_PAIRS and output.device.type == "cpu":
@@ -78,15 +78,10 @@ def add_compiled(
     experts: ModulePack,
 ) -> None:
     """On a CPU with numba: each pair in turn, whatever their number."""
-    loops.mix(
-        output.numpy(),
-        hidden.numpy(),
-        selection.experts.contiguous().numpy(),
-        selection.weights.contiguous().numpy(),
-        experts.a.numpy(),
-        experts.b.numpy(),
-        experts.places,
-    )
+    arrays = experts.arrays
+    assert arrays is not None
+    chosen, weights = selection.experts.contiguous().numpy(), selection.weights.contiguous().numpy()
+    loops.mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
 
 
 def add_one_by_one(

@@ -60,6 +60,15 @@ class RoutingVectors:
     gates: Float[Tensor, "experts d_in"]
 
 
+class Arrays(NamedTuple):
+    """A module's experts as arrays that share their memory."""
+
+    prototypes: NDArray[np.float32]
+    a: NDArray[np.float32]
+    b: NDArray[np.float32]
+    bounds: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class ModulePack:
     """All experts that touch one module; `members` are their places in the pack, ascending."""
@@ -112,9 +121,13 @@ class ModulePack:
         return tuple(end - start for start, end in zip(self.bounds, self.bounds[1:], strict=False))
 
     @cached_property
-    def places(self) -> NDArray[np.int64]:
-        """`bounds` as compiled loops read them."""
-        return np.array(self.bounds, dtype=np.int64)
+    def arrays(self) -> Arrays | None:
+        """The same numbers as compiled loops read them; None where they are not float32 on a CPU."""
+        parts = (self.vectors.prototypes, self.a, self.b)
+        if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in parts):
+            return None
+        prototypes, a, b = (part.detach().contiguous().numpy() for part in parts)
+        return Arrays(prototypes, a, b, np.array(self.bounds, dtype=np.int64))
 
     @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:

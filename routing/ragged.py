@@ -16,9 +16,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 ATTENTION = "fletch"
 FIRST_ROOM = 64  # tokens; doubled whenever it is full
@@ -107,6 +104,8 @@ def attention(
     """Attention as transformers calls it: piece by piece in a ragged pass, elsewhere torch's own."""
     pieces = _PIECES.get()
     if not pieces:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: PLC0415 - as below
+
         rest["sliding_window"] = sliding_window
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
         return output, None
@@ -152,5 +151,10 @@ def _seen(
     return seen & (other > own - window) if narrow and window is not None else seen
 
 
-AttentionInterface.register(ATTENTION, attention)
-AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+def register() -> None:
+    """Make `ATTENTION` known to transformers; what that takes is slow to load, so not every process does."""
+    from transformers import AttentionInterface, AttentionMaskInterface  # noqa: PLC0415
+    from transformers.masking_utils import sdpa_mask  # noqa: PLC0415
+
+    AttentionInterface.register(ATTENTION, attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)

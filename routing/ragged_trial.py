@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.base import Base
-from routing.ragged import ATTENTION, NOT_A_MASK, Piece, Strand, Strands, ragged
+from routing.ragged import ATTENTION, NOT_A_MASK, Piece, Strand, Strands, ragged, register
 
 log = logging.getLogger(__name__)
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -53,6 +53,7 @@ def _ruled_out(base: Base) -> str:
 @torch.inference_mode()
 def _tried(base: Base) -> str:
     model: Any = base.model
+    register()
     try:
         expected = [_alone(base, text) for text in (FIRST, SECOND)]
         model.set_attn_implementation(ATTENTION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -107,6 +108,13 @@ class Seat:
     terms: Terms
     judged: ModulePack | None = None
     shared: SharedTerm | None = None
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all experts of the module stand for election by their scores alone, and are of low rank."""
+        terms = self.terms
+        asked = (terms.allowed, terms.prior, terms.abstain, self.judged, self.shared, self.module.scaled)
+        return not terms.calibrated and all(one is None for one in asked)
 
     def select(self, router: Router, hidden: Float[Tensor, "tokens d_in"]) -> Selection:
         """Whom the router sends each token to."""

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from routing import compiled, mixing, routers
 from routing.compiled import kernels, usable
-from routing.routers import Selection, Terms, best
+from routing.few_tokens import FEW, add_arrow
+from routing.routers import ROUTERS, Selection, Terms, best
+from routing.routes import Seat
 from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
 
 SCORES = st.one_of(
@@ -86,6 +88,51 @@ def test_mixtures_equal_the_formula_whatever_the_ranks(ranks: list[int], tokens:
 
     expected = reference(before, hidden, Selection(chosen, weights), experts)
     torch.testing.assert_close(output.double(), expected, atol=1e-4, rtol=1e-4)
+
+
+@settings(deadline=None)
+@given(
+    experts=st.integers(1, 40), tokens=st.integers(1, 20), top_k=st.integers(1, 4), seed=st.integers(0, 99)
+)
+def test_a_few_tokens_go_the_same_way_in_one_loop(experts: int, tokens: int, top_k: int, seed: int) -> None:
+    module = module_pack([1 + (place + seed) % 5 for place in range(experts)], seed=seed)
+    seat = Seat(module, Terms(top_k, 0.5, experts))
+    draw = torch.Generator().manual_seed(seed)
+    hidden, before = torch.randn(tokens, D_IN, generator=draw), torch.randn(tokens, D_OUT, generator=draw)
+    output = before.clone()
+
+    chosen = add_arrow(output, hidden, ROUTERS["arrow"], seat)
+
+    if tokens > FEW:
+        assert chosen is None
+        assert torch.equal(output, before)
+        return
+    assert chosen is not None
+    expected = seat.select(ROUTERS["arrow"], hidden)
+    assert torch.equal(chosen.experts, expected.experts)
+    torch.testing.assert_close(chosen.weights, expected.weights, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        output.double(), reference(before, hidden, expected, module), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"allowed": torch.tensor([0, 2])},
+        {"calibrated": True},
+        {"abstain": 0.5},
+        {"prior": torch.zeros(3)},
+    ],
+    ids=lambda terms: next(iter(terms)),
+)
+def test_whoever_asks_for_more_goes_the_general_way(terms: dict[str, object]) -> None:
+    module, row = module_pack([2, 3, 1]), torch.ones(1, D_IN)
+    output = torch.zeros(1, D_OUT)
+
+    assert add_arrow(output, row, ROUTERS["arrow"], Seat(module, Terms(2, 1.0, 3, **terms))) is None  # type: ignore[arg-type]
+    assert add_arrow(output, row, ROUTERS["spectral"], Seat(module, Terms(2, 1.0, 3))) is None
+    assert not output.any()
 
 
 def test_what_is_not_finite_shows() -> None:
