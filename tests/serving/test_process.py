@@ -14,6 +14,7 @@ import pytest
 
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
+from workers.serving.__main__ import arguments
 
 
 @pytest.fixture
@@ -75,3 +76,10 @@ def test_it_imports_neither_the_hub_nor_its_frameworks() -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
 
     assert run.stdout.strip() == "[]"
+
+
+def test_fewer_than_no_versions_with_private_experts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments().parse_args(["--store", "store", "--private-versions", "-1"])
+
+    assert "found -1, expected 0 or more" in capsys.readouterr().err

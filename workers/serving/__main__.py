@@ -32,7 +32,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
     parser.add_argument(
         "--private-versions",
-        type=int,
+        type=_none_or_more,
         default=Limits.private_versions,
         help="how many index versions with private experts of people are held, each as large as the version "
         "that they join; 0 takes none",
@@ -69,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         lifespan="on",
         timeout_graceful_shutdown=10,
     )
+
+
+def _none_or_more(number: str) -> int:
+    if (found := int(number)) < 0:
+        raise argparse.ArgumentTypeError(f"found {found}, expected 0 or more")
+    return found
 
 
 def _device(name: str) -> torch.device:
