@@ -80,14 +80,7 @@ def bring(claim: Claim) -> None:
 
 
 def _bring(claim: Claim, mirror: Mirror, outside: Outside, remote: Remote) -> None:
-    weights = remote.files[WEIGHTS]
-    known = queries.with_weights(mirror.library, sha256=weights.sha256, git_oid=weights.git_oid)
-    sent = exports.came_from_here(mirror.endpoint, mirror.repo, sha256=weights.sha256)
-    note = ""
-    if sent is not None:
-        note = f"these weights came from here: export {sent.pk}, {sent.release or sent.checkpoint}"
-    elif known is not None and known.adapter.owner_id != mirror.owner_id:
-        note = f"these weights are here already, as release {known.number} of {known.adapter.full_name}"
+    note = _seen_before(mirror, remote.files[WEIGHTS])
     if note:
         services.record_nothing(claim, mirror.pk, note=note, commit=remote.commit)
         jobs.log(claim, note)
@@ -97,6 +90,20 @@ def _bring(claim: Claim, mirror: Mirror, outside: Outside, remote: Remote) -> No
     reach("import.uploaded")
     services.record_release(claim, mirror.pk, release, commit=remote.commit, licence=remote.licence)
     jobs.log(claim, f"{release} from {mirror} at {remote.commit}, {remote.size:,} bytes")
+
+
+def _seen_before(mirror: Mirror, weights: RemoteFile) -> str:
+    """Why there is nothing to take: they went there from here, or somebody else has them here."""
+    names = {"sha256": weights.sha256, "git_oid": weights.git_oid}
+    sent = exports.came_from_here(mirror.endpoint, mirror.repo, **names)
+    if sent is not None:
+        is_secret = sent.release is not None and sent.release.adapter.private
+        what = "" if is_secret else f", as {sent.release or sent.checkpoint}"
+        return f"these weights came from here{what}"
+    known = queries.with_weights(mirror.library, **names)
+    if known is not None and known.adapter.owner_id != mirror.owner_id:
+        return f"these weights are here already, as release {known.number} of {known.adapter.full_name}"
+    return ""
 
 
 def remote_of(info: Any) -> Remote:

@@ -53,10 +53,11 @@ def brought_before(export: Export) -> set[str]:
     return set(CheckpointFile.objects.filter(checkpoint=last.checkpoint_id).values_list("path", flat=True))
 
 
-def came_from_here(endpoint: str, repo: str, *, sha256: str) -> Export | None:
-    """The export that put these very weights into this repository, if this hub did."""
-    releases = CommitFile.objects.filter(path=WEIGHTS, blob=sha256).values("commit")
-    checkpoints = CheckpointFile.objects.filter(path=WEIGHTS, blob=sha256).values("checkpoint")
+def came_from_here(endpoint: str, repo: str, *, sha256: str, git_oid: str) -> Export | None:
+    """The export that put these very weights, under either name, into this repository, if there was one."""
+    named = Q(blob=sha256) if sha256 else Q(blob__git_oid=git_oid)
+    releases = CommitFile.objects.filter(named, path=WEIGHTS).values("commit")
+    checkpoints = CheckpointFile.objects.filter(named, path=WEIGHTS).values("checkpoint")
     return (
         exports()
         .filter(

@@ -11,15 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.test import override_settings
-
 from hub.accounts.models import User
 from hub.adapters import services as adapters
 from hub.adapters.models import Adapter, Release
 from hub.errors import FindingJson
-from hub.exports import services as exports
 from hub.exports.models import Export
-from hub.exports.services import Wish
 from hub.indexes import checkpoints
 from hub.indexes import services as indexes
 from hub.indexes.models import ComposedCheckpoint
@@ -28,6 +24,7 @@ from hub.jobs.models import JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
 from tests.hub import making
+from tests.pages.exported import exports_in_every_state
 
 LAYERS = 12
 KINDS = ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")
@@ -309,31 +306,8 @@ def _in_every_state(
         long,
         checkpoint,
         composing,
-        _exports(first, checkpoint, ada, cleo),
+        exports_in_every_state(first, checkpoint, ada, cleo),
     )
-
-
-def _exports(release: Release, checkpoint: ComposedCheckpoint, ada: User, cleo: User) -> Export:
-    """One of each end, and one on its way."""
-    there = "https://other-hub.example"
-    notes = {"ada-l/refused": f"{there} does not let this token write there (ada-l/refused, status 403)"}
-    with override_settings(EXPORT_TO=(there,)):
-        for repo in ("ada-l/haiku", "ada-l/refused"):
-            exports.export_release(
-                release=release, by=ada, wish=Wish(repo, "hf_x"), hub="https://hub.example"
-            )
-            claim = making.take(JobKind.EXPORT)
-            if repo in notes:
-                exports.record_refused(claim, claim.ids["export_id"], note=notes[repo])
-            else:
-                exports.record_done(claim, claim.ids["export_id"], commit="c0ffee" * 6 + "c0ff")
-            jobs.finish(claim)
-        exports.export_checkpoint(
-            checkpoint=checkpoint, by=cleo, wish=Wish("demo/whole", "hf_x"), hub="https://hub.example"
-        )
-        return exports.export_release(
-            release=release, by=ada, wish=Wish("ada-l/again", "hf_x"), hub="https://hub.example"
-        )
 
 
 def _checkpoints(library: Library, ada: User, cleo: User) -> tuple[ComposedCheckpoint, ComposedCheckpoint]:

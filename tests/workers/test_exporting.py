@@ -207,11 +207,11 @@ def test_a_checkpoint_arrives_with_the_names_and_licences_of_its_experts(
     assert arrived["x.bin"] == LARGE
 
 
-@pytest.mark.parametrize("maintainer", ["cleo", "ada"])
+@pytest.mark.parametrize(("maintainer", "weights"), [("cleo", LARGE), ("ada", b"small")])
 def test_what_comes_back_is_known_by_its_weights(
-    there: str, library: Library, ada: User, eve: User, maintainer: str
+    there: str, library: Library, ada: User, eve: User, maintainer: str, weights: bytes
 ) -> None:
-    release = making.ready(ada, library, files=FILES)
+    release = making.ready(ada, library, files={**FILES, "adapter_model.safetensors": weights})
     export = exported(release, token_of(eve))
     by = User.objects.get(username=maintainer)
 
@@ -221,9 +221,24 @@ def test_what_comes_back_is_known_by_its_weights(
     mirror.refresh_from_db()
     assert (mirror.commit, mirror.note) == (
         export.commit,
-        f"these weights came from here: export {export.pk}, ada/poetry #1",
+        "these weights came from here, as ada/poetry #1",
     )
     assert Release.objects.filter(adapter__library=library, adapter__owner=by).count() == (by == ada)
+
+
+def test_what_comes_back_does_not_tell_of_what_is_private_by_now(
+    there: str, library: Library, ada: User, eve: User
+) -> None:
+    release = making.ready(ada, library, files=FILES)
+    exported(release, token_of(eve))
+    repositories.show(adapter=release.adapter, private=True)
+    cleo = User.objects.get(username="cleo")
+
+    mirror = mirrors.mirror(library=library, by=cleo, repo="eve/verses", endpoint=there)
+    work_off(Job.objects.get(kind=JobKind.IMPORT))
+
+    mirror.refresh_from_db()
+    assert mirror.note == "these weights came from here"
 
 
 def test_what_may_not_go_any_more_is_not_pushed(
