@@ -4,7 +4,6 @@ The other hub is this one: it is spoken to over a socket, as somebody else, and 
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,11 +27,7 @@ from hub.library.models import Library
 from hub.mirrors import services as mirrors
 from tests.hub import making
 from tests.hub.conftest import room
-from tests.tiny import tiny_adapter
-from tests.workers.live import LiveHub
-from tests.workers.mortal import work_until_killed_at
-from tests.workers.taking_hub import taking_hub
-from tests.workers.uploading import ready_library, upload, work_off, work_off_everything
+from tests.workers.uploading import work_off
 
 __all__ = ["room"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -262,24 +257,3 @@ def test_what_may_not_go_any_more_is_not_pushed(
     assert "is in quarantine, so it is not exported: a doubt" in notes[0]
     assert "no longer; the operator decides" in notes[1]
     assert not Adapter.objects.filter(owner=eve).exists()
-
-
-@pytest.mark.parametrize("point", ["export.claimed", "export.pushed"])
-def test_an_export_ends_once_and_forgets_its_token_wherever_a_worker_dies(
-    hub: LiveHub, settings: Settings, tmp_path: Path, point: str
-) -> None:
-    with taking_hub() as other:
-        settings.EXPORT_TO = (other.address,)
-        shared = {"FLETCH_EXPORT_TO": other.address, "FLETCH_SECRET_KEY": settings.SECRET_KEY}
-        release = upload(ready_library(), tiny_adapter(tmp_path / "poems", layers=[0], rank=2), name="poems")
-        Job.objects.all().delete()  # it may go before anybody has looked at it
-        wish = Wish("eve/verses", "hf_theirs")
-        services.export_release(release=release, by=release.adapter.owner, wish=wish, hub=HERE)
-
-        work_until_killed_at(point, LiveHub(hub.folder, {**hub.environment, **shared}))
-        assert Export.objects.get().token
-        work_off_everything()
-
-    export = Export.objects.get()
-    assert (export.status, export.note, export.token) == ("done", "", "")
-    assert (hub.folder / "hub.sqlite3").read_bytes().count(b"hf_theirs") == 0
