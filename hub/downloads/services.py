@@ -10,8 +10,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from django.db import Error, transaction
-from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
@@ -21,8 +20,10 @@ from hub.library.permissions import Visitor
 
 MONTH = timedelta(days=30)
 YESTERDAY = timedelta(days=1)
-ADAPTERS_AT_ONCE = 200  # so that nobody waits long for their lock
+AT_ONCE = 200  # adapters, so that nobody waits long for their lock
+SLIDING_AT_ONCE = 1_000  # at midnight all of them may have to; the next round takes the next ones
 DIGITS = 32
+FIGURES = ("downloads", "downloads_all_time")
 log = logging.getLogger(__name__)
 
 
@@ -46,8 +47,8 @@ def add_up() -> int:
     """
     today = _today()
     behind = sorted({*_counted_since(), *_of_another_day(today)})
-    for start in range(0, len(behind), ADAPTERS_AT_ONCE):
-        _write(behind[start : start + ADAPTERS_AT_ONCE], today)
+    for start in range(0, len(behind), AT_ONCE):
+        _write(behind[start : start + AT_ONCE], today)
     over = Download.objects.filter(day__lt=today - YESTERDAY)
     if over.exists():
         over.delete()
@@ -63,9 +64,9 @@ def _counted_since() -> Iterator[int]:
 
 
 def _of_another_day(today: date) -> Iterator[int]:
-    """Adapters whose last 30 days were other days than now."""
-    slid = Adapter.objects.filter(downloads__gt=0).exclude(downloads_as_of=today)
-    yield from slid.values_list("pk", flat=True).iterator()
+    """Adapters whose last 30 days were other days than now: as many as one round takes."""
+    slid = Adapter.objects.filter(downloads__gt=0).exclude(downloads_as_of=today).order_by("pk")
+    yield from slid.values_list("pk", flat=True)[:SLIDING_AT_ONCE]
 
 
 @transaction.atomic
@@ -80,23 +81,22 @@ def _write(adapters: Sequence[int], today: date) -> None:
         unique_fields=["release", "day"],
         update_fields=["count"],
     )
-    days = DayOfDownloads.objects.filter(release__adapter=OuterRef("pk"))
-    Adapter.objects.filter(pk__in=ours).update(
-        downloads=_sum(days.filter(day__gt=today - MONTH)),
-        downloads_all_time=_sum(days),
-        downloads_as_of=today,
+    days = DayOfDownloads.objects.filter(release__adapter__in=ours)
+    sums = (
+        days.order_by()
+        .values(pk=F("release__adapter"))
+        .annotate(
+            downloads=Sum("count", filter=Q(day__gt=today - MONTH), default=0),
+            downloads_all_time=Sum("count"),
+        )
     )
+    Adapter.objects.bulk_update([Adapter(**of_one) for of_one in sums], FIGURES)
+    locked.update(downloads_as_of=today)
 
 
 def _counts(downloads: QuerySet[Download]) -> QuerySet[Download, Any]:
     """How many rows each release has for each day."""
     return downloads.order_by("release", "day").values("release_id", "day").annotate(count=Count("pk"))
-
-
-def _sum(days: QuerySet[DayOfDownloads]) -> Coalesce:
-    """The sum over the days of one adapter, as a subquery."""
-    of_one = days.order_by().values("release__adapter").annotate(sum=Sum("count"))
-    return Coalesce(Subquery(of_one.values("sum")), 0, output_field=IntegerField())
 
 
 def _today() -> date:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, F, Q
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Now
 
 from hub.adapters import gitnames, history
@@ -190,6 +190,15 @@ def exports_are_on_their_way() -> Iterator[str]:
             yield f"export {export.pk} to {export.place} is requested and nothing is waiting to push it"
 
 
+def downloads_add_up() -> Iterator[str]:
+    """All downloads of an adapter are those of its days."""
+    days = Sum("releases__days_of_downloads__count", default=0)
+    wrong = Adapter.objects.annotate(of_days=days).exclude(downloads_all_time=F("of_days"))
+    for adapter in wrong.select_related("owner"):
+        said = adapter.downloads_all_time
+        yield f"{adapter} has {said} downloads, but those of its days are {vars(adapter)['of_days']}"
+
+
 def nothing_is_left_over() -> Iterator[str]:
     """No temporary file, and no unnamed blob, is older than the grace."""
     for path in blobs.left_over(settings.GARBAGE_GRACE):
@@ -217,6 +226,7 @@ QUICK: tuple[Check, ...] = (
     cosines_are_in_the_store,
     checkpoints_are_whole,
     exports_are_on_their_way,
+    downloads_add_up,
     nothing_is_left_over,
 )
 DEEP: tuple[Check, ...] = (blobs_are_unaltered, the_store_is_unaltered)

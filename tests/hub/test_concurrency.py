@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 import pytest
+from django.contrib.auth.models import AnonymousUser
 from django.db import connection, connections
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
@@ -18,6 +19,7 @@ from hub.adapters import services as adapters
 from hub.adapters.models import Adapter, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
+from hub.downloads import services as downloads
 from hub.errors import Fenced
 from hub.indexes import queries
 from hub.indexes import services as indexes
@@ -171,6 +173,33 @@ def test_a_zombie_that_wakes_while_its_successor_records_is_fenced() -> None:
 
     assert all_at_once([lambda: record(zombie), lambda: record(successor)]) == ["fenced", "recorded"]
     assert ReleaseEvent.objects.filter(what="validated").count() == 1
+
+
+def test_workers_that_add_up_beside_downloads_lose_none() -> None:
+    place, owner = making.library(), making.user()
+    releases = [
+        making.upload(owner, place, f"a{number % 2}", {"n.txt": b"%d" % number}) for number in range(4)
+    ]
+    fetching = threading.Semaphore(0)
+
+    def add_up() -> None:
+        while not fetching.acquire(blocking=False):
+            downloads.add_up()
+
+    def fetch(visitor: int) -> None:
+        try:
+            for number in range(15):
+                for release in releases:
+                    address = f"10.0.{visitor}.{number}"
+                    downloads.record(release=release, visitor=AnonymousUser(), address=address)
+        finally:
+            fetching.release()
+
+    all_at_once([add_up, add_up, lambda: fetch(1), lambda: fetch(2)])
+    downloads.add_up()
+
+    assert list(Adapter.objects.values_list("downloads", "downloads_all_time")) == [(60, 60)] * 2
+    assert list(checker.downloads_add_up()) == []
 
 
 def test_collecting_garbage_beside_uploads_of_the_same_bytes_loses_nothing() -> None:

@@ -242,6 +242,22 @@ def test_days_leave_the_last_thirty_by_themselves(release: Release, clock: Clock
     assert seen == [(1, 1), (1, 1), (0, 1), (0, 1)]
 
 
+def test_when_a_new_day_moves_all_figures_they_move_a_few_at_a_time(
+    ada: User, place: Library, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "SLIDING_AT_ONCE", 2)
+    for name in ("a", "b", "c"):
+        making.upload(ada, place, name, {**FILES, counting.WEIGHTS: name.encode()})
+        fetch(name=name)
+    assert services.add_up() == 3, "what was counted is all added up at once"
+    clock.passes(days=30)
+
+    moved = [services.add_up() for _ in range(3)]
+
+    assert moved == [2, 1, 0]
+    assert [counts(name) for name in ("a", "b", "c")] == [(0, 1)] * 3
+
+
 def test_adding_up_again_changes_nothing(release: Release, django_assert_max_num_queries: Any) -> None:
     fetch()
     assert services.add_up() == 1

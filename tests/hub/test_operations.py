@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from hub.accounts import services as accounts
 from hub.accounts.models import User
-from hub.adapters.models import Ref, Release, ReleaseEvent
+from hub.adapters.models import Adapter, Ref, Release, ReleaseEvent
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
@@ -314,6 +314,10 @@ def missing_vectors() -> None:
     (Path(settings.STORE_URL) / "objects" / release.vectors_digest[:2] / release.vectors_digest).unlink()
 
 
+def invented_downloads() -> None:
+    Adapter.objects.update(downloads_all_time=3)
+
+
 def left_over() -> None:
     path = settings.TEMPORARY / "left"
     path.touch()
@@ -333,6 +337,7 @@ FAULTS = {
     wrong_commit: "is not what it says",
     headless: "has no branch main",
     missing_vectors: "which is missing",
+    invented_downloads: "has 3 downloads, but those of its days are 0",
     left_over: "temporary left is older",
 }
 
