@@ -70,6 +70,8 @@ migrations: setup
 
 bench: setup ## every figure in docs/figures.md, side by side in one run each (about twenty minutes)
 	$(BIN)/python -m bench.factors
+	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.concurrent
 	$(BIN)/python -m bench.routed_vs_peft
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.upload_to_served

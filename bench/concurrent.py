@@ -22,6 +22,7 @@ from bench.models import SHAPES, as_base, llama, random_pack
 from bench.report import save, show
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
+from routing.prepacked import prepack
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
 from routing.sampling import Sampling
@@ -48,7 +49,9 @@ def main() -> None:
     """Measure each number of experts and requests, print the table, write the figures."""
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
-    model = RoutedModel(as_base(llama(SHAPES[given.size])))
+    base = as_base(llama(SHAPES[given.size]))
+    prepack(base.model)
+    model = RoutedModel(base)
     rows = [row for experts in given.experts for row in _measured(model, experts, given)]
     show(
         f"{given.size}: answers of {given.tokens} tokens to prompts of 64 to 103, rank {RANK}, top {TOP_K}",
