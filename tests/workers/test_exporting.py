@@ -27,9 +27,11 @@ from hub.library.models import Library
 from hub.mirrors import services as mirrors
 from tests.hub import making
 from tests.hub.conftest import room
+from tests.workers.at_once import at_once
 from tests.workers.uploading import work_off
+from workers import exporting
 
-__all__ = ["room"]
+__all__ = ["at_once", "room"]
 pytestmark = pytest.mark.django_db(transaction=True)
 HERE = "https://hub.example"
 CARD = b"---\nlicense: mit\ntags: [poems]\n---\n# Poems\n"
@@ -108,7 +110,7 @@ def test_a_release_arrives_whole_under_a_card_that_says_where_it_is_from(
 
 
 def test_what_was_pushed_before_and_is_gone_is_removed_and_what_others_put_there_stays(
-    there: str, library: Library, ada: User, eve: User
+    there: str, at_once: None, library: Library, ada: User, eve: User
 ) -> None:
     first = making.ready(ada, library, files={**FILES, "notes.txt": b"old"})
     exported(first, token_of(eve))
@@ -130,6 +132,26 @@ def test_what_was_pushed_before_and_is_gone_is_removed_and_what_others_put_there
     assert exported(second, token_of(eve)).commit == export.commit, "the same again is no new commit"
 
 
+def test_a_worker_that_ends_before_it_says_what_it_pushed_leaves_that_to_the_next(
+    there: str, at_once: None, library: Library, ada: User, eve: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends_there(point: str) -> None:
+        if point == "export.pushed":
+            raise OSError("the power is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "reach", ends_there)
+        waiting = exported(making.ready(ada, library, files=FILES), token_of(eve))
+    assert (waiting.status, bool(waiting.token)) == ("requested", True)
+    (commit,) = Commit.objects.filter(adapter__owner=eve).exclude(parent=None)
+    Job.objects.filter(kind=JobKind.EXPORT).update(not_before=waiting.created_at)
+
+    done = worked_off(waiting)
+
+    assert (done.status, done.commit, done.token) == ("done", commit.oid, "")
+    assert Commit.objects.filter(adapter__owner=eve).count() == 2, "its first one holds nothing"
+
+
 CLOSED = [
     (lambda adapter: repositories.show(adapter=adapter, private=True), "private"),
     (lambda adapter: access.gate(adapter=adapter, gating="manual"), "gated"),
@@ -138,7 +160,13 @@ CLOSED = [
 
 @pytest.mark.parametrize(("close", "word"), CLOSED)
 def test_what_is_closed_here_goes_into_a_private_repository_and_into_no_open_one(
-    there: str, library: Library, ada: User, eve: User, close: Callable[[Adapter], None], word: str
+    there: str,
+    at_once: None,
+    library: Library,
+    ada: User,
+    eve: User,
+    close: Callable[[Adapter], None],
+    word: str,
 ) -> None:
     release = making.ready(ada, library)
     repositories.create(owner=eve, name="open")
@@ -155,13 +183,15 @@ def test_what_is_closed_here_goes_into_a_private_repository_and_into_no_open_one
     assert tree_there("open") == {}
 
 
-def test_a_private_repository_can_be_asked_for(there: str, library: Library, ada: User, eve: User) -> None:
+def test_a_private_repository_can_be_asked_for(
+    there: str, at_once: None, library: Library, ada: User, eve: User
+) -> None:
     assert exported(making.ready(ada, library), token_of(eve), private=True).status == "done"
     assert Adapter.objects.get(owner=eve).private
 
 
 def test_a_token_that_is_not_taken_is_said_and_forgotten(
-    there: str, library: Library, ada: User, eve: User
+    there: str, at_once: None, library: Library, ada: User, eve: User
 ) -> None:
     release = making.ready(ada, library)
 
@@ -178,7 +208,7 @@ def test_a_token_that_is_not_taken_is_said_and_forgotten(
 
 
 def test_a_checkpoint_arrives_with_the_names_and_licences_of_its_experts(
-    there: str, library: Library, ada: User, eve: User
+    there: str, at_once: None, library: Library, ada: User, eve: User
 ) -> None:
     release = making.ready(ada, library, files=FILES)
     checkpoint = making.checkpoint(
@@ -204,7 +234,7 @@ def test_a_checkpoint_arrives_with_the_names_and_licences_of_its_experts(
 
 @pytest.mark.parametrize(("maintainer", "weights"), [("cleo", LARGE), ("ada", b"small")])
 def test_what_comes_back_is_known_by_its_weights(
-    there: str, library: Library, ada: User, eve: User, maintainer: str, weights: bytes
+    there: str, at_once: None, library: Library, ada: User, eve: User, maintainer: str, weights: bytes
 ) -> None:
     release = making.ready(ada, library, files={**FILES, "adapter_model.safetensors": weights})
     export = exported(release, token_of(eve))
@@ -222,7 +252,7 @@ def test_what_comes_back_is_known_by_its_weights(
 
 
 def test_what_comes_back_does_not_tell_of_what_is_private_by_now(
-    there: str, library: Library, ada: User, eve: User
+    there: str, at_once: None, library: Library, ada: User, eve: User
 ) -> None:
     release = making.ready(ada, library, files=FILES)
     exported(release, token_of(eve))
@@ -237,7 +267,7 @@ def test_what_comes_back_does_not_tell_of_what_is_private_by_now(
 
 
 def test_what_may_not_go_any_more_is_not_pushed(
-    there: str, library: Library, ada: User, eve: User, settings: Settings
+    there: str, at_once: None, library: Library, ada: User, eve: User, settings: Settings
 ) -> None:
     held = making.ready(ada, library, "held")
     other = making.ready(ada, library, "other", {**making.PLAIN, "notes.txt": b"x"})

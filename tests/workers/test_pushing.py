@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.workers.at_once import pushed_at_once
 from tests.workers.taking_hub import COMMIT, Answer, TakingHub, taking_hub
 from workers import exporting, outgoing
 from workers.exporting import pushed
@@ -56,13 +57,14 @@ def order(there: TakingHub, tmp_path: Path) -> Order:
 
 
 def push(order: Order, scratch: Path) -> tuple[str, list[tuple[int, int]]]:
+    """In a process of its own."""
     seen: list[tuple[int, int]] = []
     return pushed(order, scratch, lambda done, total, _note: seen.append((done, total))), seen
 
 
 def refusal(order: Order, scratch: Path) -> str:
     with pytest.raises(Refused) as caught:
-        push(order, scratch)
+        pushed_at_once(order, scratch, lambda *_: None)
     return str(caught.value)
 
 
@@ -176,7 +178,7 @@ def test_what_is_no_hub_is_said_so_and_one_that_is_down_may_be_asked_again(
     with pytest.raises(Unreachable, match="answers 503"):
         push(order, scratch)
     with pytest.raises(Unreachable, match="cannot be reached"):
-        push(replace(order, endpoint="http://127.0.0.1:9"), scratch)
+        pushed_at_once(replace(order, endpoint="http://127.0.0.1:9"), scratch, lambda *_: None)
 
 
 def test_bytes_that_are_not_what_was_received_are_never_sent(
@@ -186,7 +188,7 @@ def test_bytes_that_are_not_what_was_received_are_never_sent(
     Path(file.place).write_bytes(LARGE[:-1] + b"x")
 
     with pytest.raises(RuntimeError, match=f"blob {file.sha256} has the bytes of"):
-        push(order, scratch)
+        pushed_at_once(order, scratch, lambda *_: None)
 
     assert there.heard == []
 
@@ -203,4 +205,5 @@ def test_a_large_file_that_is_wanted_in_one_piece_does_not_take_our_memory(
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     files = {"adapter_model.safetensors": Sent(str(place), digest, 120 * MIB)}
 
-    assert "asks for a large file in one piece" in refusal(replace(order, files=files), scratch)
+    with pytest.raises(Refused, match="asks for a large file in one piece"):
+        push(replace(order, files=files), scratch)

@@ -1,6 +1,6 @@
 """Whatever is asked of the JSON API, it answers as its document says, and never fails.
 
-`make fuzz` runs it; FLETCH_FUZZ_EXAMPLES says how many requests each operation gets.
+`make fuzz` runs it; FUZZ_EXAMPLES says how many requests each operation gets.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from django.conf import settings as hub_settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.http import HttpResponse
@@ -23,7 +24,8 @@ from tests.pages.content import Content
 
 pytestmark = pytest.mark.slow
 FEW = 20
-EXAMPLES = int(os.environ.get("FLETCH_FUZZ_EXAMPLES", FEW))
+ELSEWHERE = "https://other-hub.example"
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", FEW))
 MULTIPART, JSON, BYTES = "multipart/form-data", "application/json", "application/octet-stream"
 # What any request can meet before an operation looks at it: a malformed one, a token that does not serve, and an
 # address that names nothing.
@@ -41,12 +43,19 @@ def known(made: Content) -> Mapping[str, list[Any]]:
         "number": [1, 2],
         "checkpoint_id": [made.checkpoint.pk, made.composing.pk],
         "from": [1],
-        "to": [2],
+        "to": [2, ELSEWHERE],
+        "token": ["hf_theirs"],
         "experts": [[made.ready.adapter.full_name]],
         "repo": ["someone/something"],
         "endpoint": [""],
         "sha256": ["0" * 64],
     }
+
+
+@pytest.fixture(autouse=True)
+def everything_is_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an operator turns on is asked too."""
+    monkeypatch.setattr(hub_settings, "EXPORT_TO", (ELSEWHERE,))
 
 
 @st.composite
