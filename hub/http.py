@@ -24,6 +24,11 @@ STATUS = {
 }
 
 
+def own_address(request: HttpRequest) -> str:
+    """Where this visitor sees the hub."""
+    return request.build_absolute_uri("/").rstrip("/")
+
+
 def status_of(error: errors.HubError) -> int:
     """400 unless the error is of a kind that HTTP has a better word for."""
     kinds = (STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

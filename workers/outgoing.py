@@ -92,7 +92,6 @@ class _Counted(httpx2.SyncByteStream):
         self._count = count
 
     def __iter__(self) -> Iterator[bytes]:
-        self._count(0)
         for piece in self._stream:
             yield piece
             self._count(len(piece))

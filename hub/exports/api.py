@@ -15,6 +15,7 @@ from hub.adapters import queries as adapters
 from hub.exports import queries, services
 from hub.exports.models import Export
 from hub.exports.schemas import ExportIn, ExportOut, ReleaseExportIn
+from hub.http import own_address
 from hub.indexes import queries as indexes
 from hub.jobs.models import Job, JobKind
 from hub.jobs.services import key_of
@@ -41,7 +42,7 @@ def export_release(request: HttpRequest, owner: str, name: str, body: ReleaseExp
     adapter = adapters.adapter(user, owner, name)
     adapter_permissions.require_write(user, adapter)
     release = adapters.release(adapter, body.revision)
-    made = services.export_release(release=release, by=user, wish=body.wish, hub=_here(request))
+    made = services.export_release(release=release, by=user, wish=body.wish, hub=own_address(request))
     return Status(202, _described([made])[0])
 
 
@@ -68,7 +69,9 @@ def export_checkpoint(request: HttpRequest, checkpoint_id: int, body: ExportIn) 
     user = author(request)
     checkpoint = indexes.checkpoint(checkpoint_id)
     permissions.require_maintain(user, checkpoint.library)
-    made = services.export_checkpoint(checkpoint=checkpoint, by=user, wish=body.wish, hub=_here(request))
+    made = services.export_checkpoint(
+        checkpoint=checkpoint, by=user, wish=body.wish, hub=own_address(request)
+    )
     return Status(202, _described([made])[0])
 
 
@@ -106,8 +109,3 @@ def _described(found: Iterable[Export]) -> list[ExportOut]:
     for job in Job.objects.filter(key__in=keys).order_by("pk"):
         work[keys[job.key]].append(job)
     return [ExportOut.of(export, jobs=work[export.pk]) for export in exports]
-
-
-def _here(request: HttpRequest) -> str:
-    """Where this visitor sees the hub."""
-    return request.build_absolute_uri("/").rstrip("/")

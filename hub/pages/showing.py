@@ -10,6 +10,7 @@ from hub.adapters import permissions, quota
 from hub.adapters.models import Access, Adapter, Release
 from hub.clusters import queries as clusters
 from hub.errors import HubError
+from hub.http import own_address
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
@@ -105,7 +106,7 @@ def sees_log(visitor: Visitor, adapter: Adapter) -> bool:
 
 
 def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:
-    adapter, hub = release.adapter, _address(request)
+    adapter, hub = release.adapter, own_address(request)
     return {
         "private": snippets.ask_with_private(hub, release.library.slug, adapter.full_name),
         "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
@@ -126,10 +127,5 @@ def upload_page(
         "error": error,
         "limits": settings.LIMITS,
         "storage": quota.storage_of(signed_in(request)),
-        "terminal": snippets.upload_by_command(_address(request), library.slug),
+        "terminal": snippets.upload_by_command(own_address(request), library.slug),
     }
-
-
-def _address(request: HttpRequest) -> str:
-    """Where this visitor sees the hub."""
-    return request.build_absolute_uri("/").rstrip("/")

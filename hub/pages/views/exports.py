@@ -11,6 +11,7 @@ from hub.adapters import permissions
 from hub.errors import Conflict, HubError, Invalid, NotOffered
 from hub.exports import services
 from hub.exports.services import Wish
+from hub.http import own_address
 from hub.indexes import queries as indexes
 from hub.library.permissions import require_maintain
 from hub.pages import exporting, reading
@@ -28,7 +29,9 @@ def release(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
     found = reading.release_called(adapter, oid)
     permissions.require_write(request.user, adapter)
     try:
-        services.export_release(release=found, by=signed_in(request), wish=_wish(request), hub=_here(request))
+        services.export_release(
+            release=found, by=signed_in(request), wish=_wish(request), hub=own_address(request)
+        )
     except (Invalid, Conflict, NotOffered) as error:
         messages.error(request, _said(error))
     else:
@@ -44,7 +47,7 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
     require_maintain(request.user, found.library)
     try:
         services.export_checkpoint(
-            checkpoint=found, by=signed_in(request), wish=_wish(request), hub=_here(request)
+            checkpoint=found, by=signed_in(request), wish=_wish(request), hub=own_address(request)
         )
     except (Invalid, Conflict, NotOffered) as error:
         messages.error(request, _said(error))
@@ -72,8 +75,3 @@ def _wish(request: HttpRequest) -> Wish:
 def _said(error: HubError) -> str:
     text = str(error)
     return text[:1].upper() + text[1:]
-
-
-def _here(request: HttpRequest) -> str:
-    """Where this visitor sees the hub."""
-    return request.build_absolute_uri("/").rstrip("/")
