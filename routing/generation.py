@@ -8,12 +8,13 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
 from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
 from routing.together import Heard, Reading, read_alone
-from routing.traces import Shares, Trace
+from routing.traces import ModuleTrace, Shares, Trace, joined
 
 PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
 
@@ -24,7 +25,8 @@ Finish = Literal["stop", "length"]
 class Request:
     """What is asked of the model. `route` None is the plain base; `logprobs` is a number of alternatives.
 
-    `choice` tells apart the answers to one prompt, so that each draws its own tokens from one seed.
+    `choice` tells apart the answers to one prompt, so that each draws its own tokens from one seed. Answers
+    with an equal `conversation` do not read again what they have in common (see `routing.prefixes`).
     """
 
     prompt: tuple[int, ...]
@@ -36,6 +38,7 @@ class Request:
     echo: bool = False
     trace: bool = False
     choice: int = 0
+    conversation: str | None = None
 
 
 class Generation:
@@ -45,6 +48,7 @@ class Generation:
         self.request = request
         self.finish: Finish | None = None
         self.completion_tokens = 0
+        self.recalled_tokens = 0
         self.shares = None if request.route is None else Shares(request.route.pack)
         self.trace = Trace() if request.route is not None and request.trace else None
         self.model = model
@@ -57,6 +61,7 @@ class Generation:
         self._stops = StopWatch(request.stop)
         self._echo = Speller(model.base.tokenizer)
         self._before: Float[Tensor, " vocabulary"] | None = None
+        self._spoken: list[ModuleTrace] = []
 
     @property
     def speaks(self) -> bool:
@@ -65,6 +70,8 @@ class Generation:
 
     def reading(self, most: int = PREFILL_CHUNK) -> Reading:
         """What is to be read next, at most so many tokens of it."""
+        if not self.read_tokens:
+            self._recall()
         tokens = tuple(self._unread[:most])
         return Reading(
             tokens, self._memory, self.request.route, every=self._echoes and self._says_likelihoods
@@ -73,9 +80,7 @@ class Generation:
     def hear(self, reading: Reading, heard: Heard) -> list[TextToken]:
         """Go on from what came of reading it; returns the tokens whose text is certain now."""
         self._unread = self._unread[len(reading.tokens) :]
-        for listener in (self.shares, self.trace):
-            if listener is not None and heard.record is not None:
-                listener.hear(heard.record, heard.tokens)
+        self._listen(heard)
         echoed = self._echo_of(reading.tokens, heard.logits) if self._echoes else []
         self.read_tokens += reading.tokens
         self._before = heard.logits[-1]
@@ -85,6 +90,48 @@ class Generation:
         """One forward pass of its own. Not to be called once finished."""
         reading = self.reading()
         return self.hear(reading, read_alone(self.model, reading))
+
+    def _listen(self, heard: Heard) -> None:
+        """Take note of who spoke."""
+        if heard.record is None:
+            return
+        for listener in (self.shares, self.trace):
+            if listener is not None:
+                listener.hear(heard.record, heard.tokens)
+        if self._remembers and heard.record.modules:
+            self._spoken.append(heard.record.side_by_side.of(heard.tokens).compact())
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether this answer is part of a conversation whose beginning is kept."""
+        asked = self.request.conversation is not None and self.model.prefixes is not None
+        return asked and isinstance(self._memory, Strand)
+
+    def _recall(self) -> None:
+        """Begin with what an earlier answer of the conversation read, where nobody asks about its tokens."""
+        request, prefixes = self.request, self.model.prefixes
+        if not self._remembers or prefixes is None or request.conversation is None:
+            return
+        if self.trace is not None or request.echo:
+            return
+        found = prefixes.recall(request.conversation, request.route, request.prompt)
+        if found is None:
+            return
+        length = self.recalled_tokens = found.strand.length
+        self._memory = found.strand
+        self.read_tokens, self._unread = self._unread[:length], self._unread[length:]
+        if found.spoken is not None and self.shares is not None:
+            self.shares.recall(found.spoken)
+            self._spoken.append(found.spoken)
+
+    def _keep(self) -> None:
+        """Leave what was read to the next answer of the conversation."""
+        request, prefixes, memory = self.request, self.model.prefixes, self._memory
+        if not self._remembers or prefixes is None or not isinstance(memory, Strand):
+            return
+        assert request.conversation is not None
+        spoken = joined(self._spoken) if self._spoken else None
+        prefixes.keep(request.conversation, request.route, self.read_tokens, memory, spoken)
 
     @property
     def _echoes(self) -> bool:
@@ -100,7 +147,8 @@ class Generation:
         """The prompt's own tokens; the very first has no likelihood, since nothing came before it."""
         tokens = []
         for place, token in enumerate(chunk):
-            before = logits[place - 1] if place else self._before
+            likely = self._says_likelihoods  # without them the pass gave the last token's logits alone
+            before = self._before if not place or not likely else logits[place - 1]
             tokens += self._echo.push(token, self._likelihood(before, token))
         return tokens if self._unread else tokens + self._echo.rest()
 
@@ -119,7 +167,7 @@ class Generation:
             return self._end("stop")
         certain = self._certain(self._text.push(token, self._likelihood(self._before, token)))
         if self._stops.stopped:
-            self.finish = "stop"
+            self._finished("stop")
             return certain
         if self.completion_tokens >= self.request.max_tokens:
             return certain + self._end("length")
@@ -136,8 +184,12 @@ class Generation:
         return certain
 
     def _end(self, finish: Finish) -> list[TextToken]:
-        self.finish = finish
+        self._finished(finish)
         return self._stops.rest() + self._text.rest()
+
+    def _finished(self, finish: Finish) -> None:
+        self.finish = finish
+        self._keep()
 
 
 def _end_tokens(model: RoutedModel) -> frozenset[int]:

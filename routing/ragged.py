@@ -32,6 +32,17 @@ class Strand:
     keys: dict[int, Kept] = field(default_factory=dict)
     values: dict[int, Kept] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes, the room to grow included."""
+        return sum(room.nbytes for held in (self.keys, self.values) for room in held.values())
+
+    def beginning(self, length: int) -> Strand:
+        """A copy of what the first tokens left, without room to grow."""
+        keys = {layer: kept[:, :length].clone() for layer, kept in self.keys.items()}
+        values = {layer: kept[:, :length].clone() for layer, kept in self.values.items()}
+        return Strand(length, keys, values)
+
     def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keep what a pass made of tokens behind `length`; all keys and values including theirs, as views.
 

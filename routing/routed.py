@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from routing.base import Base
 from routing.family import Inputs, Memory
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
+from routing.prefixes import Prefixes
 from routing.prepacked import PrepackedLinear
 from routing.ragged import NOT_A_MASK, Piece, Strand, Strands, ragged
 from routing.ragged_trial import reads_ragged
@@ -23,8 +24,9 @@ from routing.routes import Route
 class RoutedModel:
     """One copy of a base's weights, through which any number of index versions can be routed side by side."""
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, *, prefixes: Prefixes | None = None) -> None:
         self.base = base
+        self.prefixes = prefixes
         for module in base.spec.target_modules:
             _wrap(base.model, module.name)
         self._trims_logits = "logits_to_keep" in inspect.signature(base.model.forward).parameters

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
+from torch.nn import functional
 
 from routing.layers import EVERYTHING
 from routing.pack import Pack
@@ -23,9 +24,26 @@ class ModuleTrace:
     experts: Int[Tensor, "tokens k"]
     weights: Float[Tensor, "tokens k"]
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.experts.nbytes + self.weights.nbytes
+
     def of(self, tokens: slice) -> ModuleTrace:
         """What some of the tokens chose."""
         return ModuleTrace(self.experts[tokens], self.weights[tokens])
+
+    def compact(self) -> ModuleTrace:
+        """A copy in half the bytes, on the CPU."""
+        return ModuleTrace(self.experts.to("cpu", torch.int32), self.weights.cpu().clone())
+
+
+def joined(parts: Sequence[ModuleTrace]) -> ModuleTrace:
+    """Tokens behind each other as one; where some chose fewer, the rest of their choice has no weight."""
+    widest = max(part.experts.shape[1] for part in parts)
+    padded = [functional.pad(part.experts, (0, widest - part.experts.shape[1])) for part in parts]
+    weights = [functional.pad(part.weights, (0, widest - part.weights.shape[1])) for part in parts]
+    return ModuleTrace(torch.cat(padded), torch.cat(weights))
 
 
 @dataclass(frozen=True)
@@ -44,11 +62,11 @@ class Record:
             found = [part for _, part in self.modules]
             experts = torch.cat([part.experts.flatten() for part in found])
             return experts, torch.cat([part.weights.flatten() for part in found])
-        side_by_side = self._side_by_side.of(tokens)
-        return side_by_side.experts.flatten(), side_by_side.weights.flatten()
+        mine = self.side_by_side.of(tokens)
+        return mine.experts.flatten(), mine.weights.flatten()
 
     @cached_property
-    def _side_by_side(self) -> ModuleTrace:
+    def side_by_side(self) -> ModuleTrace:
         """All modules in one: put together once, however many answers take their part of it."""
         found = [part for _, part in self.modules]
         return ModuleTrace(
@@ -67,8 +85,14 @@ class Shares:
     def hear(self, record: Record, tokens: slice) -> None:
         """Add up what these tokens of one pass chose."""
         if record.modules:
-            experts, weights = record.spoken(tokens)
-            self._totals += torch.bincount(experts, weights.double(), minlength=len(self._totals)).cpu()
+            self._add(*record.spoken(tokens))
+
+    def recall(self, spoken: ModuleTrace) -> None:
+        """Add up what tokens chose that an earlier answer has read."""
+        self._add(spoken.experts.flatten().to(torch.int64), spoken.weights.flatten())
+
+    def _add(self, experts: Int[Tensor, " pairs"], weights: Float[Tensor, " pairs"]) -> None:
+        self._totals += torch.bincount(experts, weights.double(), minlength=len(self._totals)).cpu()
 
     def by_expert(self) -> dict[str, float]:
         """Each expert's part of all mixing weight given so far, largest first; the silent ones left out."""
@@ -93,12 +117,7 @@ class Trace:
 
     def by_module(self) -> Mapping[str, ModuleTrace]:
         """All selections so far, in the order of the tokens. Modules that no expert touches are not there."""
-        return {
-            name: ModuleTrace(
-                torch.cat([part.experts for part in parts]), torch.cat([part.weights for part in parts])
-            )
-            for name, parts in self._parts.items()
-        }
+        return {name: joined(parts) for name, parts in self._parts.items()}
 
 
 def _experts(pack: Pack, seat: Seat, selection: Selection) -> Int[Tensor, "tokens k"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -116,6 +117,8 @@ def _conversation(
     """Line by line. With --chat the model remembers what was said; without, each line stands alone."""
     turns: list[dict[str, str]] = []
     answers: list[Answer] = []
+    if chat:  # nobody else knows it: what was said before is not read again for us, and for us alone
+        body = {**body, "prompt_cache_key": secrets.token_hex(16)}
     while True:
         try:
             line = click.prompt("", prompt_suffix="> ", err=True)

@@ -180,6 +180,16 @@ def test_echoes_and_likelihoods_are_of_ones_own_tokens(model: ComposedModel) -> 
         assert token.likelihood.logprob == pytest.approx(float(logits[place - 1, token.token]), abs=1e-4)
 
 
+def test_a_prompt_is_echoed_without_its_likelihoods_too(model: ComposedModel) -> None:
+    request = Request(model.tokens(TEXT), 2, model.way(TEXT), GREEDY, echo=True)
+
+    _, (told,) = run_together(model.routed, [request])
+
+    assert told.errors == []
+    assert told.tokens[: len(request.prompt)] == list(request.prompt)
+    assert all(token.likelihood is None for step in told.steps for token in step.tokens)
+
+
 def test_a_long_prompt_does_not_silence_the_others(model: ComposedModel) -> None:
     engine = Engine()
     writer = Generation(model.routed, Request((5, 6), 40, sampling=GREEDY))

@@ -191,3 +191,27 @@ def test_errors_arrive_as_the_clients_own_exceptions(client: Any) -> None:
     assert unknown.value.code == "model_not_found"
     assert long.value.code == "context_length_exceeded"
     assert long.value.param == "prompt"
+
+
+def test_the_next_turn_of_a_conversation_is_not_read_from_its_beginning(client: Any) -> None:
+    def ask(messages: list[dict[str, str]], **more: str) -> Any:
+        return client.chat.completions.create(
+            model="tales", messages=messages, max_tokens=8, temperature=0, **more
+        )
+
+    turns = [{"role": "user", "content": TEXT}]
+    first = ask(turns, prompt_cache_key="one of ours")
+    turns += [
+        {"role": "assistant", "content": first.choices[0].message.content},
+        {"role": "user", "content": "And how many boats?"},
+    ]
+
+    second, anew = ask(turns, prompt_cache_key="one of ours"), ask(turns)
+
+    assert first.usage.prompt_tokens_details.cached_tokens == 0
+    assert second.usage.prompt_tokens_details.cached_tokens > 16
+    assert anew.usage.prompt_tokens_details.cached_tokens == 0
+    assert second.choices[0].message.content == anew.choices[0].message.content
+    assert [one["adapter"] for one in second.fletch["experts"]] == [
+        one["adapter"] for one in anew.fletch["experts"]
+    ]

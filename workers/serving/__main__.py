@@ -38,6 +38,12 @@ def arguments() -> argparse.ArgumentParser:
         "that they join; 0 takes none",
     )
     parser.add_argument(
+        "--prefix-megabytes",
+        type=_none_or_more,
+        default=Limits.prefix_megabytes,
+        help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
+    )
+    parser.add_argument(
         "--weights-as-stored",
         action="store_true",
         help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
@@ -59,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=_device(given.device),
         dtype=DTYPES[given.dtype],
         weights_as_stored=given.weights_as_stored,
-        limits=Limits(private_versions=given.private_versions),
+        limits=Limits(private_versions=given.private_versions, prefix_megabytes=given.prefix_megabytes),
     )
     uvicorn.run(
         create_app(options),

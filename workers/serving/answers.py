@@ -51,6 +51,8 @@ class Job:
         library, counts = self.envelope.target.library, usage(self.generations, self.choices)
         self.metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])
         self.metrics.completion_tokens.labels(library).inc(counts["completion_tokens"])
+        recalled = counts["prompt_tokens_details"]["cached_tokens"]
+        self.metrics.recalled_tokens.labels(library).inc(recalled)
 
 
 async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str, Any]:

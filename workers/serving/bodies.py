@@ -61,6 +61,7 @@ class AnyBody(BaseModel):
     frequency_penalty: Annotated[Number, Field(ge=0, le=0)] | None = None
     logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
     user: str | None = None
+    prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     metadata: dict[str, str] | None = None
     routing: RoutingBody = RoutingBody()
 

@@ -21,6 +21,12 @@ class Metrics:
         self.completion_tokens = Counter(
             "fletch_completion_tokens", "Tokens written", ["library"], registry=self.registry
         )
+        self.recalled_tokens = Counter(
+            "fletch_recalled_tokens",
+            "Tokens of prompts that an earlier answer of the conversation had read",
+            ["library"],
+            registry=self.registry,
+        )
         self.first_token = Histogram(
             "fletch_first_token_seconds", "Time to the first token", buckets=SECONDS, registry=self.registry
         )

@@ -21,6 +21,7 @@ class Limits:
     waiting: int = 64
     pinned_versions: int = 2
     private_versions: int = 4  # with private experts: each is as large as the version that they join
+    prefix_megabytes: int = 256  # of each base, for what the turns of conversations have in common
     private_waiting: int = 4  # requests whose private experts are being read; each keeps a thread waiting
 
 

@@ -82,6 +82,7 @@ def _generations(
                 echo=isinstance(body, CompletionBody) and bool(body.echo),
                 trace=body.routing.trace,
                 choice=choice,
+                conversation=body.prompt_cache_key,
             ),
         )
         for prompt, way in zip(prompts, ways, strict=True)

@@ -70,11 +70,17 @@ class Writing:
         self.length += sum(len(token.text) for token in tokens)
 
 
-def usage(generations: Sequence[Generation], choices: int) -> dict[str, int]:
-    """Tokens read and written; a prompt with several choices counts once."""
+def usage(generations: Sequence[Generation], choices: int) -> dict[str, Any]:
+    """Tokens read, or recalled instead, and written; a prompt with several choices counts once."""
     read = sum(len(generation.request.prompt) for generation in generations[::choices])
     written = sum(generation.completion_tokens for generation in generations)
-    return {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    recalled = sum(generation.recalled_tokens for generation in generations[::choices])
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": read + written,
+        "prompt_tokens_details": {"cached_tokens": recalled},
+    }
 
 
 def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, Any]:

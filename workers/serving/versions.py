@@ -17,6 +17,7 @@ from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.pack import Pack
 from routing.packing import join_guests, load_pack
+from routing.prefixes import Prefixes
 from routing.prepacked import prepack
 from routing.queries import QueryRouter
 from routing.routed import RoutedModel
@@ -67,7 +68,9 @@ def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedMo
     if base.device.type == "cpu" and not options.weights_as_stored:
         count = prepack(base.model)
         log.info("%s: the weights of %d layers are laid out for this processor", spec.name, count)
-    return RoutedModel(base)
+    model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
+    log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
+    return model
 
 
 def assemble(

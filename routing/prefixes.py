@@ -1,0 +1,123 @@
+"""Prefixes: what answers of one conversation have read already is not read again.
+
+The turns of a conversation begin alike. What a finished answer remembers is kept for a while, under a key
+that whoever asks has chosen, and a later answer under the same key begins with a copy of the longest
+beginning that both have in common. It must be routed by the same rule through the same index version: keys
+and values depend on what experts added to them. Who spoke in those tokens is remembered with them.
+
+Nothing is shared without a key. Otherwise the time to the first token would tell what others have asked.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import ref
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from routing.pack import Pack
+from routing.ragged import Strand
+from routing.routes import Route, Routing
+from routing.traces import ModuleTrace
+
+SHORTEST = 16  # tokens: what is shorter is read again in less time than it takes to look for
+MEGABYTE = 2**20
+
+
+class Recalled(NamedTuple):
+    """A beginning that need not be read: its memory, and who spoke in it (None by the plain base)."""
+
+    strand: Strand
+    spoken: ModuleTrace | None
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one answer has read."""
+
+    key: str
+    pack: ref[Pack] | None  # of an index version that is served no longer nothing is kept
+    rule: Routing | None
+    tokens: Int[Tensor, " tokens"]
+    strand: Strand
+    spoken: ModuleTrace | None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.strand.size + (0 if self.spoken is None else self.spoken.size)
+
+    def fits(self, key: str, route: Route | None) -> bool:
+        """Whether an answer under this key, so routed, would remember the same of the same tokens."""
+        if self.key != key:
+            return False
+        if route is None or self.pack is None:
+            return route is None and self.pack is None
+        return self.pack() is route.pack and self.rule == route.rule
+
+    def shared(self, prompt: Int[Tensor, " prompt"]) -> int:
+        """With how many of its tokens the prompt begins; the last one of a prompt is always read."""
+        most = min(len(self.tokens), len(prompt) - 1)
+        different = (self.tokens[:most] != prompt[:most]).nonzero()
+        return int(different[0]) if len(different) else most
+
+
+class Prefixes:
+    """The beginnings that one base remembers, the least used forgotten first. For one thread alone."""
+
+    def __init__(self, megabytes: int) -> None:
+        self._room = megabytes * MEGABYTE
+        self._kept: OrderedDict[int, Kept] = OrderedDict()
+        self._next = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes in use."""
+        return sum(kept.size for kept in self._kept.values())
+
+    def keep(
+        self, key: str, route: Route | None, tokens: Sequence[int], strand: Strand, spoken: ModuleTrace | None
+    ) -> None:
+        """Keep a copy of what a finished answer has read, unless the prompt itself had a say in its route."""
+        if route is not None and route.rule is None:
+            return
+        kept = Kept(
+            key,
+            None if route is None else ref(route.pack),
+            None if route is None else route.rule,
+            torch.tensor(tokens),
+            strand.beginning(len(tokens)),
+            spoken,
+        )
+        self._forget_what_it_replaces(kept, route)
+        self._kept[self._next] = kept
+        self._next += 1
+        while self._kept and self.size > self._room:
+            self._kept.popitem(last=False)
+
+    def recall(self, key: str, route: Route | None, prompt: Sequence[int]) -> Recalled | None:
+        """A copy of the longest beginning of a prompt that is remembered under this key, if any is."""
+        if route is not None and route.rule is None:
+            return None
+        asked = torch.tensor(prompt)
+        lengths = {place: kept.shared(asked) for place, kept in self._kept.items() if kept.fits(key, route)}
+        best = max(lengths, key=lambda place: lengths[place], default=None)
+        if best is None or lengths[best] < SHORTEST:
+            return None
+        self._kept.move_to_end(best)
+        kept, length = self._kept[best], lengths[best]
+        spoken = None if kept.spoken is None else kept.spoken.of(slice(0, length))
+        return Recalled(kept.strand.beginning(length), spoken)
+
+    def _forget_what_it_replaces(self, newer: Kept, route: Route | None) -> None:
+        """Earlier turns of the same conversation, and what belongs to index versions that are gone."""
+        for place, kept in list(self._kept.items()):
+            gone = kept.pack is not None and kept.pack() is None
+            within = kept.fits(newer.key, route) and kept.shared(newer.tokens) == len(kept.tokens)
+            if gone or within:
+                del self._kept[place]
