@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
+from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from hub.accounts.models import User
 from hub.adapters.models import Release
+from hub.exports import services as exports
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from tests.hub import making
@@ -141,6 +143,29 @@ def test_the_release_page_follows_the_pipeline_without_being_reloaded(
 
     jobs.fail(claim, "out of paper")
     expect(page.locator(".steps li.stopped")).to_contain_text("Your upload is kept")
+    assert watched.suspicious == []
+
+
+def test_an_owner_pushes_to_another_hub_and_sees_it_arrive(
+    browser: Browser, live_server: LiveServer, settings: Settings
+) -> None:
+    settings.EXPORT_TO = ("https://other-hub.example",)
+    ada = making.user("ada")
+    making.ready(ada, making.library())
+    watched = visit(browser, live_server, ada)
+    page = watched.open("/ada/poetry")
+
+    page.get_by_text("Push to another hub").click()
+    page.get_by_label("Repository", exact=True).fill("ada-l/verses")
+    page.get_by_label("Token of the other hub").fill("hf_theirs")
+    page.get_by_role("button", name="Push").click()
+    expect(page.locator(".items", has_text="ada-l/verses").get_by_text("On its way")).to_be_visible()
+    claim = making.take(JobKind.EXPORT)
+    exports.record_done(claim, claim.ids["export_id"], commit="c" * 40)
+    jobs.finish(claim)
+
+    arrived = page.locator(".items li", has_text="Done").get_by_role("link")
+    expect(arrived).to_have_attribute("href", f"https://other-hub.example/ada-l/verses/commit/{'c' * 40}")
     assert watched.suspicious == []
 
 
