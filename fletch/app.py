@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "upload": ("upload", "Upload an adapter; goes on where it broke off."),
     "status": ("status", "Say how far a release is, or watch it."),
     "ask": ("ask", "Ask the composed model, and see who spoke."),
+    "bench": ("bench", "Put load on what serves a library, and say how fast it answers."),
     "compose": ("compose", "Have a library composed into one checkpoint."),
     "download": ("download", "Fetch an adapter or a checkpoint, checked by digest."),
     "export": ("export", "Push a release or a checkpoint to another hub."),

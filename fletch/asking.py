@@ -77,7 +77,7 @@ class Serving:
         text: list[str] = []
         finish: str | None = None
         provenance: Mapping[str, Any] = {}
-        for chunk in self._events(path, {**body, "stream": True}):
+        for chunk in self.events(path, {**body, "stream": True}):
             for choice in chunk.get("choices", ()):
                 text.append(text_of(choice))
                 say(text[-1])
@@ -85,7 +85,8 @@ class Serving:
             provenance = chunk.get("fletch", provenance)
         return Answer("".join(text), finish, provenance)
 
-    def _events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of a streamed answer. CommandError for a refusal, Unreachable for what breaks off."""
         if self.private is None:
             yield from self._stream(path, body, {})
             return

@@ -78,7 +78,7 @@ def command(ctx: click.Context, /, library: str, prompt: str | None, **said: Any
     """
     hub = said.pop("hub")
     serving = Serving(
-        _serving_address(library, hub, said.pop("serving")),
+        serving_address(library, hub, said.pop("serving")),
         _private(library, hub, said.pop("names"), without=said.pop("no_private") or said["alone"] == "base"),
     )
     chat, as_json = said.pop("chat"), ctx.meta["json"]
@@ -144,7 +144,8 @@ def _body(library: str, said: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _serving_address(library: str, hub: str | None, serving: str | None) -> str:
+def serving_address(library: str, hub: str | None, serving: str | None) -> str:
+    """What is named, else FLETCH_SERVING, else where the hub says that the library is served."""
     named = serving or os.environ.get("FLETCH_SERVING")
     if named:
         return address_of(named)
