@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,10 +34,11 @@ class EngineFull(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Ticket:
-    """A generation in the engine's care, and who is told of its steps (on the engine's thread)."""
+    """A generation in the engine's care, who is told of its steps (on the engine's thread), and who asked."""
 
     generation: Generation
     listener: Listener
+    caller: str = ""
 
 
 class Engine:
@@ -56,9 +57,12 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
 
-    def submit(self, generations: Sequence[tuple[Generation, Listener]]) -> list[Ticket]:
-        """Take the generations of one request into care, all or none; EngineFull if too many wait already."""
-        tickets = [Ticket(generation, listener) for generation, listener in generations]
+    def submit(self, generations: Sequence[tuple[Generation, Listener]], *, caller: str = "") -> list[Ticket]:
+        """Take the generations of one request into care, all or none; EngineFull if too many wait already.
+
+        Who waits longest comes next, but a `caller` with fewer answers under way comes before one with more.
+        """
+        tickets = [Ticket(generation, listener, caller) for generation, listener in generations]
         with self._work:
             self._require_places(len(tickets))
             self._waiting += tickets
@@ -131,7 +135,10 @@ class Engine:
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._may_run:
-            self._running.append(self._waiting.popleft())
+            busy = Counter(ticket.caller for ticket in self._running)
+            ticket = min(self._waiting, key=lambda one: busy[one.caller])  # of equals the first
+            self._waiting.remove(ticket)
+            self._running.append(ticket)
 
 
 def _advance(generations: Sequence[Generation]) -> list[Step]:

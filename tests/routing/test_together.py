@@ -210,6 +210,28 @@ def test_a_long_prompt_does_not_silence_the_others(model: ComposedModel) -> None
     assert (reader.read_tokens, reader.completion_tokens) == (list(long), 1)
 
 
+def test_who_asks_for_much_does_not_keep_others_waiting(model: ComposedModel) -> None:
+    engine, ended = Engine(running=2, waiting=20), []
+
+    def answers(caller: str, count: int) -> None:
+        def heard(step: Step) -> None:
+            if step.finish is not None:
+                ended.append(caller)
+
+        for _ in range(count):
+            request = Request((5, 6, 7), 3, sampling=GREEDY)
+            engine.submit([(Generation(model.routed, request), heard)], caller=caller)
+
+    answers("busy", 8)
+    answers("seldom", 1)
+    answers("busy", 2)
+    while engine.step():
+        pass
+
+    assert len(ended) == 11
+    assert ended.index("seldom") <= 3  # two ran already, and one of the next two is not busy's
+
+
 def test_one_that_fails_ends_alone(model: ComposedModel) -> None:
     class Broken(Exception):
         pass

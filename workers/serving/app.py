@@ -133,7 +133,8 @@ class Server:
         name = f"{shape.prefix}-{uuid.uuid4().hex}"
         envelope = Envelope(name, int(time.time()), body.model, target)
         job = Job(envelope, shape, generations, body.n or 1, self.metrics)
-        steps = self.runner.submit(generations)
+        address = "" if request.client is None else request.client.host
+        steps = self.runner.submit(generations, caller=f"{address} {body.user or ''}")
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage

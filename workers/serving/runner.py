@@ -61,12 +61,12 @@ class Runner:
         self._stop.set()
         self._thread.join()
 
-    def submit(self, generations: Sequence[Generation]) -> Steps:
+    def submit(self, generations: Sequence[Generation], *, caller: str) -> Steps:
         """Begin some generations together; EngineFull if there is no room for all of them."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
         listeners = [_Bridge(loop, queue, place) for place in range(len(generations))]
-        tickets = self.engine.submit(list(zip(generations, listeners, strict=True)))
+        tickets = self.engine.submit(list(zip(generations, listeners, strict=True)), caller=caller)
         return Steps(self.engine, tickets, queue)
 
     def _run(self) -> None:
