@@ -15,6 +15,7 @@ from hub.exports.models import Export
 from hub.exports.origins import Facts
 from hub.indexes import queries as indexes
 from hub.indexes.models import ComposedCheckpoint
+from hub.library import permissions
 
 CARD = "README.md"
 Closed = Literal["", "gated", "private"]
@@ -31,11 +32,6 @@ class Cargo:
     gone: tuple[str, ...]
     summary: str
     description: str
-
-    @property
-    def size(self) -> int:
-        """Bytes of everything."""
-        return sum(blob.size for blob in self.files.values()) + sum(map(len, self.written.values()))
 
 
 def check_release(release: Release) -> None:
@@ -88,6 +84,9 @@ def cargo_of(export: Export) -> Cargo:
     if export.release is not None:
         return _of_release(export, export.release)
     assert export.checkpoint is not None, "the database keeps this promise"
+    library = export.checkpoint.library
+    if not permissions.may_maintain(export.by, library):
+        raise Conflict(f"{export.by.username} asked for this export and maintains {library.slug} no longer")
     return _of_checkpoint(export, export.checkpoint)
 
 

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from hub.accounts.models import User
 from hub.adapters import services as adapters
 from hub.adapters.cards import read_card, with_facts
-from hub.errors import Fenced, Invalid
+from hub.errors import Conflict, Fenced, Invalid
 from hub.exports import cargo, sealing, services
 from hub.exports.models import Export
 from hub.indexes.models import ComposedCheckpoint
@@ -101,6 +101,22 @@ def test_a_checkpoint_goes_out_by_its_maintainer(
     assert [one["id"] for one in api_of(cleo).get(path).json()] == [said["id"]]
     assert api_of(cleo).get(f"{path}/{said['id']}").json()["id"] == said["id"]
     assert api_of(cleo).get(f"{path}/{said['id'] + 1}").status_code == 404
+
+
+def test_whoever_is_no_maintainer_or_has_no_account_any_more_pushes_nothing(
+    checkpoint: ComposedCheckpoint, ada: User, cleo: User
+) -> None:
+    asked(cleo, f"/checkpoints/{checkpoint.pk}/exports")
+    asked(ada)
+    Library.objects.update(maintainer=ada)
+    User.objects.filter(pk=ada.pk).update(is_active=False)
+
+    of_checkpoint, of_poetry = Export.objects.order_by("pk")
+
+    with pytest.raises(Conflict, match="cleo asked for this export and maintains tiny no longer"):
+        cargo.cargo_of(of_checkpoint)
+    with pytest.raises(Conflict, match="has no account here any more"):
+        cargo.cargo_of(of_poetry)
 
 
 SENSELESS = [
