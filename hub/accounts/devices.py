@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from hub.accounts import services
 from hub.accounts.models import ApiToken, DeviceLogin, User
@@ -19,10 +20,12 @@ from hub.errors import HubError, NotFound
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels: no words; nothing that looks like a digit
 CODE_LENGTH = 8
+DIGITS = 32
 LIFE = timedelta(minutes=10)
 INTERVAL = 5  # seconds between two questions of one program
 TOKEN_LIFE = timedelta(days=90)
 MOST_WAITING = 1_000  # anybody may ask, so the table is bounded
+MOST_OF_ONE_ADDRESS = 20  # and nobody fills it alone
 
 
 class NotYet(HubError):
@@ -67,16 +70,22 @@ class Invitation:
     user_code: str
 
 
-def ask(program: str) -> Invitation:
+def ask(program: str, *, address: str) -> Invitation:
     """A program begins to wait. Raises TooManyWaiting."""
     now = timezone.now()
     DeviceLogin.objects.filter(expires_at__lt=now - LIFE).delete()  # a while longer, to say that it expired
-    if _open(now).count() >= MOST_WAITING:
+    origin = salted_hmac("hub.accounts.devices", address, algorithm="sha256").hexdigest()[:DIGITS]
+    open_ones = _open(now)
+    if open_ones.count() >= MOST_WAITING or open_ones.filter(origin=origin).count() >= MOST_OF_ONE_ADDRESS:
         raise TooManyWaiting
     secret = secrets.token_urlsafe(32)
     shown = "".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH))
     DeviceLogin.objects.create(
-        digest=services.digest(secret), user_code=shown, program=program[:200], expires_at=now + LIFE
+        digest=services.digest(secret),
+        user_code=shown,
+        program=program[:200],
+        expires_at=now + LIFE,
+        origin=origin,
     )
     return Invitation(secret, spelled(shown))
 

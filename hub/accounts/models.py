@@ -83,6 +83,9 @@ class DeviceLogin(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField()
     asked_at = models.DateTimeField(null=True, help_text="when the program last asked whether it may come in")
+    origin = models.CharField(
+        max_length=32, blank=True, db_index=True, help_text="a keyed digest of the address it asked from"
+    )
 
     class Meta:
         constraints: ClassVar = [

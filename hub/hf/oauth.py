@@ -4,6 +4,7 @@ from django.http import HttpRequest, JsonResponse
 from django.urls import reverse
 
 from hub.accounts import devices
+from hub.accounts.addresses import address
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 UNNAMED = "a Hugging Face client"
@@ -12,7 +13,7 @@ UNNAMED = "a Hugging Face client"
 def begin(request: HttpRequest) -> JsonResponse:
     """A code for the program and one for the person."""
     try:
-        invitation = devices.ask(_program(request))
+        invitation = devices.ask(_program(request), address=address(request))
     except devices.TooManyWaiting as error:
         return _refused(error.code, str(error), status=503)
     page = request.build_absolute_uri(reverse("device"))

@@ -165,6 +165,19 @@ def test_only_so_many_may_wait(client: Client, monkeypatch: pytest.MonkeyPatch) 
     assert DeviceLogin.objects.count() == 1, "the forgotten ones are gone"
 
 
+def test_one_address_does_not_take_all_places(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "MOST_OF_ONE_ADDRESS", 2)
+    for _ in range(2):
+        begun(client)
+
+    here = client.post("/oauth/device", {"client_id": "any"})
+    elsewhere = client.post("/oauth/device", {"client_id": "any"}, REMOTE_ADDR="192.0.2.7")
+
+    assert (here.status_code, here.json()["error"]) == (503, "temporarily_unavailable")
+    assert elsewhere.status_code == 200
+    assert "127.0.0.1" not in str(list(DeviceLogin.objects.values()))
+
+
 def test_what_a_program_calls_itself_is_shown_harmless(ada: User, client: Client) -> None:
     answer = client.post("/oauth/device", {}, headers={"User-Agent": "<b>x</b>\x07" + "y" * 500})
 
