@@ -2,7 +2,7 @@
 
 import re
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
 from hub.accounts import names
@@ -48,6 +48,28 @@ def create(*, owner: User, name: str, private: bool = False) -> Adapter:
     if adapter.name != name:
         raise Invalid(f"you have {adapter.full_name!r} already, which is the same name to us as {name!r}")
     raise AlreadyThere(adapter)
+
+
+@transaction.atomic
+def rename(*, adapter: Adapter, name: str) -> None:
+    """Call an adapter something else, while nothing refers to it: profiles of releases, versions and
+    checkpoints name it. The old name is free again. Raises Invalid, Conflict.
+    """
+    names.check_adapter_name(name)
+    locked = services.lock(adapter)
+    if locked.releases.exclude(status=Release.Status.REJECTED).exists():
+        raise Conflict(
+            f"{locked.full_name} has releases, and versions of a library and composed checkpoints say by its "
+            "name who their experts are; upload to a new name (what is stored already is not sent again)"
+        )
+    key = names.normalised(name)
+    if Adapter.objects.filter(owner=locked.owner, name_key=key).exclude(pk=locked.pk).exists():
+        raise Conflict(f"you have, or had, an adapter {name} already, and names are not used twice")
+    try:
+        with transaction.atomic():
+            Adapter.objects.filter(pk=locked.pk).update(name=name, name_key=key)
+    except IntegrityError:  # made in this very moment
+        raise Conflict(f"you have an adapter {name} already") from None
 
 
 @transaction.atomic

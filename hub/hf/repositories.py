@@ -35,6 +35,12 @@ class Settings(BaseModel):
     gated: Literal["auto", "manual", False] | None = None
 
 
+class Move(BaseModel):
+    fromRepo: str  # noqa: N815  the protocol's words
+    toRepo: str  # noqa: N815
+    type: str | None = MODEL
+
+
 class NewBranch(BaseModel):
     startingPoint: str = history.MAIN  # noqa: N815  the protocol's word
 
@@ -72,13 +78,19 @@ def delete(request: HttpRequest) -> HttpResponse:
     return HttpResponse("deleted", content_type="text/plain")
 
 
-def move(request: HttpRequest) -> HttpResponse:
-    """Raises NotOffered."""
-    author(request)
-    raise NotOffered(
-        "Adapters keep their names here: versions of a library and composed checkpoints say by them who "
-        "their experts are. Upload to a new name; what is stored already is not sent again."
-    )
+def move(request: HttpRequest) -> JsonResponse:
+    """Another name in the same namespace, while nothing refers to it. Raises NotOffered, Conflict."""
+    wanted = body(request, Move)
+    owner, _, name = wanted.fromRepo.partition("/")
+    who, found = writable(request, owner, name)
+    target, _, new_name = wanted.toRepo.partition("/")
+    if target.lower() != found.owner.username:
+        raise NotOffered(
+            f"an adapter stays with its owner: found {wanted.toRepo!r}, expected {who.username}/ and a name"
+        )
+    repositories.rename(adapter=found, name=new_name)
+    found.refresh_from_db(fields=["name", "name_key"])
+    return JsonResponse(_address(request, found))
 
 
 def settings(request: HttpRequest, owner: str, name: str) -> JsonResponse:

@@ -74,7 +74,10 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "profile-empty": ("/dora", made.newcomer),
         "tokens": ("/settings/tokens", ada),
         "device-code": ("/settings/device?code=BCDF-GHJK", ada),
-        "device": (f"/settings/device?code={devices.ask('huggingface_hub/2.4.0').user_code}", ada),
+        "device": (
+            f"/settings/device?code={devices.ask('huggingface_hub/2.4.0', address='192.0.2.1').user_code}",
+            ada,
+        ),
         "tokens-empty": ("/settings/tokens", made.newcomer),
         "sign-in": ("/accounts/login/", None),
         "sign-up": ("/accounts/signup/", None),

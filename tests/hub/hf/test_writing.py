@@ -102,8 +102,11 @@ def test_a_repository_from_its_first_day_to_its_last(ada: User, folder: Path, cl
     assert seen["refs"] == [1, 0]
     assert (seen["hidden"], seen["shown"], seen["deleted"]) == (False, True, False)
     assert seen["gated"] == ["auto", ["ada/poetry"]]
-    assert seen["moved"][0] == 501
-    assert "Adapters keep their names" in seen["moved"][1]
+    assert seen["renamed"] == [False, "ada/poetry-named"]
+    assert seen["moved"][0] == 409
+    assert "say by its name who their experts are" in seen["moved"][1]
+    assert seen["given away"][0] == 501
+    assert "stays with its owner" in seen["given away"][1]
     assert seen["name"][0] == 400
     assert "was deleted" in seen["name"][1]
 

@@ -30,6 +30,10 @@ def upload_streams(repo: str, folder: str) -> str:
 def lifecycle(repo: str, folder: str) -> dict[str, Any]:
     """A repository from its first day to its last."""
     api, seen = HfApi(), dict[str, Any]()
+    api.create_repo(repo + "-draft")
+    api.move_repo(repo + "-draft", repo + "-named")
+    seen["renamed"] = [api.repo_exists(repo + "-draft"), api.model_info(repo + "-named").id]
+    api.delete_repo(repo + "-named")
     seen["created"] = api.create_repo(repo).repo_id
     seen["again"] = _refused(lambda: api.create_repo(repo))
     seen["empty"] = [api.model_info(repo).siblings, api.list_repo_files(repo)]
@@ -73,6 +77,7 @@ def lifecycle(repo: str, folder: str) -> dict[str, Any]:
     api.update_repo_settings(repo, gated="auto")
     seen["gated"] = [api.model_info(repo).gated, [found.id for found in api.list_models(gated=True)]]
     seen["moved"] = _refused(lambda: api.move_repo(repo, repo + "-2"))
+    seen["given away"] = _refused(lambda: api.move_repo(repo, "eve/poetry"))
     api.delete_repo(repo)
     api.delete_repo(repo, missing_ok=True)
     seen["deleted"] = api.repo_exists(repo)
