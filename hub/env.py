@@ -58,6 +58,7 @@ class Environment(BaseSettings):
 
     serving_url: str = "http://127.0.0.1:8081"
     import_from: Names = ("https://huggingface.co",)
+    read_through: str = ""
     export_to: Names = ()
 
     email_verification: Literal["none", "optional", "mandatory"] = "none"
@@ -104,13 +105,12 @@ class Environment(BaseSettings):
     @field_validator("import_from", "export_to")
     @classmethod
     def _hubs_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for address in value:
-            parts = urlsplit(address)
-            if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
-                raise ValueError(
-                    f"{address!r} is no address of a hub; expected one like https://huggingface.co"
-                )
-        return tuple(address.rstrip("/") for address in value)
+        return tuple(_address_of_a_hub(address) for address in value)
+
+    @field_validator("read_through")
+    @classmethod
+    def _it_has_an_address(cls, value: str) -> str:
+        return _address_of_a_hub(value) if value else value
 
     @field_validator("export_to")
     @classmethod
@@ -190,6 +190,14 @@ def read_environment(variables: Mapping[str, str] = os.environ) -> Environment:
             "Fletch cannot start with these settings:\n  - " + "\n  - ".join(complaints)
         )
     return environment
+
+
+def _address_of_a_hub(address: str) -> str:
+    """Without a slash at its end. Raises ValueError."""
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.username:
+        raise ValueError(f"{address!r} is no address of a hub; expected one like https://huggingface.co")
+    return address.rstrip("/")
 
 
 def _variable(field: str) -> str:

@@ -110,6 +110,18 @@ class NotOffered(HubError):
     code = "not_offered"
 
 
+class TooBusy(HubError):
+    """So much of this is asked at the moment that it has to wait. Try again in a few seconds."""
+
+    code = "too_busy"
+
+
+class OtherHub(HubError):
+    """The hub that this one reads from does not answer as it should; it may later."""
+
+    code = "other_hub"
+
+
 class BadArchive(HubError):
     """The archive or a name in it cannot be accepted; the findings say what and where."""
 

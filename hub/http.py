@@ -20,6 +20,8 @@ STATUS = {
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.NotOffered: HTTPStatus.NOT_IMPLEMENTED,
+    errors.TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.OtherHub: HTTPStatus.BAD_GATEWAY,
     errors.BadArchive: HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 

@@ -78,9 +78,14 @@ def _described(response: HttpResponseBase, download: Download, *, cache: str) ->
     response["Repr-Digest"] = f"sha-256=:{digest}:"
     response["Digest"] = f"sha-256={digest}"
     response["Cache-Control"] = cache
+    return as_a_stranger(response, download.filename)
+
+
+def as_a_stranger(response: HttpResponseBase, filename: str) -> HttpResponseBase:
+    """So that no browser takes a file of somebody for a page of this hub."""
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = "sandbox; default-src 'none'"
-    disposition = content_disposition_header(as_attachment=True, filename=download.filename)
+    disposition = content_disposition_header(as_attachment=True, filename=filename)
     response["Content-Disposition"] = disposition or "attachment"
     return response
 

@@ -23,6 +23,7 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
 IMPORT_FROM = ENV.import_from
+READ_THROUGH = ENV.read_through
 EXPORT_TO = ENV.export_to
 
 # ------------------------------------------------------ what an upload, a lease and a leftover may be
@@ -218,5 +219,6 @@ LOGGING = {
     "loggers": {
         "django.server": {"level": "WARNING", "propagate": True, "handlers": []},
         "django.db.backends": {"level": "WARNING"},
+        "httpx2": {"level": "WARNING"},  # it would write signed addresses down
     },
 }

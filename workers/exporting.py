@@ -17,9 +17,9 @@ from hub.exports.models import Export
 from hub.faults import reach
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
+from hub.outbound import Refused, Unreachable
 from workers import pushing
 from workers.folders import work_folder
-from workers.outbound import Refused, Unreachable
 from workers.progress import reporter
 from workers.pushing import Order, Sent
 from workers.sandbox import GIB, Limits, confined

@@ -8,8 +8,9 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.mirrors import services
 from hub.mirrors.models import Feed
+from hub.outbound import Refused, Unreachable
 from workers.importing import require_allowed
-from workers.outbound import Outside, Refused, Unreachable
+from workers.outbound import Outside
 
 MOST_PAGES = 100
 A_PAGE = 100

@@ -24,8 +24,9 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.mirrors import queries, services
 from hub.mirrors.models import Mirror
+from hub.outbound import Refused, Unreachable
 from workers.folders import work_folder
-from workers.outbound import Outside, Refused, Unreachable
+from workers.outbound import Outside
 from workers.progress import reporter
 
 WEIGHTS = "adapter_model.safetensors"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 
 import httpx2
 
-from workers import addresses
-from workers.addresses import Resolve
-from workers.outbound import MOST_JSON, Checked, Refused, origin_of
+from hub import public_addresses
+from hub.outbound import MOST_JSON, Checked, Refused, origin_of
+from hub.public_addresses import Resolve
 
 SECRETS = ("authorization", "cookie")
 SECONDS_TO_CONNECT = 10.0
@@ -29,7 +29,7 @@ class Outgoing(httpx2.BaseTransport):
         *,
         seconds: float,
         sent: Callable[[int], None],
-        ask: Resolve = addresses.resolve,
+        ask: Resolve = public_addresses.resolve,
     ) -> None:
         self._endpoint = endpoint
         self._trusted = origin_of(httpx2.URL(endpoint))

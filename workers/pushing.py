@@ -20,7 +20,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, co
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import ModelInfo
 
-from workers.outbound import Refused
+from hub.outbound import Refused
 from workers.outgoing import Outgoing, client
 
 # What this process needs in its environment: Xet would send by another way than ours.

@@ -27,6 +27,7 @@ CODES = {
     errors.Gated: "GatedRepo",
 }
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105  what clients look for, word for word
+SECONDS_TO_WAIT = "5"  # clients ask five times more
 LONGEST_HEADER = 500
 LARGEST_BODY = 4 * 1024 * 1024
 
@@ -88,6 +89,8 @@ def refusal(request: HttpRequest, error: errors.HubError) -> JsonResponse:
     code = next((CODES[kind] for kind in type(error).__mro__ if kind in CODES), None)
     if code:
         answer["X-Error-Code"] = code
+    if isinstance(error, errors.TooBusy):
+        answer["Retry-After"] = SECONDS_TO_WAIT
     if isinstance(error, errors.NotSignedIn):
         answer["WWW-Authenticate"] = 'Bearer realm="fletch"'
         if "Authorization" in request.headers:

@@ -80,8 +80,8 @@ class Paths(BaseModel):
 
 def paths_info(request: HttpRequest, owner: str, name: str, address: str) -> JsonResponse:
     """Some files and folders of a commit; those that are not there are left out."""
-    wanted = _paths(request)
     found = adapter(request, owner, name)
+    wanted = wanted_paths(request)
     commit = queries.commit(found, address)
     files = history.tree_of(commit)
     entries = []
@@ -93,7 +93,7 @@ def paths_info(request: HttpRequest, owner: str, name: str, address: str) -> Jso
     return JsonResponse(_expanded(commit, entries) if wanted.expand else entries, safe=False)
 
 
-def _paths(request: HttpRequest) -> Paths:
+def wanted_paths(request: HttpRequest) -> Paths:
     """Python's client sends a form, JavaScript's sends JSON."""
     if request.content_type == "application/json":
         return body(request, Paths)

@@ -4,10 +4,25 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path, re_path
 
 from hub.errors import NotOffered
-from hub.hf import access, commits, files, identity, lfs, listing, oauth, people, reading, repositories, sink
+from hub.hf import (
+    access,
+    commits,
+    files,
+    identity,
+    lfs,
+    listing,
+    oauth,
+    people,
+    reading,
+    repositories,
+    sink,
+    through,
+)
 from hub.hf.door import on
+from hub.hf.through import or_elsewhere
 
 MODEL = "api/models/<owner>/<name>"
+ONE_WORD = "api/models/<name>"  # base models of the public hub's first years
 CAS = "blobs/cas/<int:user>/<int:age>"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ELSEWHERE = (
@@ -21,6 +36,7 @@ def not_offered(request: HttpRequest, what: str, **names: str) -> HttpResponseBa
 
 
 NOT_OFFERED = on(**dict.fromkeys(METHODS, not_offered))
+MODEL_INFO = on(GET=or_elsewhere(reading.model_info, through.model_info))
 
 urlpatterns = [
     path("api/whoami-v2", on(GET=identity.whoami)),
@@ -29,12 +45,15 @@ urlpatterns = [
     path("oauth/device", on(POST=oauth.begin)),
     path("oauth/token", on(POST=oauth.token)),
     path("api/models", on(GET=listing.models)),
-    path("api/models/<name>", on(GET=files.no_owner)),
-    path(MODEL, on(GET=reading.model_info)),
-    path(f"{MODEL}/revision/<path:revision>", on(GET=reading.model_info)),
-    path(f"{MODEL}/tree/<path:address>", on(GET=reading.tree)),
-    path(f"{MODEL}/paths-info/<path:address>", on(POST=reading.paths_info)),
-    path(f"{MODEL}/refs", on(GET=reading.refs)),
+    path("api/models/<name>", on(GET=or_elsewhere(files.no_owner, through.model_info))),
+    path(MODEL, MODEL_INFO),
+    path(f"{MODEL}/revision/<path:revision>", MODEL_INFO),
+    path(f"{MODEL}/tree/<path:address>", on(GET=or_elsewhere(reading.tree, through.tree))),
+    path(
+        f"{MODEL}/paths-info/<path:address>",
+        on(POST=or_elsewhere(reading.paths_info, through.paths_info)),
+    ),
+    path(f"{MODEL}/refs", on(GET=or_elsewhere(reading.refs, through.refs))),
     path(f"{MODEL}/commits/<path:address>", on(GET=reading.commits)),
     path("api/repos/create", on(POST=repositories.create)),
     path("api/repos/delete", on(DELETE=repositories.delete)),
@@ -64,11 +83,18 @@ urlpatterns = [
     path(f"{CAS}/v2/shards", on(POST=sink.put_shard_line_by_line)),
     path(f"{CAS}/<path:rest>", on(GET=sink.no_chunks, HEAD=sink.no_chunks, POST=sink.no_chunks)),
     path("v1/telemetry", on(POST=identity.telemetry)),
+    path(f"{ONE_WORD}/revision/<path:revision>", on(GET=or_elsewhere(files.no_owner, through.model_info))),
+    path(f"{ONE_WORD}/tree/<path:address>", on(GET=or_elsewhere(files.no_owner, through.tree))),
+    path(f"{ONE_WORD}/paths-info/<path:address>", on(POST=or_elsewhere(files.no_owner, through.paths_info))),
     path(f"{MODEL}/<path:what>", NOT_OFFERED),
     re_path(ELSEWHERE, NOT_OFFERED),
-    path("<owner>/<name>/resolve/<revision>/<path:path>", on(GET=files.resolve), name="resolve"),
+    path(
+        "<owner>/<name>/resolve/<revision>/<path:path>",
+        on(GET=or_elsewhere(files.resolve, through.resolve)),
+        name="resolve",
+    ),
     path("<owner>/<name>/commit/<oid>", people.commit),
     path("<owner>/<name>/tree/<path:rest>", people.files),
     path("<owner>/<name>/blob/<path:rest>", people.files),
-    path("<name>/resolve/<revision>/<path:path>", on(GET=files.no_owner)),
+    path("<name>/resolve/<revision>/<path:path>", on(GET=or_elsewhere(files.no_owner, through.resolve))),
 ]

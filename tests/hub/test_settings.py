@@ -65,6 +65,7 @@ NONSENSE = [
     ({"FLETCH_CRASH": "somewhere"}, "FLETCH_CRASH"),
     ({"FLETCH_IMPORT_FROM": "huggingface.co"}, "expected one like https://"),
     ({"FLETCH_EXPORT_TO": "huggingface.co"}, "expected one like https://"),
+    ({"FLETCH_READ_THROUGH": "huggingface.co"}, "expected one like https://"),
     (
         {"FLETCH_EXPORT_TO": "https://a.example, http://b.example"},
         "'http://b.example' would be sent people's",

@@ -3,9 +3,10 @@
 import httpx2
 import pytest
 
+from hub.outbound import Checked, Refused
+from hub.public_addresses import NotPublic, is_public, public_address
 from tests.workers.other_hub import other_hub
-from workers.addresses import NotPublic, is_public, public_address
-from workers.outbound import Checked, Outside, Refused
+from workers.outbound import Outside
 
 INSIDE = [
     "127.0.0.1",

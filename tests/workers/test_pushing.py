@@ -9,11 +9,11 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from hub.outbound import Refused, Unreachable
 from tests.workers.at_once import pushed_at_once
 from tests.workers.taking_hub import COMMIT, Answer, TakingHub, taking_hub
 from workers import exporting, outgoing
 from workers.exporting import pushed
-from workers.outbound import Refused, Unreachable
 from workers.outgoing import Outgoing
 from workers.pushing import Order, Sent
 from workers.sandbox import MIB

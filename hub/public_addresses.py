@@ -1,4 +1,4 @@
-"""Which addresses a worker may connect to on behalf of a stranger: public ones, however they are spelt."""
+"""Which addresses the hub may connect to on behalf of a stranger: public ones, however they are spelt."""
 
 import ipaddress
 import socket
