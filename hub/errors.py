@@ -114,6 +114,7 @@ class TooBusy(HubError):
     """So much of this is asked at the moment that it has to wait. Try again in a few seconds."""
 
     code = "too_busy"
+    seconds = 5  # to wait
 
 
 class OtherHub(HubError):

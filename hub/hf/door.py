@@ -27,7 +27,6 @@ CODES = {
     errors.Gated: "GatedRepo",
 }
 BAD_TOKEN = "Invalid credentials in Authorization header"  # noqa: S105  what clients look for, word for word
-SECONDS_TO_WAIT = "5"  # clients ask five times more
 LONGEST_HEADER = 500
 LARGEST_BODY = 4 * 1024 * 1024
 
@@ -90,11 +89,13 @@ def refusal(request: HttpRequest, error: errors.HubError) -> JsonResponse:
     if code:
         answer["X-Error-Code"] = code
     if isinstance(error, errors.TooBusy):
-        answer["Retry-After"] = SECONDS_TO_WAIT
+        answer["Retry-After"] = str(error.seconds)
     if isinstance(error, errors.NotSignedIn):
         answer["WWW-Authenticate"] = 'Bearer realm="fletch"'
         if "Authorization" in request.headers:
             answer["X-Error-Message"] = BAD_TOKEN
+    if request.method == "HEAD":
+        answer.content = b""
     return answer
 
 

@@ -32,7 +32,8 @@ from hub.outbound import (
 )
 
 AGENT = {"User-Agent": "fletch-read-through", "Accept-Encoding": "identity"}
-QUESTIONS, STREAMS = BoundedSemaphore(4), BoundedSemaphore(8)  # of the sixteen threads of a web process
+THREADS = BoundedSemaphore(12)  # of the sixteen that a web process has
+QUESTIONS, STREAMS = BoundedSemaphore(4), BoundedSemaphore(8)
 SECONDS_FOR_A_PLACE = 5.0
 MOST_A_MINUTE = 600  # questions and files of one person
 SECONDS_REMEMBERED = 60
@@ -83,7 +84,11 @@ class Stream:
         self._held = held
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._answer.iter_raw(PIECE)
+        """Raises OtherHub where it ends early: the connection ends with it, and clients ask for the rest."""
+        try:
+            yield from self._answer.iter_raw(PIECE)
+        except httpx2.HTTPError as error:
+            raise OtherHub(f"{settings.READ_THROUGH} broke off: {error}") from None
 
     def close(self) -> None:
         self._held.close()
@@ -121,7 +126,13 @@ def stream(who: User, path: str, wanted: str) -> Stream:
 
 @contextmanager
 def _place(places: BoundedSemaphore) -> Iterator[None]:
-    if not places.acquire(timeout=SECONDS_FOR_A_PLACE):
+    with _taken(THREADS, 0.0), _taken(places, SECONDS_FOR_A_PLACE):
+        yield
+
+
+@contextmanager
+def _taken(places: BoundedSemaphore, seconds: float) -> Iterator[None]:
+    if not places.acquire(timeout=seconds):
         raise TooBusy(f"much is read from {settings.READ_THROUGH} at the moment; try again in a few seconds")
     try:
         yield
@@ -241,8 +252,9 @@ def _remembered(question: str, ask: Callable[[], Answer]) -> Answer:
 
 def _count(who: User) -> None:
     """Raises TooBusy."""
-    key = f"read-through:{who.pk}:{int(time.time()) // 60}"
+    minute, second = divmod(int(time.time()), 60)
+    key = f"read-through:{who.pk}:{minute}"
     if not cache.add(key, 1, 120) and cache.incr(key) > MOST_A_MINUTE:
-        raise TooBusy(
-            f"you read more than {MOST_A_MINUTE} times a minute through this hub; try again in a minute"
-        )
+        busy = TooBusy(f"you read more than {MOST_A_MINUTE} times a minute through this hub; wait a minute")
+        busy.seconds = 60 - second
+        raise busy

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonRespons
 from hub import ranges
 from hub.accounts import visitors
 from hub.accounts.models import Scope, User
+from hub.accounts.names import RESERVED
 from hub.errors import Invalid, NoSuchAdapter, OtherHub
 from hub.hf import elsewhere, paging
 from hub.hf.door import View, refusal
@@ -46,7 +47,7 @@ def or_elsewhere(here: View, there: View) -> View:
 
 def _may_be_named(name: str, owner: str = "", **_rest: str) -> bool:
     """Whether somebody elsewhere may hear this name."""
-    if not all(NAME.match(part) for part in (owner or name, name)):
+    if owner.lower() in RESERVED or not (NAME.match(owner or name) and NAME.match(name)):
         return False
     return not owner or not User.objects.filter(username=owner.lower()).exists()
 

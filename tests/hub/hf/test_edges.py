@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from django.core.handlers.wsgi import WSGIHandler
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
 from hub.accounts import services as accounts
 from hub.accounts.models import User
 from hub.adapters import services as adapters
 from hub.adapters.models import Adapter, Commit, Release
+from hub.hf import door, files
 from hub.jobs.models import JobKind
 from hub.library.models import Library
 from hub.operations import checker
@@ -200,3 +202,10 @@ def test_an_unreleased_repository_is_deleted_for_good_and_its_name_is_free(adas:
 
     assert not Adapter.objects.exists()
     assert adas.send("POST", "/api/repos/create", {"name": "poetry"}).status_code == 200
+
+
+def test_a_refused_head_says_why_without_a_body(rf: RequestFactory) -> None:
+    answer = door.on(GET=files.no_owner)(rf.head("/api/models/base"), name="base")
+
+    assert isinstance(answer, HttpResponse)
+    assert (answer.status_code, answer["X-Error-Code"], answer.content) == (404, "RepoNotFound", b"")

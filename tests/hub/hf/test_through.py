@@ -1,6 +1,7 @@
 """Base models of another hub are read through this one, by the unmodified clients and under one HF_ENDPOINT."""
 
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -17,6 +18,8 @@ from hub.hf import elsewhere
 from tests.hub import making
 from tests.hub.hf.another_hub import COMMIT, AnotherHub, another_hub
 from tests.hub.hf.conftest import Clients
+from tests.hub.hf.cutting import line_to
+from tests.hub.hf.test_cut_lines import CLIENTS_PIECE
 from tests.tiny import tiny_adapter, tiny_llama
 
 
@@ -104,6 +107,7 @@ def test_who_does_not_sign_in_reads_only_what_is_here(there: AnotherHub, ada: Us
         "/api/models/../base",
         "/api/models/org/ba%20se",
         "/api/models/org/base%3Fx",
+        "/datasets/base/resolve/main/config.json",
     ],
 )
 def test_crooked_names_are_not_asked_for(there: AnotherHub, get: Any, path: str) -> None:
@@ -184,6 +188,36 @@ def test_what_fails_there_fails_here_and_is_asked_again(there: AnotherHub, get: 
     assert get("/api/models/org/base").status_code == 200
 
 
+def test_what_is_cut_there_goes_on_where_it_broke_off(
+    there: AnotherHub, ada: User, client_of: Clients, settings: Settings, tmp_path: Path
+) -> None:
+    there.folder = tmp_path / "there"
+    there.folder.mkdir()
+    content = random.Random(1).randbytes(CLIENTS_PIECE * 2)
+    (there.folder / "model.bin").write_bytes(content)
+    with line_to(there.address) as line:
+        settings.READ_THROUGH, line.down = line.url, CLIENTS_PIECE + CLIENTS_PIECE // 2
+
+        done = client_of(ada).hf("download", "org/base", "model.bin", "--local-dir", str(tmp_path / "here"))
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "model.bin").read_bytes() == content
+    assert b"range: bytes=" in bytes(line.asked).lower()
+    assert line.received < len(content) + CLIENTS_PIECE
+
+
+def test_most_threads_of_a_process_stay_for_what_is_here(
+    there: AnotherHub, get: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "THREADS", BoundedSemaphore(1))
+
+    held = get("/org/base/resolve/main/config.json")
+
+    assert get("/api/models/org/base").status_code == 429
+    held.close()
+    assert get("/api/models/org/base").status_code == 200
+
+
 def test_a_place_is_given_back_read_or_not(
     there: AnotherHub, get: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,9 +238,10 @@ def test_nobody_reads_through_without_end(
     monkeypatch.setattr(elsewhere, "MOST_A_MINUTE", 2)
     monkeypatch.setattr("hub.hf.elsewhere.time.time", lambda: 90.0)
 
-    answers = [get(f"/api/models/org/none-{number}").status_code for number in range(3)]
+    answers = [get(f"/api/models/org/none-{number}") for number in range(3)]
 
-    assert answers == [404, 404, 429]
+    assert [answer.status_code for answer in answers] == [404, 404, 429]
+    assert answers[-1]["Retry-After"] == "30"
 
 
 def test_a_client_says_that_the_other_hub_is_down(settings: Settings, ada: User, client_of: Clients) -> None:
