@@ -26,6 +26,7 @@ class Step:
 
 
 Listener = Callable[[Step], None]
+Told = Callable[[int, int], None]
 
 
 class EngineFull(Exception):
@@ -49,7 +50,11 @@ class Engine:
     `routing.ragged_trial`) takes a step for each of its answers in turn.
     """
 
-    def __init__(self, *, running: int = RUNNING, waiting: int = WAITING) -> None:
+    def __init__(
+        self, *, running: int = RUNNING, waiting: int = WAITING, told: Told = lambda _answers, _tokens: None
+    ) -> None:
+        """`told` hears of every pass how many answers it was for, and how many tokens it read."""
+        self._told = told
         self._may_run = running
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
@@ -104,7 +109,10 @@ class Engine:
             tickets = self._in_turn()
         if not tickets:
             return False
+        before = [ticket.generation.passed_tokens for ticket in tickets]
         steps = _advance([ticket.generation for ticket in tickets])
+        read = [ticket.generation.passed_tokens - had for ticket, had in zip(tickets, before, strict=True)]
+        self._told(sum(count > 0 for count in read), sum(read))
         with self._lock:
             there = [ticket in self._running for ticket in tickets]  # or cancelled meanwhile
             for ticket, step in zip(tickets, steps, strict=True):

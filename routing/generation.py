@@ -64,6 +64,11 @@ class Generation:
         self._spoken: list[ModuleTrace] = []
 
     @property
+    def passed_tokens(self) -> int:
+        """How many tokens went through the base for this answer."""
+        return len(self.read_tokens) - self.recalled_tokens
+
+    @property
     def speaks(self) -> bool:
         """Whether the next pass draws a token, with no more than one to read before."""
         return len(self._unread) == 1 and self._before is not None

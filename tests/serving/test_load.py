@@ -110,6 +110,10 @@ def test_metrics_count_requests_and_tokens(narrow: LiveServer) -> None:
     )
     assert 'fletch_requests_total{endpoint="/v1/completions",status="200"} 1.0' in counts
     assert 'fletch_version{library="tales"} 1.0' in counts
+    read = answered["usage"]["prompt_tokens"] + answered["usage"]["completion_tokens"] - 1  # the last is said
+    assert f"fletch_pass_tokens_sum {read}.0" in counts
+    assert f"fletch_pass_answers_sum {answered['usage']['completion_tokens']}.0" in counts
+    assert "fletch_between_tokens_seconds_count" in counts
 
 
 def test_what_nobody_could_run_is_not_even_prepared(published: PublishedLibrary) -> None:

@@ -42,11 +42,17 @@ class Job:
     async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
         """The generations' steps, counted; leaving early cancels what is left."""
         started, waiting = time.monotonic(), True
+        latest: dict[int, float] = {}
         with closing(steps):
             async for place, step in steps:
                 if waiting and step.tokens:
                     self.metrics.first_token.observe(time.monotonic() - started)
                     waiting = False
+                if step.tokens:
+                    now = time.monotonic()
+                    if place in latest:
+                        self.metrics.between_tokens.observe(now - latest[place])
+                    latest[place] = now
                 yield place, step
         library, counts = self.envelope.target.library, usage(self.generations, self.choices)
         self.metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])

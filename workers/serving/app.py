@@ -50,7 +50,7 @@ class Server:
         self.options = options
         self.metrics = Metrics()
         self.libraries = Libraries(open_store(options.store), options, self.metrics)
-        self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting))
+        self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting, told=self.metrics.passed))
         self.started = int(time.time())
 
     @contextlib.asynccontextmanager

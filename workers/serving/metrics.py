@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
+TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -12,6 +14,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_requests()
+        self._of_versions()
+
+    def _of_requests(self) -> None:
         self.requests = Counter(
             "fletch_requests", "Answered requests", ["endpoint", "status"], registry=self.registry
         )
@@ -30,8 +36,28 @@ class Metrics:
         self.first_token = Histogram(
             "fletch_first_token_seconds", "Time to the first token", buckets=SECONDS, registry=self.registry
         )
+        self.between_tokens = Histogram(
+            "fletch_between_tokens_seconds",
+            "Time between the tokens of an answer",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.pass_answers = Histogram(
+            "fletch_pass_answers",
+            "Answers that one pass of a base was for",
+            buckets=ANSWERS,
+            registry=self.registry,
+        )
+        self.pass_tokens = Histogram(
+            "fletch_pass_tokens",
+            "Tokens that one pass of a base read",
+            buckets=TOKENS,
+            registry=self.registry,
+        )
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
+
+    def _of_versions(self) -> None:
         self.version = Gauge("fletch_version", "Index version served", ["library"], registry=self.registry)
         self.experts = Gauge("fletch_experts", "Experts served", ["library"], registry=self.registry)
         self.swaps = Counter(
@@ -60,3 +86,8 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+
+    def passed(self, answers: int, tokens: int) -> None:
+        """A pass of a base is through."""
+        self.pass_answers.observe(answers)
+        self.pass_tokens.observe(tokens)
