@@ -11,10 +11,12 @@ import pytest
 from hub.accounts.models import User
 from hub.adapters.models import Adapter
 from tests.hub import making
+from tests.hub.hf.another_hub import AnotherHub
 from tests.hub.hf.conftest import ROOT, Clients
+from tests.hub.hf.test_through import there
 from tests.hub.hf.test_writing import WEIGHTS, folder
 
-__all__ = ["folder"]
+__all__ = ["folder", "there"]
 pytestmark = pytest.mark.slow
 PLACE = ROOT / "build" / "clients"
 VERSIONS = ("1.5.0", "0.36.2")
@@ -42,6 +44,19 @@ def test_an_older_python_client_goes_the_whole_way(
     assert (seen["there"], seen["not there"]) == ([True] * 3, [False] * 3)
     assert seen["refs"] == [["main", "try"], ["v1"]]
     assert (seen["found"], seen["deleted"]) == (["ada/poetry"], False)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_older_python_client_reads_through_to_another_hub(
+    version: str, there: AnotherHub, ada: User, client_of: Clients
+) -> None:
+    client = replace(client_of(ada), python=PLACE / version / "bin" / "python")
+
+    seen = client.call("any_version", "read", repo="org/base")
+
+    files = {path.name: path.read_bytes() for path in there.folder.iterdir()}
+    assert seen["files"] == {name: content.hex()[:64] for name, content in files.items()}
+    assert (seen["id"], seen["there"]) == ("org/base", [True, False])
 
 
 def test_the_javascript_client_goes_the_whole_way(ada: User, folder: Path, client_of: Clients) -> None:

@@ -46,3 +46,14 @@ def whole_way(repo: str, folder: str, place: str) -> dict[str, Any]:
     api.delete_repo(repo)
     seen["deleted"] = api.repo_exists(repo)
     return seen
+
+
+def read(repo: str) -> dict[str, Any]:
+    """A base that another hub has."""
+    api = HfApi()
+    folder = Path(snapshot_download(repo))
+    return {
+        "id": api.model_info(repo).id,
+        "files": {path.name: path.read_bytes().hex()[:64] for path in folder.iterdir()},
+        "there": [api.file_exists(repo, "config.json"), api.file_exists(repo, "nothing.bin")],
+    }
