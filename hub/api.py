@@ -14,6 +14,7 @@ from hub.adapters.gates_api import router as gates
 from hub.adapters.pieces_api import router as pieces
 from hub.clusters.api import router as clusters
 from hub.errors import HubError, Invalid, NotSignedIn
+from hub.evaluations.api import router as evaluations
 from hub.exports.api import router as exports
 from hub.http import as_json
 from hub.indexes.api import router as indexes
@@ -27,7 +28,7 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors, exports):
+for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors, exports, evaluations):
     api.add_router("", part)
 
 

@@ -89,6 +89,7 @@ INSTALLED_APPS = [
     "hub.hf",
     "hub.mirrors",
     "hub.exports",
+    "hub.evaluations",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from django.db.models import Q
 
 from hub.adapters.models import Release
+from hub.evaluations import queries as evaluations
+from hub.evaluations.models import Evaluation
 from hub.indexes.models import IndexMember, IndexVersion, Promotion
 from hub.library.models import Library
 
 MOST_NAMES = 25
+MOST_SUITES = 100  # on a page, whatever was sent of its versions
 
 
 @dataclass(frozen=True)
@@ -41,37 +44,49 @@ class Change:
 
 @dataclass(frozen=True)
 class Entry:
-    """One version: how it differs from the one before, and when it was made the served one."""
+    """One version: how it differs from the one before, when it was made the served one, and what was measured
+    of it.
+    """
 
     version: IndexVersion
     changes: list[Change]
     more: int
     promotions: list[Promotion]
+    evaluations: list[Evaluation]
 
 
 def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
-    """Two reads for any number of versions: memberships that begin or end there, and promotions."""
+    """Three reads for any number of versions: memberships that begin or end there, promotions, and of each
+    suite the newest evaluation.
+    """
     numbers = [version.number for version in versions]
     came, went = _moves(library, numbers)
     promotions = defaultdict(list)
     for promotion in Promotion.objects.filter(version__in=[v.pk for v in versions]).select_related("by"):
         promotions[promotion.version_id].append(promotion)
+    measured = defaultdict(list)
+    for one in evaluations.newest(library).filter(version__in=[v.pk for v in versions])[:MOST_SUITES]:
+        measured[one.version_id].append(one)
     return [
-        _entry(version, came[version.number], went[version.number], promotions[version.pk])
+        Entry(
+            version,
+            *_changes(came[version.number], went[version.number]),
+            promotions[version.pk],
+            measured[version.pk],
+        )
         for version in versions
     ]
 
 
-def _entry(
-    version: IndexVersion, came: list[IndexMember], went: list[IndexMember], promotions: list[Promotion]
-) -> Entry:
+def _changes(came: list[IndexMember], went: list[IndexMember]) -> tuple[list[Change], int]:
+    """The first of them by name, and how many more there are."""
     before = {member.release.adapter_id: member for member in went}
     after = {member.release.adapter_id for member in came}
     known = [(member, before.get(member.release.adapter_id)) for member in came]
     changes = [Change("changed" if old else "in", member, old) for member, old in known]
     changes += [Change("out", member) for member in went if member.release.adapter_id not in after]
     changes.sort(key=lambda change: change.release.adapter.full_name)
-    return Entry(version, changes[:MOST_NAMES], max(0, len(changes) - MOST_NAMES), promotions)
+    return changes[:MOST_NAMES], max(0, len(changes) - MOST_NAMES)
 
 
 def _moves(

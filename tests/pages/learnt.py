@@ -10,6 +10,8 @@ from hub.adapters.introductions import Wanted
 from hub.adapters.models import Release
 from hub.clusters import services as clusters
 from hub.clusters.services import Placed
+from hub.evaluations import services as evaluations
+from hub.evaluations.schemas import EvaluationIn
 from hub.indexes import queries
 from hub.indexes import services as indexes
 from hub.indexes.models import IndexVersion, PromptClassifier
@@ -32,7 +34,38 @@ def add_what_is_learnt(made: Content) -> None:
     version = _published(made.library)
     _classify(version)
     _cluster(made.library, queries.experts(version))
+    _evaluate(version, made)
     made.library.refresh_from_db()
+
+
+def _evaluate(version: IndexVersion, made: Content) -> None:
+    for suite, limit, shift in (("bbh", None, 0.0), (f"everything-{'we-ask-' * 12}of-it", 50, -0.2)):
+        ways = [
+            ("base", "base", 0.0),
+            ("library's policy", "policy", 0.31 + shift),
+            ("arrow", "router", 0.12 + shift),
+            ("retrieval", "router", 0.2 + shift),
+            (made.long.adapter.full_name, "expert", 0.05 + shift),
+        ]
+        rows = [
+            {
+                "variant": name,
+                "kind": kind,
+                "members": {"all": 0.4 + gain},
+                "mean": 0.4 + gain,
+                "above_base": gain,
+                "low": gain - 0.02 * bool(gain),
+                "high": gain + 0.02 * bool(gain),
+            }
+            for name, kind, gain in ways
+        ]
+        document = {
+            "suite": suite,
+            "about": {"manifest": version.manifest, "harness": "lm-eval 0.4.9", "limit": limit},
+            "members": {"all": {"metric": "acc", "questions": 597, "held_out": True}},
+            "rows": rows,
+        }
+        evaluations.record(version=version, by=made.maintainer, said=EvaluationIn.model_validate(document))
 
 
 def _let_an_encoder_read(library: Library) -> None:

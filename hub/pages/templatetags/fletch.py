@@ -65,3 +65,9 @@ def words(text: str) -> Sequence[str]:
 def collapse(text: str) -> str:
     """One line: whitespace of any length as one space."""
     return " ".join(text.split())
+
+
+@register.filter
+def signed(figure: float) -> str:
+    """A difference with its sign, by three digits."""
+    return f"{figure:+.3f}"

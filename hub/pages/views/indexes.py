@@ -33,10 +33,12 @@ def versions(request: HttpRequest, slug: str) -> HttpResponse:
     page = Paginator(
         queries.published(library).select_related("prompt_classifier").order_by("-number"), VERSIONS
     ).get_page(request.GET.get("page"))
+    entries = timeline.entries(library, list(page.object_list))
     context = {
         "library": library,
         "page": page,
-        "entries": timeline.entries(library, list(page.object_list)),
+        "entries": entries,
+        "measured": any(entry.evaluations for entry in entries),
         "may_maintain": may_maintain(request.user, library),
     }
     return render(request, "indexes/versions.html", context)
