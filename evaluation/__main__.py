@@ -7,12 +7,15 @@ import logging
 import time
 from pathlib import Path
 
+import lm_eval
 from lm_eval.utils import simple_parse_args_string
 
 from evaluation.catalogue import find_suite, leaves, load_tasks, shipped
-from evaluation.options import load, parse
-from evaluation.report import rows, table, write
-from evaluation.runs import run, variants
+from evaluation.options import Options, load, parse
+from evaluation.report import Report, document, rows, table, write
+from evaluation.runs import Answers, run, variants
+from evaluation.sending import Destination, manifest_digest
+from fletch.exits import CommandError
 from routing.errors import RoutingError
 
 
@@ -27,6 +30,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batch-size", default=16, type=int)
     parser.add_argument("--cache", type=Path, help="a folder that remembers answers, to go on after a stop")
     parser.add_argument("--out", type=Path, help="where the JSON goes; left out: build/evaluation/SUITE.json")
+    parser.add_argument("--send-to", metavar="HUB", help="the address of a hub that keeps the table")
+    parser.add_argument("--library", help="with --send-to: the library there")
+    parser.add_argument("--version", type=int, help="with --send-to: its version, which is the one measured")
     parser.add_argument("--runs-code", action="store_true", help="run what it writes (HumanEval, MBPP)")
     return parser
 
@@ -36,26 +42,48 @@ def main() -> None:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     suite = find_suite(said.suite)
     options = parse(simple_parse_args_string(said.model_args))
+    there = destination(said, options)
+    manifest = manifest_digest(options.where)
     model, tasks = load(options), load_tasks(suite)
     routers = said.routers.split(",") if said.routers else None
     ways = variants(model, routers, options.said, singles=not said.no_singles)
     if said.cache is not None:
         said.cache.mkdir(parents=True, exist_ok=True)
-    began, answers = time.monotonic(), {}
+    began = time.monotonic()
+    answers: dict[str, Answers] = {}
     harness = {"batch_size": said.batch_size, **options.harness}
-    for way, outcomes in run(
+    for way, answered in run(
         model, ways, tasks, cache=said.cache, limit=said.limit, runs_code=said.runs_code, **harness
     ):
-        answers[way.name] = outcomes
+        answers[way.name] = answered
         print(f"{time.monotonic() - began:7.1f} s  {way.name}", flush=True)
-    found = rows(answers, leaves(tasks, suite))
+    members = leaves(tasks, suite)
+    found = rows({name: answered.outcomes for name, answered in answers.items()}, members)
+    about = {
+        "manifest": manifest,
+        "harness": f"lm-eval {lm_eval.__version__}",
+        "model_args": said.model_args,
+        "limit": said.limit,
+    }
+    report = Report(suite, found, ways, answers, members, about)
     out = said.out or Path("build/evaluation") / f"{suite.name}.json"
-    write(out, suite, found, ways, answers, {"model_args": said.model_args, "limit": said.limit})
+    write(out, report)
     print(f"\n{table(found)}\n\nEach question's outcome: {out}")
+    if there is not None:
+        print(f"Sent: {there.send(document(report), options)}")
+
+
+def destination(said: argparse.Namespace, options: Options) -> Destination | None:
+    """The version in a hub that keeps the table, if one is named; BadDestination if it is another one."""
+    if said.send_to is None and said.library is None and said.version is None:
+        return None
+    found = Destination.named(said.send_to, said.library, said.version)
+    found.check(options)
+    return found
 
 
 if __name__ == "__main__":
     try:
         main()
-    except RoutingError as error:
+    except (RoutingError, CommandError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error

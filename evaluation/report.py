@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.catalogue import Suite
-from evaluation.runs import BASE, Outcomes, Variant
+from evaluation.runs import BASE, Answers, Outcomes, Variant
 from study.bootstrap import Numbers, interval, means, resampled_means
 
 
@@ -71,26 +71,47 @@ def table(found: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def write(
-    path: Path,
-    suite: Suite,
-    found: Sequence[Row],
-    ways: Sequence[Variant],
-    answers: Mapping[str, Outcomes],
-    about: Mapping[str, Any],
-) -> None:
+@dataclass(frozen=True)
+class Report:
+    """A suite that was run: its rows, and what they were made of. `about` says where the figures are from."""
+
+    suite: Suite
+    rows: Sequence[Row]
+    ways: Sequence[Variant]
+    answers: Mapping[str, Answers]
+    members: Mapping[str, Sequence[str]]
+    about: Mapping[str, Any]
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The table as JSON: what each column is, and each row with the kind of its way."""
+    kinds = {way.name: way.kind for way in report.ways}
+    return {
+        "suite": report.suite.name,
+        "about": dict(report.about),
+        "members": {name: _member(report, name, tasks) for name, tasks in report.members.items()},
+        "rows": [{**asdict(row), "kind": kinds[row.variant]} for row in report.rows],
+    }
+
+
+def write(path: Path, report: Report) -> None:
     """All of it as JSON, each question's outcome included."""
-    routings = {way.name: None if way.routing is None else asdict(way.routing) for way in ways}
-    document = {
-        "suite": suite.name,
+    suite = report.suite
+    whole = {
+        **document(report),
         "held_in": suite.held_in,
         "held_out": suite.held_out,
-        "about": dict(about),
-        "rows": [asdict(row) for row in found],
-        "routing": routings,
-        "outcomes": answers,
+        "routing": {way.name: None if way.routing is None else asdict(way.routing) for way in report.ways},
+        "outcomes": {name: answers.outcomes for name, answers in report.answers.items()},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    path.write_text(json.dumps(whole, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _member(report: Report, name: str, tasks: Sequence[str]) -> dict[str, Any]:
+    base = report.answers[BASE]
+    return {
+        "metric": ", ".join(sorted({base.metrics[task] for task in tasks})),
+        "questions": sum(len(base.outcomes[task]) for task in tasks),
+        "held_out": name in report.suite.held_out,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lm_eval import evaluate
 from lm_eval.api.model import LM, CachingLM
@@ -19,15 +19,25 @@ from routing.routes import Routing, route, routing_of
 
 BASE = "base"
 OWN = "library's policy"
+Kind = Literal["base", "policy", "router", "expert"]
 Outcomes = Mapping[str, Mapping[str, float]]  # by task, then by question
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to answer: a name for the table, and a routing (None: the plain base)."""
+    """One way to answer: a name for the table, what it is, and a routing (None: the plain base)."""
 
     name: str
+    kind: Kind
     routing: Routing | None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """How a variant did with each question of each task, and by which metric of the task."""
+
+    outcomes: Outcomes
+    metrics: Mapping[str, str]
 
 
 def variants(
@@ -39,14 +49,19 @@ def variants(
     """
     own = routing_of(model.policy, **said)
     named = [name for name in ROUTERS if name != "single"] if routers is None else list(routers)
-    ways = [Variant(BASE, None), Variant(OWN, own)]
+    ways = [Variant(BASE, "base", None), Variant(OWN, "policy", own)]
     for name in named:
         routing = routing_of(model.policy, **{**said, "router": name})
         if routers is not None or _possible(model, routing):
-            ways.append(Variant(name, routing))
+            ways.append(Variant(name, "router", routing))
     if singles:
-        ways += [Variant(one, Routing("single", top_k=1, experts=(one,))) for one in model.experts]
+        ways += [Variant(one, "expert", Routing("single", top_k=1, experts=(one,))) for one in model.experts]
     return ways
+
+
+def metrics(results: Mapping[str, Any]) -> dict[str, str]:
+    """By task the metric that `outcomes` reads."""
+    return {task: str(samples[0]["metrics"][0]) for task, samples in results["samples"].items() if samples}
 
 
 def outcomes(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -71,7 +86,7 @@ def run(
     limit: int | None = None,
     runs_code: bool = False,
     **options: Any,
-) -> Iterator[tuple[Variant, Outcomes]]:
+) -> Iterator[tuple[Variant, Answers]]:
     """Ask the tasks of each variant in turn; what `cache` holds of an equal variant is not asked again."""
     for way in ways:
         lm: LM = ComposedLM(model, way.routing, **options)
@@ -80,7 +95,7 @@ def run(
         results = evaluate(
             lm=lm, task_dict=tasks, limit=limit, bootstrap_iters=0, confirm_run_unsafe_code=runs_code
         )
-        yield way, outcomes(results)
+        yield way, Answers(outcomes(results), metrics(results))
 
 
 def _possible(model: ComposedModel, routing: Routing) -> bool:

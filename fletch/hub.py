@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,7 @@ class Hub:
         self._tries = tries
         headers = {"Authorization": f"Bearer {account.token}"} if account.token else {}
         self._client = httpx.Client(base_url=account.hub, headers=headers, timeout=TIMEOUT)
+        weakref.finalize(self, self._client.close)
 
     def get(self, path: str) -> dict[str, Any]:
         """Read what is at `path` under the API."""

@@ -138,6 +138,11 @@ def load_checkpoint(
     return compose_version(store, manifest, base, encoder_at=BaseRef(str(folder / "encoder")))
 
 
+def manifest_inside(directory: str | Path) -> str:
+    """The digest of the manifest that a folder by `write_routed` holds; BadCheckpoint if it is none."""
+    return str(_description(Path(directory))["manifest"])
+
+
 def prepare(directory: Path) -> None:
     """Make sure that nothing else is in the folder."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,9 @@ def test_the_demonstration_s_suite_says_who_can_do_what(
     written = json.loads(out.read_text())
     by_name = {row["variant"]: row for row in written["rows"]}
     assert list(by_name) == ["base", "library's policy", "uniform", EXPERT, "mara/plural"]
+    kinds = [row["kind"] for row in written["rows"]]
+    assert kinds == ["base", "policy", "router", "expert", "expert"]
+    assert written["members"][ITS_TASK] == {"metric": "acc", "questions": 2, "held_out": False}
     assert by_name["base"]["above_base"] == 0.0
     assert by_name[EXPERT]["members"][ITS_TASK] > by_name["mara/plural"]["members"][ITS_TASK] + 0.5
     assert by_name["library's policy"]["members"][ITS_TASK] > by_name["base"]["members"][ITS_TASK] + 0.5

@@ -70,4 +70,4 @@ def collapse(text: str) -> str:
 @register.filter
 def signed(figure: float) -> str:
     """A difference with its sign, by three digits."""
-    return f"{figure:+.3f}"
+    return f"{figure:+.3f}".replace("-", "\N{MINUS SIGN}")
