@@ -137,5 +137,5 @@ class EvaluationDetail(EvaluationOut):
             harness=found.harness,
             model_args=found.model_args,
             members=found.members,
-            rows=[{**row, "members": found.scores[row["variant"]]} for row in found.rows],
+            rows=[WayIn(**row, members=found.scores[row["variant"]]) for row in found.rows],
         )
