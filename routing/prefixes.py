@@ -74,11 +74,12 @@ class Prefixes:
         self._room = megabytes * MEGABYTE
         self._kept: OrderedDict[int, Kept] = OrderedDict()
         self._next = 0
+        self._size = 0
 
     @property
     def size(self) -> int:
         """Bytes in use."""
-        return sum(kept.size for kept in self._kept.values())
+        return self._size
 
     def keep(
         self, key: str, route: Route | None, tokens: Sequence[int], strand: Strand, spoken: ModuleTrace | None
@@ -96,9 +97,10 @@ class Prefixes:
         )
         self._forget_what_it_replaces(kept, route)
         self._kept[self._next] = kept
+        self._size += kept.size
         self._next += 1
-        while self._kept and self.size > self._room:
-            self._kept.popitem(last=False)
+        while self._size > self._room:
+            self._forget(next(iter(self._kept)))
 
     def recall(self, key: str, route: Route | None, prompt: Sequence[int]) -> Recalled | None:
         """A copy of the longest beginning of a prompt that is remembered under this key, if any is."""
@@ -120,4 +122,7 @@ class Prefixes:
             gone = kept.pack is not None and kept.pack() is None
             within = kept.fits(newer.key, route) and kept.shared(newer.tokens) == len(kept.tokens)
             if gone or within:
-                del self._kept[place]
+                self._forget(place)
+
+    def _forget(self, place: int) -> None:
+        self._size -= self._kept.pop(place).size

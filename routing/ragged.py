@@ -102,6 +102,17 @@ class Strands:
         return 0
 
 
+def inputs(ids: Sequence[int], positions: Sequence[int], device: torch.device) -> dict[str, Any]:
+    """What a ragged pass gives to a model: tokens, and where each is in its text; no cache and no mask."""
+    return {
+        "input_ids": torch.tensor([ids], device=device),
+        "position_ids": torch.tensor([positions], device=device),
+        "attention_mask": NOT_A_MASK,
+        "past_key_values": Strands(),
+        "use_cache": True,
+    }
+
+
 def attention(
     module: Any,
     query: Float[Tensor, "batch heads tokens width"],

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.base import Base
-from routing.ragged import ATTENTION, NOT_A_MASK, Piece, Strand, Strands, ragged, register
+from routing.ragged import ATTENTION, Piece, Strand, inputs, ragged, register
 
 log = logging.getLogger(__name__)
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
@@ -92,15 +92,9 @@ def _pass(
     ]
     middle, end = len(texts[0]), len(texts[0]) + len(texts[1])
     pieces = [Piece(strands[0], slice(0, middle)), Piece(strands[1], slice(middle, end))]
-    ids = torch.tensor([[*texts[0], *texts[1]]], device=base.device) % base.spec.vocabulary
+    ids = [token % base.spec.vocabulary for text in texts for token in text]
     with ragged(pieces):
-        logits: Tensor = base.model(
-            input_ids=ids,
-            position_ids=torch.tensor([positions], device=base.device),
-            attention_mask=NOT_A_MASK,
-            past_key_values=Strands(),
-            use_cache=True,
-        ).logits
+        logits: Tensor = base.model(**inputs(ids, positions, base.device)).logits
     for piece in pieces:
         piece.keep()
     return logits[0].float()

@@ -16,7 +16,7 @@ from routing.family import Inputs, Memory
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
 from routing.prefixes import Prefixes
 from routing.prepacked import PrepackedLinear
-from routing.ragged import NOT_A_MASK, Piece, Strand, Strands, ragged
+from routing.ragged import Piece, Strand, inputs, ragged
 from routing.ragged_trial import reads_ragged
 from routing.routes import Route
 
@@ -110,18 +110,12 @@ class RoutedModel:
     ) -> Float[Tensor, "rows vocabulary"]:
         """One pass over the tokens of many answers, all behind each other; the logits of these `rows`."""
         device = self.base.device
-        inputs: Inputs = {
-            "input_ids": torch.tensor([ids], device=device),
-            "position_ids": torch.tensor([positions], device=device),
-            "attention_mask": NOT_A_MASK,
-            "past_key_values": Strands(),
-            "use_cache": True,
-        }
+        asked: Inputs = inputs(ids, positions, device)
         wanted = torch.tensor(rows, device=device)
         if self._trims_logits:
-            inputs["logits_to_keep"] = wanted
+            asked["logits_to_keep"] = wanted
         with crowded(crowds), ragged(pieces):
-            logits: Tensor = self.base.model(**inputs).logits[0]
+            logits: Tensor = self.base.model(**asked).logits[0]
         return (logits if self._trims_logits else logits.index_select(0, wanted)).float()
 
     def _inputs(self, ids: Tensor, cache: Memory | None, mask: Tensor | None) -> Inputs:

@@ -34,7 +34,7 @@ class ModuleTrace:
         return ModuleTrace(self.experts[tokens], self.weights[tokens])
 
     def compact(self) -> ModuleTrace:
-        """A copy in half the bytes, on the CPU."""
+        """A copy in fewer bytes, on the CPU."""
         return ModuleTrace(self.experts.to("cpu", torch.int32), self.weights.cpu().clone())
 
 
