@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,13 +34,17 @@ class EngineFull(Exception):
     """As many requests wait as may wait; come back later."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Ticket:
-    """A generation in the engine's care, who is told of its steps (on the engine's thread), and who asked."""
+    """A generation in the engine's care, who is told of its steps (on the engine's thread), and who asked.
+
+    `admitted` says since when it takes turns (`time.monotonic`); None while it waits for a place.
+    """
 
     generation: Generation
     listener: Listener
     caller: str = ""
+    admitted: float | None = None
 
 
 class Engine:
@@ -98,6 +103,15 @@ class Engine:
         """How many generations wait for a place."""
         return len(self._waiting)
 
+    def memory_bytes(self) -> dict[str, int]:
+        """By base: how much memory the keys and values of the answers under way take."""
+        with self._lock:
+            generations = [ticket.generation for ticket in self._running]
+        taken: Counter[str] = Counter()
+        for generation in generations:
+            taken[generation.model.base.spec.name] += generation.memory_bytes
+        return taken
+
     def wait(self, seconds: float) -> bool:
         """Sleep until there is work, at most so long; whether there is any."""
         with self._work:
@@ -146,6 +160,7 @@ class Engine:
             busy = Counter(ticket.caller for ticket in self._running)
             ticket = min(self._waiting, key=lambda one: busy[one.caller])  # of equals the first
             self._waiting.remove(ticket)
+            ticket.admitted = time.monotonic()
             self._running.append(ticket)
 
 

@@ -35,6 +35,14 @@ class Memory:
     cache: Any
     heard: Inputs = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its keys and values. May be asked while another thread writes."""
+        caches = [getattr(self.cache, f"{kind}_attention_cache", None) for kind in ("self", "cross")]
+        layers = [layer for cache in caches if cache is not None for layer in cache.layers]
+        kept = [tuple(vars(layer).values()) for layer in layers or self.cache.layers]
+        return sum(part.nbytes for parts in kept for part in parts if isinstance(part, Tensor))
+
 
 @dataclass(frozen=True)
 class Batch:

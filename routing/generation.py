@@ -69,6 +69,11 @@ class Generation:
         return len(self.read_tokens) - self.recalled_tokens
 
     @property
+    def memory_bytes(self) -> int:
+        """What its keys and values take. May be asked while another thread lets it advance."""
+        return self._memory.size
+
+    @property
     def speaks(self) -> bool:
         """Whether the next pass draws a token, with no more than one to read before."""
         return len(self._unread) == 1 and self._before is not None

@@ -34,8 +34,8 @@ class Strand:
 
     @property
     def size(self) -> int:
-        """Bytes, the room to grow included."""
-        return sum(room.nbytes for held in (self.keys, self.values) for room in held.values())
+        """Bytes, the room to grow included. May be asked while another thread writes."""
+        return sum(room.nbytes for held in (self.keys, self.values) for room in tuple(held.values()))
 
     def beginning(self, length: int) -> Strand:
         """A copy of what the first tokens left, without room to grow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -75,12 +76,21 @@ class Record:
         )
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """What one expert said in an answer: how many pairs of token and module chose it, with what weight."""
+
+    hits: int
+    weight: float
+
+
 class Shares:
-    """Sums the mixing weights of each expert over all tokens and modules."""
+    """Sums the mixing weights of each expert over all tokens and modules, and counts where it was chosen."""
 
     def __init__(self, pack: Pack) -> None:
         self._pack = pack
-        self._totals: Float64[Tensor, " experts"] = torch.zeros(len(pack.experts), dtype=torch.float64)
+        # First row: mixing weights. Second row: by how many pairs of token and module it was chosen.
+        self._totals: Float64[Tensor, "2 experts"] = torch.zeros(2, len(pack.experts), dtype=torch.float64)
 
     def hear(self, record: Record, tokens: slice) -> None:
         """Add up what these tokens of one pass chose."""
@@ -92,14 +102,34 @@ class Shares:
         self._add(spoken.experts.flatten().to(torch.int64), spoken.weights.flatten())
 
     def _add(self, experts: Int[Tensor, " pairs"], weights: Float[Tensor, " pairs"]) -> None:
-        self._totals += torch.bincount(experts, weights.double(), minlength=len(self._totals)).cpu()
+        """A pair without weight is no choice: it fills a row of those who chose fewer."""
+        given, count = weights.double(), self._totals.shape[1]
+        sums = [torch.bincount(experts, part, minlength=count) for part in (given, (given > 0).double())]
+        self._totals += torch.stack(sums).cpu()
 
     def by_expert(self) -> dict[str, float]:
         """Each expert's part of all mixing weight given so far, largest first; the silent ones left out."""
-        whole = float(self._totals.sum())
-        named = zip(self._pack.experts, self._totals.tolist(), strict=True)
-        spoken = [(name, total / whole) for name, total in named if total > 0]
-        return dict(sorted(spoken, key=lambda item: (-item[1], item[0])))
+        spoken = self.spoken()
+        whole = sum(one.weight for one in spoken.values())
+        shares = [(name, one.weight / whole) for name, one in spoken.items()]
+        return dict(sorted(shares, key=lambda item: (-item[1], item[0])))
+
+    def spoken(self) -> dict[str, Spoken]:
+        """What each expert that spoke has said so far, in the pack's order."""
+        weights, hits = self._totals.tolist()
+        named = zip(self._pack.experts, weights, hits, strict=True)
+        return {name: Spoken(int(count), weight) for name, weight, count in named if weight > 0}
+
+    def entropy(self) -> float | None:
+        """How widely the answer's mixing weight is spread, in bits: -sum p log2 p over the experts' shares p.
+
+        0 where one expert has it all, log2 n where n experts have equal parts, None where nobody spoke.
+        """
+        weights = self._totals[0]
+        whole = float(weights.sum())
+        if not whole:
+            return None
+        return float(torch.special.entr(weights / whole).sum()) / math.log(2)
 
 
 class Trace:

@@ -43,22 +43,37 @@ class Job:
         """The generations' steps, counted; leaving early cancels what is left."""
         started, waiting = time.monotonic(), True
         latest: dict[int, float] = {}
-        with closing(steps):
-            async for place, step in steps:
-                if waiting and step.tokens:
-                    self.metrics.first_token.observe(time.monotonic() - started)
-                    waiting = False
-                if step.tokens:
-                    now = time.monotonic()
-                    if place in latest:
-                        self.metrics.between_tokens.observe(now - latest[place])
-                    latest[place] = now
-                yield place, step
-        library, counts = self.envelope.target.library, usage(self.generations, self.choices)
-        self.metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])
-        self.metrics.completion_tokens.labels(library).inc(counts["completion_tokens"])
-        recalled = counts["prompt_tokens_details"]["cached_tokens"]
-        self.metrics.recalled_tokens.labels(library).inc(recalled)
+        try:
+            with closing(steps):
+                async for place, step in steps:
+                    if waiting and step.tokens:
+                        self.metrics.first_token.observe(time.monotonic() - started)
+                        waiting = False
+                    if step.tokens:
+                        now = time.monotonic()
+                        if place in latest:
+                            self.metrics.between_tokens.observe(now - latest[place])
+                        latest[place] = now
+                    yield place, step
+        finally:
+            self.metrics.queue_seconds.observe((steps.admitted or time.monotonic()) - started)
+            self._count()
+
+    def _count(self) -> None:
+        """What was read and written and who spoke, also where the client went before the end."""
+        metrics, target = self.metrics, self.envelope.target
+        counts, library = usage(self.generations, self.choices), target.library
+        metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])
+        metrics.completion_tokens.labels(library).inc(counts["completion_tokens"])
+        metrics.recalled_tokens.labels(library).inc(counts["prompt_tokens_details"]["cached_tokens"])
+        for generation in self.generations:
+            if generation.request.conversation is not None:
+                metrics.recalls.labels(library, "hit" if generation.recalled_tokens else "miss").inc()
+        version = target.version
+        if version is not None:
+            private = () if version.guests is None else version.guests.names
+            shares = [generation.shares for generation in self.generations if generation.shares is not None]
+            metrics.speakers.heard(library, shares, private, len(version.pack.experts))
 
 
 async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from workers.serving.models import describe, find
 from workers.serving.options import Options
 from workers.serving.prompts import chat_generations, completion_generations
 from workers.serving.runner import Runner
+from workers.serving.scrape import look_up
 from workers.serving.shapes import Envelope, Shape
 from workers.serving.targets import Target, resolve
 
@@ -48,7 +49,7 @@ class Server:
     def __init__(self, options: Options) -> None:
         limits = options.limits
         self.options = options
-        self.metrics = Metrics()
+        self.metrics = Metrics(named_experts=limits.named_experts)
         self.libraries = Libraries(open_store(options.store), options, self.metrics)
         self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting, told=self.metrics.passed))
         self.started = int(time.time())
@@ -98,8 +99,7 @@ class Server:
         return JSONResponse(report, 200 if ready else 503)
 
     async def counts(self, _request: Request) -> Response:
-        self.metrics.running.set(self.runner.engine.running)
-        self.metrics.waiting.set(self.runner.engine.waiting)
+        look_up(self.metrics, self.runner.engine, self.libraries)
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _target(self, request: Request, body: AnyBody) -> Target:

@@ -134,7 +134,10 @@ class Library:
         with self._assembling:
             version = self._pinned.get(current.number) or self._assemble(current)
         self.live = version
-        self._metrics.load_seconds.observe(time.monotonic() - started)
+        taken = time.monotonic() - started
+        self._metrics.load_seconds.observe(taken)
+        self._metrics.swap_seconds.labels(self.name).observe(taken)
+        self._metrics.speakers.forget(self.name, version.pack.experts)
         self._metrics.swaps.labels(self.name).inc()
         self._metrics.version.labels(self.name).set(version.number)
         self._metrics.experts.labels(self.name).set(len(version.pack.experts))

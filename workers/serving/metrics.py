@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from workers.serving.speakers import Speakers
+
 ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -12,8 +14,10 @@ SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class Metrics:
     """One registry for each process, so that several servers in one test do not share their counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, named_experts: int = 200) -> None:
+        """`named_experts`: so many of each library are counted by name."""
         self.registry = CollectorRegistry()
+        self.speakers = Speakers(self.registry, named_experts)
         self._of_requests()
         self._of_versions()
 
@@ -56,12 +60,46 @@ class Metrics:
         )
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
+        self.queue_seconds = Histogram(
+            "fletch_queue_seconds",
+            "Time that a request waited for a place",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._of_memory()
+
+    def _of_memory(self) -> None:
+        self.recalls = Counter(
+            "fletch_prefix_lookups",
+            "Answers in a conversation, by whether a beginning of it was recalled",
+            ["library", "result"],
+            registry=self.registry,
+        )
+        self.prefix_bytes = Gauge(
+            "fletch_prefix_bytes",
+            "Memory of the beginnings of conversations that are kept",
+            ["base"],
+            registry=self.registry,
+        )
+        self.kv_bytes = Gauge(
+            "fletch_kv_bytes",
+            "Memory of the keys and values of the answers under way",
+            ["base"],
+            registry=self.registry,
+        )
 
     def _of_versions(self) -> None:
         self.version = Gauge("fletch_version", "Index version served", ["library"], registry=self.registry)
         self.experts = Gauge("fletch_experts", "Experts served", ["library"], registry=self.registry)
         self.swaps = Counter(
             "fletch_swaps", "Switches to a new index version", ["library"], registry=self.registry
+        )
+        self.swap_seconds = Histogram(
+            "fletch_swap_seconds",
+            "Time from seeing a new index version to serving it",
+            ["library"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.refused = Counter(
             "fletch_refused_versions",

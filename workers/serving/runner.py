@@ -33,6 +33,12 @@ class Steps:
             unfinished -= step.finish is not None
             yield place, step
 
+    @property
+    def admitted(self) -> float | None:
+        """Since when the first of them takes turns (`time.monotonic`); None while all wait for a place."""
+        times = [ticket.admitted for ticket in self._tickets if ticket.admitted is not None]
+        return min(times, default=None)
+
     def close(self) -> None:
         """Cancel what has not finished."""
         for ticket in self._tickets:

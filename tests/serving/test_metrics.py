@@ -1,0 +1,170 @@
+"""What /metrics says of experts, memory and the queue."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from prometheus_client.parser import text_string_to_metric_families
+
+from routing.composed import ComposedModel
+from routing.engine import Engine
+from routing.generation import Generation, Request
+from routing.traces import ModuleTrace, Shares
+from tests.routing.libraries import TEXT
+from tests.routing.published import PublishedLibrary
+from tests.serving.guest_lists import Hub
+from tests.serving.live import LiveServer, live_server
+from workers.serving.metrics import Metrics
+from workers.serving.options import Limits
+from workers.serving.speakers import OTHERS, PRIVATE
+
+MEMBERS = ["ada/plain", "cy/attention", "eve/late"]
+BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 6, "temperature": 0}
+
+
+@pytest.fixture
+def hub(published: PublishedLibrary) -> Hub:
+    published.publish(1, MEMBERS)
+    hub = Hub(published)
+    hub.say_key()
+    return hub
+
+
+@pytest.fixture
+def live(hub: Hub) -> Iterator[LiveServer]:
+    with live_server(hub.published.url, limits=Limits(named_experts=2)) as live:
+        live.wait_for_version("tales", 1)
+        yield live
+
+
+def samples(live: LiveServer, name: str) -> dict[tuple[str, ...], float]:
+    """The values of a metric by its labels, in the order of their names."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(live.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def said(trace: dict[str, Any]) -> tuple[Counter[str], Counter[str]]:
+    """How often each expert was chosen according to a trace, and with how much weight in all."""
+    hits: Counter[str] = Counter()
+    weight: Counter[str] = Counter()
+    for module in trace["modules"].values():
+        for experts, weights in zip(module["experts"], module["weights"], strict=True):
+            for place, part in zip(experts, weights, strict=True):
+                if part:
+                    hits[trace["experts"][place]] += 1
+                    weight[trace["experts"][place]] += part
+    return hits, weight
+
+
+def test_experts_are_counted_where_they_were_chosen_and_those_that_come_late_together(
+    live: LiveServer,
+) -> None:
+    asked = BODY | {"routing": {"router": "arrow", "top_k": 2, "trace": True}}
+    answer = live.post("/v1/completions", **asked).json()
+    hits, weight = said(answer["fletch"]["trace"])
+
+    counted = samples(live, "fletch_expert_hits_total")
+    weighed = samples(live, "fletch_expert_weight_total")
+
+    assert set(counted) == {("ada/plain", "tales"), ("cy/attention", "tales"), (OTHERS, "tales")}
+    for expert, name in (("ada/plain",) * 2, ("cy/attention",) * 2, ("eve/late", OTHERS)):
+        assert counted[name, "tales"] == hits[expert]
+        assert weighed[name, "tales"] == pytest.approx(weight[expert], rel=1e-3)
+
+
+def test_the_entropy_is_that_of_the_answers_shares(live: LiveServer) -> None:
+    answer = live.post("/v1/completions", **BODY, routing={"router": "uniform"}).json()
+    shares = [expert["share"] for expert in answer["fletch"]["experts"]]
+
+    bits = samples(live, "fletch_routing_entropy_bits_sum")["tales",]
+    part = samples(live, "fletch_routing_entropy_ratio_sum")["tales",]
+
+    assert bits == pytest.approx(-sum(share * math.log2(share) for share in shares), abs=1e-4)
+    assert bits > 1
+    assert part == pytest.approx(bits / math.log2(3))
+
+
+def test_private_experts_are_counted_without_their_names(live: LiveServer, hub: Hub) -> None:
+    asked = BODY | {"routing": {"router": "uniform"}}
+    headers = hub.header("bob/wide")
+    answer = httpx.post(f"{live.url}/v1/completions", json=asked, headers=headers, timeout=60)
+
+    assert "bob/wide" in answer.text
+    assert samples(live, "fletch_expert_hits_total")[PRIVATE, "tales"] > 0
+    assert "bob/wide" not in live.get("/metrics").text
+
+
+def test_whoever_left_the_library_makes_room_for_another_name(live: LiveServer, hub: Hub) -> None:
+    live.post("/v1/completions", **BODY, routing={"force": ["ada/plain", "cy/attention"]})
+    hub.published.publish(2, ["cy/attention", "eve/late"])
+    live.wait_for_version("tales", 2)
+    live.wait_until(lambda: samples(live, "fletch_swap_seconds_count")["tales",] == 2)
+    live.post("/v1/completions", **BODY, routing={"force": ["eve/late"]})
+
+    names = {name for name, _ in samples(live, "fletch_expert_hits_total")}
+
+    assert names == {"cy/attention", "eve/late"}
+
+
+def test_lookups_and_bytes_of_kept_beginnings_are_told(live: LiveServer) -> None:
+    for _ in range(2):
+        live.post("/v1/completions", **BODY | {"prompt": TEXT * 8}, prompt_cache_key="a conversation")
+    live.post("/v1/completions", **BODY)
+
+    lookups = samples(live, "fletch_prefix_lookups_total")
+    model = live.server.libraries["tales"].model
+
+    assert lookups == {("tales", "miss"): 1, ("tales", "hit"): 1}
+    assert model is not None
+    assert model.prefixes is not None
+    assert samples(live, "fletch_prefix_bytes") == {(model.base.spec.name,): model.prefixes.size}
+    assert model.prefixes.size > 0
+    assert samples(live, "fletch_kv_bytes") == {(model.base.spec.name,): 0}
+    assert samples(live, "fletch_queue_seconds_count") == {(): 3}
+
+
+def test_the_memory_of_answers_under_way_is_counted_until_they_end(composed: ComposedModel) -> None:
+    engine, model = Engine(), composed.routed
+    engine.submit([(Generation(model, Request((1, 2, 3), max_tokens=2)), lambda _step: None)])
+    name, before = model.base.spec.name, engine.memory_bytes()
+    engine.step()
+    config = model.base.model.config
+    kept = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
+    kept *= 2 * 4 * config.num_hidden_layers  # keys and values in float32
+
+    during = engine.memory_bytes()
+    while engine.step():
+        pass
+
+    assert before == {name: 0}
+    assert during[name] % kept == 0
+    assert during[name] >= 3 * kept
+    assert engine.memory_bytes() == {}
+
+
+def test_what_fills_a_row_up_is_no_choice(composed: ComposedModel) -> None:
+    shares = Shares(composed.pack)
+    shares.recall(ModuleTrace(torch.tensor([[1, 0], [1, 2]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]])))
+
+    spoken = {name: (said.hits, said.weight) for name, said in shares.spoken().items()}
+
+    assert spoken == {composed.pack.experts[1]: (2, 1.5), composed.pack.experts[2]: (1, 0.5)}
+
+
+def test_nobody_spoke_is_no_entropy() -> None:
+    metrics = Metrics()
+    metrics.speakers.heard("tales", [], (), 3)
+
+    assert (
+        metrics.registry.get_sample_value("fletch_routing_entropy_bits_count", {"library": "tales"}) is None
+    )
