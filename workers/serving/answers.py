@@ -15,7 +15,7 @@ from starlette.requests import Request as HttpRequest
 
 from routing.engine import Step
 from routing.generation import Generation
-from workers.serving.errors import ApiError
+from workers.serving.errors import ApiError, gone_away
 from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
@@ -83,7 +83,7 @@ async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str
     try:
         await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not writing.done():
-            raise ApiError(499, "the client has gone away", code="client_closed_request")
+            raise gone_away()
         return writing.result()
     finally:
         for task in (writing, leaving):

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 
@@ -25,7 +25,7 @@ from workers.serving.answers import Job, answer_stream, answer_whole
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
-from workers.serving.errors import ApiError, from_validation, not_found
+from workers.serving.errors import ApiError, from_validation, gone_away, not_found
 from workers.serving.guests import HEADER
 from workers.serving.health import readiness
 from workers.serving.libraries import Libraries
@@ -112,10 +112,13 @@ class Server:
         """The parsed body; more bytes than allowed are not even read."""
         limit = self.options.limits.body_bytes
         content = bytearray()
-        async for chunk in request.stream():
-            content += chunk
-            if len(content) > limit:
-                raise ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
+        try:
+            async for chunk in request.stream():
+                content += chunk
+                if len(content) > limit:
+                    raise ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
+        except ClientDisconnect as error:
+            raise gone_away() from error
         try:
             return kind.model_validate_json(bytes(content))
         except ValidationError as error:

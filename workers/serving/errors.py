@@ -56,6 +56,11 @@ def not_found(model: str, message: str) -> ApiError:
     return ApiError(404, f"model {model!r}: {message}", code="model_not_found", param="model")
 
 
+def gone_away() -> ApiError:
+    """Nobody reads this; the status is the one that nginx counts it by."""
+    return ApiError(499, "the client has gone away", code="client_closed_request")
+
+
 def from_validation(error: ValidationError) -> ApiError:
     """What is wrong with a body in one message; `param` is the first field."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)[:SAID_PROBLEMS]
