@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
@@ -38,7 +39,7 @@ def process(published: PublishedLibrary, address: str) -> Iterator[subprocess.Po
         "--port",
         port,
     ]
-    process = subprocess.Popen([*command, "--device", "cpu"], stderr=subprocess.PIPE)
+    process = subprocess.Popen([*command, "--device", "cpu", "--log-format", "json"], stderr=subprocess.PIPE)
     yield process
     process.kill()
     process.communicate()
@@ -65,6 +66,9 @@ def test_it_starts_answers_and_ends_when_told_to(process: subprocess.Popen[bytes
     assert version == 1
     assert "data: [DONE]" in rest, "an answer in flight is finished first"
     assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+    assert process.stderr is not None
+    written = [json.loads(line) for line in process.stderr]
+    assert [line["status"] for line in written if line.get("path") == "/v1/completions"] == [200]
 
 
 def test_it_imports_neither_the_hub_nor_its_frameworks() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from collections.abc import Sequence
 
 import torch
 import uvicorn
 
+from workers.serving import logs
 from workers.serving.app import create_app
 from workers.serving.options import Limits, Options
 
@@ -48,14 +48,19 @@ def arguments() -> argparse.ArgumentParser:
         action="store_true",
         help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="lines for people, or a JSON object in each line for programs",
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
     given = arguments().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.begin(given.log_format)
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
     # each other.
     torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
@@ -72,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         host=given.host,
         port=given.port,
         log_level="warning",
+        log_config=None,  # its lines come out as all others
+        access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=10,
     )

@@ -16,6 +16,7 @@ from starlette.requests import Request as HttpRequest
 from routing.engine import Step
 from routing.generation import Generation
 from workers.serving.errors import ApiError, gone_away
+from workers.serving.journal import Entry
 from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
@@ -33,6 +34,7 @@ class Job:
     generations: Sequence[Generation]
     choices: int  # of each prompt
     metrics: Metrics
+    entry: Entry
 
     @property
     def tokenizer(self) -> Any:
@@ -41,31 +43,36 @@ class Job:
 
     async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
         """The generations' steps, counted; leaving early cancels what is left."""
-        started, waiting = time.monotonic(), True
+        entry = self.entry
+        started = entry.submitted or time.monotonic()
         latest: dict[int, float] = {}
         try:
             with closing(steps):
                 async for place, step in steps:
-                    if waiting and step.tokens:
-                        self.metrics.first_token.observe(time.monotonic() - started)
-                        waiting = False
                     if step.tokens:
                         now = time.monotonic()
+                        if entry.first_token is None:
+                            entry.first_token = now
+                            self.metrics.first_token.observe(now - started)
                         if place in latest:
                             self.metrics.between_tokens.observe(now - latest[place])
                         latest[place] = now
                     yield place, step
         finally:
-            self.metrics.queue_seconds.observe((steps.admitted or time.monotonic()) - started)
+            entry.admitted, entry.answered = steps.admitted, time.monotonic()
+            self.metrics.queue_seconds.observe((entry.admitted or entry.answered) - started)
             self._count()
 
     def _count(self) -> None:
         """What was read and written and who spoke, also where the client went before the end."""
         metrics, target = self.metrics, self.envelope.target
         counts, library = usage(self.generations, self.choices), target.library
-        metrics.prompt_tokens.labels(library).inc(counts["prompt_tokens"])
-        metrics.completion_tokens.labels(library).inc(counts["completion_tokens"])
-        metrics.recalled_tokens.labels(library).inc(counts["prompt_tokens_details"]["cached_tokens"])
+        entry = self.entry
+        entry.prompt_tokens, entry.completion_tokens = counts["prompt_tokens"], counts["completion_tokens"]
+        entry.recalled_tokens = counts["prompt_tokens_details"]["cached_tokens"]
+        metrics.prompt_tokens.labels(library).inc(entry.prompt_tokens)
+        metrics.completion_tokens.labels(library).inc(entry.completion_tokens)
+        metrics.recalled_tokens.labels(library).inc(entry.recalled_tokens)
         for generation in self.generations:
             if generation.request.conversation is not None:
                 metrics.recalls.labels(library, "hit" if generation.recalled_tokens else "miss").inc()
@@ -124,6 +131,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
     except Exception as error:
         log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code="generation_failed")
+        job.entry.error = failure.code
         yield _event(failure.body())
         return
     if include_usage:

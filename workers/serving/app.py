@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
@@ -28,7 +29,9 @@ from workers.serving.completion_shape import CompletionShape
 from workers.serving.errors import ApiError, from_validation, gone_away, not_found
 from workers.serving.guests import HEADER
 from workers.serving.health import readiness
+from workers.serving.journal import Entry, Journal
 from workers.serving.libraries import Libraries
+from workers.serving.logs import say
 from workers.serving.metrics import Metrics
 from workers.serving.models import describe, find
 from workers.serving.options import Options
@@ -104,9 +107,12 @@ class Server:
 
     async def _target(self, request: Request, body: AnyBody) -> Target:
         guest_list = request.headers.get(HEADER)
-        return await run_in_threadpool(
+        target = await run_in_threadpool(
             resolve, self.libraries, body.model, body.routing, guest_list=guest_list
         )
+        entry: Entry = request.state.entry
+        entry.library, entry.version, entry.router = target.said
+        return target
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
         """The parsed body; more bytes than allowed are not even read."""
@@ -135,9 +141,10 @@ class Server:
     ) -> Response:
         name = f"{shape.prefix}-{uuid.uuid4().hex}"
         envelope = Envelope(name, int(time.time()), body.model, target)
-        job = Job(envelope, shape, generations, body.n or 1, self.metrics)
-        address = "" if request.client is None else request.client.host
-        steps = self.runner.submit(generations, caller=f"{address} {body.user or ''}")
+        entry: Entry = request.state.entry
+        entry.answers, entry.streamed, entry.submitted = len(generations), bool(body.stream), time.monotonic()
+        job = Job(envelope, shape, generations, body.n or 1, self.metrics, entry)
+        steps = self.runner.submit(generations, caller=f"{entry.caller} {body.user or ''}")
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage
@@ -156,6 +163,7 @@ def create_app(options: Options) -> Starlette:
 
     app = Starlette(
         lifespan=server.lifespan,
+        middleware=[Middleware(Journal, told=[say])],
         exception_handlers={HTTPException: _http_error},
         routes=[
             path("/v1/completions", server.completions, "POST"),
@@ -177,22 +185,28 @@ def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
     async def answered(request: Request) -> Response:
         try:
             response = await endpoint(request)
-        except ApiError as error:
-            response = error.response()
-        except EngineFull as error:
-            response = ApiError(429, f"{error}; try again", code="queue_full", retry_after=1).response()
-        except Exception:
-            log.exception("%s failed", pattern)
-            response = ApiError(
-                500, "the server failed to answer; its log says why", code="internal"
-            ).response()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape
+            refusal = _refusal(error, pattern)
+            request.state.entry.error = refusal.code
+            response = refusal.response()
         metrics.requests.labels(pattern, response.status_code).inc()
         return response
 
     return answered
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+def _refusal(error: Exception, pattern: str) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, EngineFull):
+        return ApiError(429, f"{error}; try again", code="queue_full", retry_after=1)
+    log.error("%s failed", pattern, exc_info=error)
+    return ApiError(500, "the server failed to answer; its log says why", code="internal")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
     """Paths and methods that do not exist."""
     assert isinstance(error, HTTPException)
-    return ApiError(error.status_code, error.detail, code="unknown_url").response()
+    refusal = ApiError(error.status_code, error.detail, code="unknown_url")
+    request.state.entry.error = refusal.code
+    return refusal.response()

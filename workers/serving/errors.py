@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
+from workers.serving.journal import current
+
 SAID_PROBLEMS = 20  # of a body; whoever sent more reads no more
 
 
@@ -30,13 +32,15 @@ class ApiError(Exception):
         self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
-        """The error object of OpenAI's API."""
+        """The error object of OpenAI's API, and which request it is about: to be found again in the log."""
+        entry = current()
         return {
             "error": {
                 "message": self.message,
                 "type": _kind(self.status),
                 "param": self.param,
                 "code": self.code,
+                **({} if entry is None else {"request_id": entry.id}),
             }
         }
 

@@ -30,6 +30,12 @@ class Target:
     route: Route | None
     routing: Routing | None = None
 
+    @property
+    def said(self) -> tuple[str, int | None, str]:
+        """Library, index version and router, for the log."""
+        router = "base" if self.routing is None else self.routing.router
+        return self.library, None if self.version is None else self.version.number, router
+
     def way(self, prompt: Sequence[int]) -> Route | None:
         """The route of this prompt, shaped by it where the routing says so."""
         version, wanted = self.version, self.routing

@@ -1,0 +1,135 @@
+"""What became of each request, for the log and for traces: who asked whom, and how long it took.
+
+Nothing of what was asked or answered is ever in it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADER = "X-Request-Id"
+SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+DIGITS = 4  # of seconds
+
+
+@dataclass
+class Entry:
+    """One request. Times are of `time.monotonic`, but for `at`: the time of day (seconds since 1970).
+
+    `submitted`: its answers were given to the engine; `admitted`: the first of them takes turns;
+    `first_token`: one has read its prompt and says something; `answered`: all have ended, or were given up.
+    None is what did not happen.
+    """
+
+    id: str
+    method: str
+    path: str
+    traceparent: str | None = None
+    at: float = field(default_factory=time.time)
+    began: float = field(default_factory=time.monotonic)
+    caller: str | None = None
+    library: str | None = None
+    version: int | None = None
+    router: str | None = None
+    streamed: bool = False
+    answers: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    recalled_tokens: int = 0
+    submitted: float | None = None
+    admitted: float | None = None
+    first_token: float | None = None
+    answered: float | None = None
+    ended: float | None = None
+    status: int | None = None
+    error: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the log says of it; what does not apply is left out."""
+        said = {
+            "request_id": self.id,
+            "status": self.status,
+            "seconds": _seconds(self.began, self.ended),
+            "caller": self.caller,
+            "library": self.library,
+            "version": self.version,
+            "router": self.router,
+            "streamed": self.streamed or None,
+            "answers": self.answers or None,
+            "prompt_tokens": self.prompt_tokens or None,
+            "completion_tokens": self.completion_tokens or None,
+            "recalled_tokens": self.recalled_tokens or None,
+            "queue_seconds": _seconds(self.submitted, self.admitted),
+            "first_token_seconds": _seconds(self.began, self.first_token),
+            "error": self.error,
+        }
+        return {name: value for name, value in said.items() if value is not None}
+
+
+Told = Callable[[Entry], None]
+_CURRENT: ContextVar[Entry | None] = ContextVar("entry", default=None)
+
+
+def current() -> Entry | None:
+    """The request that this code runs for, if it runs for one."""
+    return _CURRENT.get()
+
+
+class Journal:
+    """Middleware: gives every request a name and an entry, and tells of it when its answer has ended."""
+
+    def __init__(self, app: ASGIApp, *, told: Sequence[Told]) -> None:
+        self._app = app
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        entry = _entry(scope)
+        scope.setdefault("state", {})["entry"] = entry
+        token = _CURRENT.set(entry)
+        whole = False
+
+        async def noted(message: Message) -> None:
+            nonlocal whole
+            if message["type"] == "http.response.start":
+                entry.status = message["status"]
+                MutableHeaders(scope=message)[HEADER] = entry.id
+            await send(message)
+            whole = whole or (message["type"] == "http.response.body" and not message.get("more_body", False))
+
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            _CURRENT.reset(token)
+            entry.ended = time.monotonic()
+            if not whole:
+                entry.error = entry.error or "client_closed_request"
+            for told in self._told:
+                told(entry)
+
+
+def _entry(scope: Scope) -> Entry:
+    """A request's own name is kept if it is short and plain: logs and headers must hold it as it is."""
+    headers = Headers(scope=scope)
+    given = headers.get(HEADER, "")
+    name = given if SANE.fullmatch(given) else uuid.uuid4().hex
+    client = scope.get("client")
+    entry = Entry(name, scope["method"], scope["path"], headers.get("traceparent"))
+    entry.caller = None if client is None else client[0]
+    return entry
+
+
+def _seconds(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else round(end - start, DIGITS)
