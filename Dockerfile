@@ -24,8 +24,8 @@ EXPOSE 8000
 CMD ["gunicorn", "hub.wsgi", "--worker-class", "gthread", "--workers", "2", "--threads", "16", "--graceful-timeout", "30", "--bind", "0.0.0.0:8000"]
 
 FROM base AS serving
-COPY requirements/serving.txt requirements/
-RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/serving.txt)" && pip install -r requirements/serving.txt
+COPY requirements/serving.txt requirements/telemetry.txt requirements/
+RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/serving.txt)" && pip install -r requirements/serving.txt -r requirements/telemetry.txt
 COPY routing routing
 COPY workers/__init__.py workers/
 COPY workers/serving workers/serving

@@ -110,7 +110,7 @@ screenshots: setup ## pictures of every page into build/screenshots
 	$(BIN)/python -m tests.pages.screenshots build/screenshots
 
 lock: setup ## resolve requirements/*.in again into the pinned *.txt
-	for role in web serving worker dev evaluation; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
+	for role in web serving worker telemetry dev evaluation; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 

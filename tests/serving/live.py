@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from workers.serving.app import Server, create_app
 from workers.serving.options import Limits, Options
+from workers.serving.telemetry import Traces
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,13 @@ class LiveServer:
 
 @contextmanager
 def live_server(
-    store: str, *, limits: Limits | None = None, library: str | None = None
+    store: str, *, limits: Limits | None = None, library: str | None = None, traces: Traces | None = None
 ) -> Iterator[LiveServer]:
     """Serve a store on a free port until the block ends."""
     options = Options(
         store=store, library=library, poll_seconds=0.05, retry_seconds=0.2, limits=limits or Limits()
     )
-    app = create_app(options)
+    app = create_app(options, traces)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

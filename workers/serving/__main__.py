@@ -12,6 +12,7 @@ import uvicorn
 from workers.serving import logs
 from workers.serving.app import create_app
 from workers.serving.options import Limits, Options
+from workers.serving.telemetry import traces
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -73,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         limits=Limits(private_versions=given.private_versions, prefix_megabytes=given.prefix_megabytes),
     )
     uvicorn.run(
-        create_app(options),
+        create_app(options, traces(os.environ)),
         host=given.host,
         port=given.port,
         log_level="warning",

@@ -16,7 +16,7 @@ from starlette.requests import Request as HttpRequest
 from routing.engine import Step
 from routing.generation import Generation
 from workers.serving.errors import ApiError, gone_away
-from workers.serving.journal import Entry
+from workers.serving.journal import BROKE_OFF, Ended, Entry
 from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
@@ -57,6 +57,8 @@ class Job:
                         if place in latest:
                             self.metrics.between_tokens.observe(now - latest[place])
                         latest[place] = now
+                    if step.finish is not None:
+                        entry.ends.append(Ended(place, step.finish, time.monotonic()))
                     yield place, step
         finally:
             entry.admitted, entry.answered = steps.admitted, time.monotonic()
@@ -130,7 +132,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
                 yield _event(chunk)
     except Exception as error:
         log.exception("%s broke off", job.envelope.id)
-        failure = ApiError(500, f"the answer broke off: {error}", code="generation_failed")
+        failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)
         job.entry.error = failure.code
         yield _event(failure.body())
         return

@@ -40,6 +40,7 @@ from workers.serving.runner import Runner
 from workers.serving.scrape import look_up
 from workers.serving.shapes import Envelope, Shape
 from workers.serving.targets import Target, resolve
+from workers.serving.telemetry import NoTraces, Traces
 
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AnyBody)
@@ -49,12 +50,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class Server:
     """The parts of a serving process, and its endpoints."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, traces: Traces) -> None:
         limits = options.limits
         self.options = options
         self.metrics = Metrics(named_experts=limits.named_experts)
-        self.libraries = Libraries(open_store(options.store), options, self.metrics)
+        self.libraries = Libraries(open_store(options.store), options, self.metrics, traces.assembled)
         self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting, told=self.metrics.passed))
+        self.traces = traces
         self.started = int(time.time())
 
     @contextlib.asynccontextmanager
@@ -67,6 +69,7 @@ class Server:
         finally:
             await run_in_threadpool(self.libraries.stop)
             await run_in_threadpool(self.runner.stop)
+            await run_in_threadpool(self.traces.end)
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
@@ -154,16 +157,16 @@ class Server:
         )
 
 
-def create_app(options: Options) -> Starlette:
+def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     """The application for these options; nothing runs before its lifespan begins."""
-    server = Server(options)
+    server = Server(options, traces or NoTraces())
 
     def path(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
         return Path(pattern, _counted(pattern, endpoint, server.metrics), methods=[method])
 
     app = Starlette(
         lifespan=server.lifespan,
-        middleware=[Middleware(Journal, told=[say])],
+        middleware=[Middleware(Journal, told=[say, server.traces.request])],
         exception_handlers={HTTPException: _http_error},
         routes=[
             path("/v1/completions", server.completions, "POST"),
@@ -183,6 +186,7 @@ def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
     """The endpoint with its errors in OpenAI's shape and its answers counted."""
 
     async def answered(request: Request) -> Response:
+        request.state.entry.route = pattern
         try:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HEADER = "X-Request-Id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 DIGITS = 4  # of seconds
+BROKE_OFF = "generation_failed"
+
+
+LOOKED_AT = ("/healthz", "/readyz", "/metrics")  # every few seconds, by machines
+TRACE_HEADERS = ("traceparent", "tracestate")  # https://www.w3.org/TR/trace-context/
+
+
+class Ended(NamedTuple):
+    """The end of one of a request's answers."""
+
+    place: int
+    reason: str
+    time: float
 
 
 @dataclass
@@ -33,7 +46,8 @@ class Entry:
     id: str
     method: str
     path: str
-    traceparent: str | None = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    route: str | None = None
     at: float = field(default_factory=time.time)
     began: float = field(default_factory=time.monotonic)
     caller: str | None = None
@@ -49,9 +63,20 @@ class Entry:
     admitted: float | None = None
     first_token: float | None = None
     answered: float | None = None
+    ends: list[Ended] = field(default_factory=list)
     ended: float | None = None
     status: int | None = None
     error: str | None = None
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether it is one of the many looks that machines take at this process."""
+        return self.path in LOOKED_AT
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether a stream that began well did not end well, through our fault."""
+        return self.error == BROKE_OFF
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -126,7 +151,8 @@ def _entry(scope: Scope) -> Entry:
     given = headers.get(HEADER, "")
     name = given if SANE.fullmatch(given) else uuid.uuid4().hex
     client = scope.get("client")
-    entry = Entry(name, scope["method"], scope["path"], headers.get("traceparent"))
+    entry = Entry(name, scope["method"], scope["path"])
+    entry.trace_headers = {name: headers[name] for name in TRACE_HEADERS if name in headers}
     entry.caller = None if client is None else client[0]
     return entry
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from routing.errors import BadManifest, RoutingError, UnknownVersion
@@ -16,9 +16,11 @@ from routing.store import Current, IndexStore, LibraryRef
 from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.telemetry import Assembly
 from workers.serving.versions import Version, assemble, load_model
 
 log = logging.getLogger(__name__)
+Tell = Callable[[Assembly], None]
 
 
 class NoLibraries(RoutingError):
@@ -37,7 +39,14 @@ class Problem:
 class Library:
     """One library as it is served. Only the watcher follows; anybody may read `live` or ask for a version."""
 
-    def __init__(self, name: str, store: IndexStore, options: Options, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: IndexStore,
+        options: Options,
+        metrics: Metrics,
+        tell: Tell,
+    ) -> None:
         self.name = name
         self.model: RoutedModel | None = None
         self.live: Version | None = None
@@ -45,6 +54,7 @@ class Library:
         self._store = store
         self._options = options
         self._metrics = metrics
+        self._tell = tell
         self._ref: LibraryRef | None = None
         self._pinned: OrderedDict[int, Version] = OrderedDict()
         self._assembling = threading.Lock()
@@ -111,7 +121,7 @@ class Library:
             self._refuse(target, error)
 
     def _refuse(self, target: LibraryRef | Current | None, error: Exception) -> None:
-        reason = f"{type(error).__name__}: {error}"
+        reason = _reason(error)
         if self.problem is None or self.problem.reason != reason:
             log.error("library %s: cannot serve %s: %s", self.name, target or "its documents", reason)
             self._metrics.refused.labels(self.name).inc()
@@ -130,11 +140,17 @@ class Library:
 
     def _swap(self, current: Current) -> None:
         """Assemble beside the live version, then switch by one assignment."""
-        started = time.monotonic()
-        with self._assembling:
-            version = self._pinned.get(current.number) or self._assemble(current)
+        started, at = time.monotonic(), time.time()
+        told = Assembly(self.name, current.number, at)
+        try:
+            with self._assembling:
+                version = self._pinned.get(current.number) or self._assemble(current)
+        except Exception as error:
+            self._tell(replace(told, seconds=time.monotonic() - started, error=_reason(error)))
+            raise
         self.live = version
         taken = time.monotonic() - started
+        self._tell(replace(told, seconds=taken, experts=len(version.pack.experts)))
         self._metrics.load_seconds.observe(taken)
         self._metrics.swap_seconds.labels(self.name).observe(taken)
         self._metrics.speakers.forget(self.name, version.pack.experts)
@@ -161,10 +177,12 @@ class Library:
 class Libraries:
     """All libraries of a store, watched by one thread: there is one loader, and the latest version wins."""
 
-    def __init__(self, store: IndexStore, options: Options, metrics: Metrics) -> None:
+    def __init__(self, store: IndexStore, options: Options, metrics: Metrics, tell: Tell) -> None:
+        """`tell` hears of every new index version that was tried, on the watcher's thread."""
         self._store = store
         self._options = options
         self._metrics = metrics
+        self._tell = tell
         self._served: Mapping[str, Library] = {}
         self._bases: dict[str, RoutedModel] = {}
         self._stop = threading.Event()
@@ -197,7 +215,7 @@ class Libraries:
         if known and not names:
             raise NoLibraries("it lists no library any more; what was served stays")
         self._served = {
-            name: known.get(name) or Library(name, self._store, self._options, self._metrics)
+            name: known.get(name) or Library(name, self._store, self._options, self._metrics, self._tell)
             for name in names
         }
         for library in self._served.values():
@@ -220,8 +238,12 @@ class Libraries:
                 self.look()
                 self.unreachable = None
             except Exception as error:  # noqa: BLE001 - a store that cannot be reached now may be at the next look
-                reason = f"{type(error).__name__}: {error}"
+                reason = _reason(error)
                 if reason != self.unreachable:
                     log.error("the index store cannot be read: %s", reason)  # noqa: TRY400
                 self.unreachable = reason
             self._stop.wait(self._options.poll_seconds)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

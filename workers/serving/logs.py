@@ -14,7 +14,6 @@ from workers.serving.journal import Entry, current
 
 FORMATS = ("text", "json")
 QUIET = ("httpx", "httpcore")
-LOOKED_AT = ("/healthz", "/readyz", "/metrics")  # every few seconds, by machines
 log = logging.getLogger("workers.serving.requests")
 
 
@@ -61,7 +60,7 @@ def begin(form: str) -> None:
 
 def say(entry: Entry) -> None:
     """A line for a request that was answered."""
-    level = logging.DEBUG if entry.path in LOOKED_AT else logging.INFO
+    level = logging.DEBUG if entry.looked_at else logging.INFO
     fields = {"method": entry.method, "path": quote(entry.path), **entry.fields}
     log.log(level, "answered" if entry.error is None else "not answered", extra={"fields": fields})
 
