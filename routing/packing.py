@@ -13,6 +13,7 @@ from routing.index import ExpertEntry, IndexManifest
 from routing.pack import Moments, Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
+from routing.repacking import repacked
 from routing.scaled_pack import ScaledPart
 from routing.spec import BaseSpec
 from routing.store import IndexStore
@@ -69,15 +70,14 @@ def load_pack(
     if manifest.base != spec.digest:
         raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
     known = {} if previous is None else {key: place for place, key in enumerate(previous.keys)}
-    updates: list[Updates] = []
-    for done, entry in enumerate(manifest.experts):
-        place = known.get(_key(entry))
-        updates.append(
-            _read(store, entry, spec, device, dtype)
-            if previous is None or place is None
-            else _taken(previous, place)
-        )
-        progress(done + 1, len(manifest.experts), entry.adapter)
+    kept: dict[int, int] = {}
+    read: dict[int, Updates] = {}
+    for place, entry in enumerate(manifest.experts):
+        if _key(entry) in known:
+            kept[place] = known[_key(entry)]
+        else:
+            read[place] = _read(store, entry, spec, device, dtype)
+        progress(place + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
@@ -85,7 +85,7 @@ def load_pack(
     learnt = manifest.classifier
     return Pack(
         names,
-        pack_updates(updates),
+        pack_updates(list(read.values())) if previous is None else repacked(previous, kept, read),
         keys,
         manifest.calibration if same_text else None,
         usual=usual,
@@ -111,16 +111,18 @@ def join_guests(
     invited = {entry.adapter: entry for entry in guests}
     names = tuple(sorted({*pack.experts, *invited}))
     own = {name: pack.places[name] for name in names if name not in invited}
-    updates = [
-        _taken(pack, own[name]) if name in own else _read(store, invited[name], spec, device, dtype)
-        for name in names
-    ]
+    kept = {place: own[name] for place, name in enumerate(names) if name in own}
+    read = {
+        place: _read(store, invited[name], spec, device, dtype)
+        for place, name in enumerate(names)
+        if name in invited
+    }
     keys = tuple(pack.keys[own[name]] if name in own else _key(invited[name]) for name in names)
     given = pack.profiles or (None,) * len(pack.experts)
     return replace(
         pack,
         experts=names,
-        modules=pack_updates(updates),
+        modules=repacked(pack, kept, read),
         keys=keys,
         usual=_usual(pack, keys),
         profiles=tuple(given[own[name]] if name in own else _profile(store, invited[name]) for name in names),
@@ -204,15 +206,6 @@ def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> No
 
 def _key(entry: ExpertEntry) -> str:
     return f"{entry.vectors}+{entry.factors}"
-
-
-def _taken(pack: Pack, place: int) -> Updates:
-    """The updates of the expert at this place of a pack: views, nothing is copied."""
-    return {
-        name: module.update(module.rows_by_member[place])
-        for name, module in pack.modules.items()
-        if place in module.rows_by_member
-    }
 
 
 def _usual(previous: Pack, keys: Sequence[str]) -> Moments | None:

@@ -1,0 +1,224 @@
+"""A new version beside answers that are under way: the longest pause between tokens, against what is usual.
+
+python -m bench.swap [--size small] [--experts 1000] [--streams 8] [--swaps 5]
+
+A real serving process, its streams read over loopback. One expert more is published while all streams are being written;
+from then until the switch every gap between two tokens of a stream counts, and no stream may fail. Before each swap the
+same streams are followed for a while with nothing published: what a machine and its other work do by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import torch
+
+from bench.models import SHAPES
+from bench.report import save, show
+from bench.served import await_version, found_library, put_expert, serving_process
+from routing.index import ExpertEntry, RoutingPolicy, manifest_of
+from routing.store import IndexStore, open_store
+
+LIBRARY = "swap"
+PROMPT = 8
+ANSWER = 1_900  # tokens: longer than a round
+LEAD = 2.0  # seconds that the streams have been written for, before anything counts
+BEHIND = (
+    1.0  # seconds after the switch that count too: the first steps on the new version, the old one let go
+)
+SWITCHED_WITHIN = 300.0
+NEUTRAL = (8, 32)
+
+
+@dataclass
+class Stream:
+    """One answer as it comes: when each token was there, and why it failed if it did."""
+
+    times: list[float] = field(default_factory=list)
+    failure: str = ""
+
+    def gaps(self, begin: float, end: float) -> list[float]:
+        """Seconds between its tokens from one moment to another."""
+        return [later - sooner for sooner, later in pairwise(self.times) if sooner < end and later > begin]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One swap: gaps before it and during it, how long it took, and how many streams failed."""
+
+    quiet: list[float]
+    swapping: list[float]
+    seconds: float
+    failures: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Times in milliseconds."""
+        usual = statistics.median(self.quiet)
+        return {
+            "median_ms": round(1000 * usual, 2),
+            "quiet_longest_ms": round(1000 * max(self.quiet), 2),
+            "swap_median_ms": round(1000 * statistics.median(self.swapping), 2),
+            "swap_longest_ms": round(1000 * max(self.swapping), 2),
+            "longest_over_median": round(max(self.swapping) / usual, 2),
+            "quiet_over_median": round(max(self.quiet) / usual, 2),
+            "swap_seconds": round(self.seconds, 2),
+            "failures": self.failures,
+        }
+
+
+def main() -> None:
+    """Swap as often as is wanted, print each and the middle one, write the figures."""
+    given = _arguments().parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        library = _Growing(open_store(str(Path(folder) / "store")), Path(folder), given)
+        library.publish()
+        log = Path(folder) / "serving.log"
+        began = time.monotonic()
+        store, options = str(Path(folder) / "store"), ["--threads", str(given.threads)]
+        with serving_process(store, log, options=options) as process:
+            await_version(process.url, LIBRARY, 1, within=600)
+            first = time.monotonic() - began
+            rounds = [asyncio.run(_round(process.url, library, given)) for _ in range(given.swaps)]
+            status = Path(f"/proc/{process.pid}/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    rows = [one.to_json() for one in rounds]
+    show(
+        f"{given.size}, {given.experts} experts of rank {given.rank}, {given.streams} streams; first version after "
+        f"{first:.0f} s, peak {peak:.0f} MB",
+        [
+            "swap",
+            "took, s",
+            "median gap, ms",
+            "longest, nothing published",
+            "longest, swapping",
+            "/ median",
+            "failed",
+        ],
+        [_line(place, row) for place, row in enumerate(rows, start=1)],
+    )
+    middle = statistics.median(row["longest_over_median"] for row in rows)
+    print(f"longest pause over the median gap: {middle:.1f} in the middle swap")
+    figures = {**vars(given), "first_version_s": round(first, 1), "peak_mb": round(peak), "swaps": rows}
+    save("swap", figures)
+    if any(row["failures"] for row in rows):
+        raise SystemExit(f"streams failed: {[row['failures'] for row in rows]}")
+
+
+class _Growing:
+    """A library that gains an expert with each version."""
+
+    def __init__(self, store: IndexStore, folder: Path, given: argparse.Namespace) -> None:
+        self._store, self._rank = store, given.rank
+        self.spec = found_library(store, LIBRARY, SHAPES[given.size], folder / "base")
+        tokens = torch.randint(self.spec.vocabulary, NEUTRAL, generator=torch.Generator().manual_seed(5))
+        self._neutral = store.put_neutral(tokens)
+        self._entries: list[ExpertEntry] = []
+        self.number = 0
+        for _ in range(given.experts):
+            self.grow()
+
+    def grow(self) -> None:
+        """One expert more."""
+        seed = len(self._entries)
+        name = f"person{seed * 7919 % 1000:03d}/skill{seed:05d}"  # anywhere in the order of names
+        self._entries.append(put_expert(self._store, self.spec, name, seed=seed, rank=self._rank, size=0.2))
+
+    def publish(self) -> int:
+        """The version with all of them, promoted; its number."""
+        self.number += 1
+        policy = RoutingPolicy(top_k=2)
+        manifest = manifest_of(self.spec.digest, self._entries, policy=policy, calibration=self._neutral)
+        self._store.write_version(LIBRARY, self.number, manifest)
+        self._store.set_current(LIBRARY, self.number)
+        return self.number
+
+
+async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Round:
+    """Streams begin; a while nothing, then a swap, then a moment more."""
+    library.grow()
+    streams = [Stream() for _ in range(given.streams)]
+    async with httpx.AsyncClient(base_url=url, timeout=120) as http:
+        tasks = [asyncio.create_task(_follow(http, one, seed)) for seed, one in enumerate(streams)]
+        await asyncio.sleep(LEAD)
+        begin = time.perf_counter()
+        await asyncio.sleep(given.quiet)
+        middle = time.perf_counter()
+        await _switched(http, await asyncio.to_thread(library.publish))
+        switched = time.perf_counter()
+        await asyncio.sleep(BEHIND)
+        end = time.perf_counter()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    failures = [one.failure for one in streams if one.failure]
+    quiet = [gap for one in streams for gap in one.gaps(begin, middle)]
+    swapping = [gap for one in streams for gap in one.gaps(middle, end)]
+    return Round(quiet, swapping, switched - middle, failures)
+
+
+async def _switched(http: httpx.AsyncClient, number: int) -> None:
+    """Return when this version is served."""
+    async with asyncio.timeout(SWITCHED_WITHIN):
+        while (await http.get("/readyz")).json()["libraries"][0]["version"] != number:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.1)
+
+
+async def _follow(http: httpx.AsyncClient, stream: Stream, seed: int) -> None:
+    """Read one stream to its end, or until cancelled."""
+    draw = Random(seed)
+    prompt = " ".join(f"w{draw.randrange(1000)}" for _ in range(PROMPT))
+    body = {
+        "model": LIBRARY,
+        "prompt": prompt,
+        "max_tokens": ANSWER,
+        "temperature": 1,
+        "seed": seed,
+        "stream": True,
+    }
+    async with http.stream("POST", "/v1/completions", json=body) as answer:
+        async for line in answer.aiter_lines():
+            if answer.status_code != 200 or '"error"' in line:
+                stream.failure = f"status {answer.status_code}: {line[:300]}"
+            elif line.startswith("data: {"):
+                stream.times.append(time.perf_counter())
+
+
+def _line(place: int, row: dict[str, Any]) -> Sequence[str]:
+    return [
+        str(place),
+        f"{row['swap_seconds']:.2f}",
+        f"{row['median_ms']:.1f}",
+        f"{row['quiet_longest_ms']:.0f}",
+        f"{row['swap_longest_ms']:.0f}",
+        f"{row['longest_over_median']:.1f}",
+        str(len(row["failures"])),
+    ]
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.swap", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--size", choices=SHAPES, default="small")
+    parser.add_argument("--experts", type=int, default=1000)
+    parser.add_argument("--rank", type=int, default=4)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--swaps", type=int, default=5)
+    parser.add_argument(
+        "--quiet", type=float, default=4.0, help="seconds of each round with nothing published"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of the serving process")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""A pack made out of another one is the pack that would have been made anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+from routing.pack import Moments, Pack, Update, pack_updates
+from routing.repacking import repacked
+from routing.scaled_pack import ScaledPart
+from routing.scales import Scales
+
+WIDTHS = {"q": (6, 4), "v": (5, 7), "down": (3, 3)}
+Expert = Mapping[str, Update]
+
+
+def expert(seed: int, *, measured: bool = True) -> Expert:
+    """Of some modules, of any rank, some with gates, some with scales."""
+    draw, chance = Random(seed), torch.Generator().manual_seed(seed)
+
+    def some(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=chance)
+
+    def update(d_in: int, d_out: int) -> Update:
+        rank = draw.randrange(0, 4)
+        scales = Scales(some(d_out).abs(), None, some(d_in)) if draw.random() < 0.4 else None
+        return Update(
+            some(d_in),
+            some(rank, d_in),
+            some(rank, d_out),
+            some(d_in) if draw.random() < 0.5 else None,
+            {"arrow": Moments(some(), some()), "gate": Moments(some(), some())} if measured else {},
+            None if scales is None else ScaledPart(scales, some(2, d_in), some(2)),
+        )
+
+    return {name: update(*widths) for name, widths in WIDTHS.items() if draw.random() < 0.7}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Equal all the way down; NaN is NaN."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(torch.nan_to_num(one, nan=1e9), torch.nan_to_num(other, nan=1e9))
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if hasattr(one, "__dataclass_fields__"):
+        return all(same(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_it_has_the_same_tensors_as_one_made_anew(seed: int) -> None:
+    draw = Random(seed)
+    old = [expert(seed * 100 + place) for place in range(draw.randrange(0, 9))]
+    pack = Pack(tuple(f"old/{place}" for place in range(len(old))), pack_updates(old))
+    stay = [place for place in range(len(old)) if draw.random() < 0.7]
+    new = [expert(seed * 100 + 50 + place, measured=False) for place in range(draw.randrange(0, 4))]
+    order: list[int | Expert] = [*stay, *new]
+    if draw.random() < 0.5:
+        draw.shuffle(order)
+    kept = {place: one for place, one in enumerate(order) if isinstance(one, int)}
+    fresh = {place: one for place, one in enumerate(order) if not isinstance(one, int)}
+
+    found = repacked(pack, kept, fresh)
+
+    expected = pack_updates([old[one] if isinstance(one, int) else one for one in order])
+    assert found.keys() == expected.keys()
+    for name, module in expected.items():
+        for field in fields(module):
+            if field.name != "moments":
+                assert same(getattr(found[name], field.name), getattr(module, field.name)), field.name
+        for kind, moments in module.moments.items():
+            assert same(found[name].moments[kind], moments), kind
+
+
+def test_two_that_are_made_from_one_lie_there_twice() -> None:
+    pack = Pack(("ada/one",), pack_updates([expert(3)]))
+
+    twice = repacked(pack, {0: 0, 1: 0}, {})
+
+    assert all(module.members == (0, 1) for module in twice.values())
+    assert all(same(module.update(0), module.update(1)) for module in twice.values())
