@@ -8,6 +8,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from routing.guidance import Guide
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
@@ -44,7 +45,8 @@ class Request:
 class Generation:
     """The state of one answer. It keeps the index version that it began with for as long as it lives."""
 
-    def __init__(self, model: RoutedModel, request: Request) -> None:
+    def __init__(self, model: RoutedModel, request: Request, *, guide: Guide | None = None) -> None:
+        """With a `guide` the answer ends where that calls it complete, or at an end token that it allows."""
         self.request = request
         self.finish: Finish | None = None
         self.completion_tokens = 0
@@ -52,7 +54,8 @@ class Generation:
         self.shares = None if request.route is None else Shares(request.route.pack)
         self.trace = Trace() if request.route is not None and request.trace else None
         self.model = model
-        self._ends = _end_tokens(model)
+        self._guide = guide
+        self._ends = end_tokens(model)
         self._memory = model.new_memory(request.prompt)
         self._chance = request.sampling.generator(request.choice)
         self._unread = model.base.family.opening(model.base.model, request.prompt)
@@ -171,14 +174,19 @@ class Generation:
         """Draw the next token and let go of the text that is certain."""
         if self.completion_tokens >= self.request.max_tokens or self._before is None:
             return self._end("length")
-        token = draw(self._before, self.request.sampling, self._chance)
+        allowed = None if self._guide is None else self._guide.allowed()
+        token = draw(self._before, self.request.sampling, self._chance, allowed)
         self.completion_tokens += 1
         if token in self._ends:
             return self._end("stop")
+        if self._guide is not None:
+            self._guide.hear(token)
         certain = self._certain(self._text.push(token, self._likelihood(self._before, token)))
         if self._stops.stopped:
             self._finished("stop")
             return certain
+        if self._guide is not None and self._guide.complete:
+            return certain + self._end("stop")
         if self.completion_tokens >= self.request.max_tokens:
             return certain + self._end("length")
         self._unread = [token]
@@ -202,7 +210,7 @@ class Generation:
         self._keep()
 
 
-def _end_tokens(model: RoutedModel) -> frozenset[int]:
+def end_tokens(model: RoutedModel) -> frozenset[int]:
     """The tokens that end an answer: what the base's generation config and its tokenizer say."""
     named = getattr(model.base.model.generation_config, "eos_token_id", None)
     several = named if isinstance(named, list) else [named]

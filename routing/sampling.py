@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from routing.errors import NotFinite
@@ -37,10 +37,17 @@ class Likelihood:
     alternatives: tuple[tuple[int, float], ...]
 
 
-def draw(logits: Float[Tensor, " vocabulary"], sampling: Sampling, generator: torch.Generator) -> int:
-    """The next token; NotFinite if the logits hold NaN or infinity."""
+def draw(
+    logits: Float[Tensor, " vocabulary"],
+    sampling: Sampling,
+    generator: torch.Generator,
+    allowed: Bool[Tensor, " vocabulary"] | None = None,
+) -> int:
+    """The next token, of those that are allowed; NotFinite if the logits hold NaN or infinity."""
     if not bool(torch.isfinite(logits).all()):
         raise NotFinite("the logits hold NaN or infinity")
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed.to(logits.device), -torch.inf)
     if sampling.temperature == 0.0:
         return int(logits.argmax())
     scores = logits.cpu().double()

@@ -58,7 +58,13 @@ BAD_CHATS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"messages": [{"role": "user"}]}, 400, "missing_required_parameter", "messages.content"),
     ({"messages": [{"role": "user", "content": "word " * 300}]}, 400, "context_length_exceeded", "messages"),
     ({"top_logprobs": 21}, 400, "invalid_value", "top_logprobs"),
-    ({"response_format": {"type": "json_object"}}, 400, "invalid_value", "response_format.type"),
+    ({"response_format": {"type": "xml"}}, 400, "invalid_value", "response_format"),
+    (
+        {"response_format": {"type": "json_schema"}},
+        400,
+        "missing_required_parameter",
+        "response_format.json_schema",
+    ),
 ]
 
 

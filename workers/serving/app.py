@@ -21,6 +21,7 @@ from starlette.routing import Route as Path
 
 from routing.engine import Engine, EngineFull
 from routing.generation import Generation
+from routing.guidance import GuideLost
 from routing.store import open_store
 from workers.serving.answers import Job, answer_stream, answer_whole
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
@@ -28,6 +29,7 @@ from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.errors import ApiError, from_validation, gone_away, not_found
 from workers.serving.guests import HEADER
+from workers.serving.guides import Guides
 from workers.serving.health import readiness
 from workers.serving.journal import Entry, Journal
 from workers.serving.libraries import Libraries
@@ -57,6 +59,7 @@ class Server:
         self.libraries = Libraries(open_store(options.store), options, self.metrics, traces.assembled)
         self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting, told=self.metrics.passed))
         self.traces = traces
+        self.guides = Guides()
         self.started = int(time.time())
 
     @contextlib.asynccontextmanager
@@ -75,14 +78,18 @@ class Server:
         body = await self._body(request, CompletionBody)
         self.runner.engine.require_room()
         target = await self._target(request, body)
-        generations = await run_in_threadpool(completion_generations, body, target, self.options.limits)
+        generations = await run_in_threadpool(
+            completion_generations, body, target, self.options.limits, self.guides
+        )
         return await self._answer(request, body, target, generations, shape=CompletionShape())
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request, ChatBody)
         self.runner.engine.require_room()
         target = await self._target(request, body)
-        generations = await run_in_threadpool(chat_generations, body, target, self.options.limits)
+        generations = await run_in_threadpool(
+            chat_generations, body, target, self.options.limits, self.guides
+        )
         return await self._answer(request, body, target, generations, shape=ChatShape())
 
     async def models(self, _request: Request) -> Response:
@@ -204,6 +211,8 @@ def _refusal(error: Exception, pattern: str) -> ApiError:
         return error
     if isinstance(error, EngineFull):
         return ApiError(429, f"{error}; try again", code="queue_full", retry_after=1)
+    if isinstance(error, GuideLost):
+        return ApiError(500, f"the answer broke off: {error}", code="guide_lost")
     log.error("%s failed", pattern, exc_info=error)
     return ApiError(500, "the server failed to answer; its log says why", code="internal")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,6 +44,52 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+class PlainFormat(BaseModel):
+    """Free text, or any JSON object."""
+
+    model_config = Strict
+
+    type: Literal["text", "json_object"]
+
+
+class NamedSchema(BaseModel):
+    """A JSON schema as OpenAI's API wraps it. Answers keep to it whether `strict` or not."""
+
+    model_config = Strict
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(BaseModel):
+    """JSON that is valid under a schema."""
+
+    model_config = Strict
+
+    type: Literal["json_schema"]
+    json_schema: NamedSchema
+
+
+class StructuredOutputs(BaseModel):
+    """Forms that OpenAI's API does not know, under the names that vLLM gave them. One of them."""
+
+    model_config = Strict
+
+    json_: Annotated[dict[str, Any] | None, Field(alias="json")] = None
+    regex: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    choice: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1)]], Field(min_length=1, max_length=1000, fail_fast=True)
+        ]
+        | None
+    ) = None
+
+
+ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
 class AnyBody(BaseModel):
     """What both kinds of completion share. Options that we lack are accepted where they ask for nothing."""
 
@@ -63,6 +109,8 @@ class AnyBody(BaseModel):
     user: str | None = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     metadata: dict[str, str] | None = None
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
     routing: RoutingBody = RoutingBody()
 
 
@@ -101,14 +149,6 @@ class Message(BaseModel):
         return "".join(part.text for part in self.content)
 
 
-class ResponseFormat(BaseModel):
-    """Plain text is the only format."""
-
-    model_config = Strict
-
-    type: Literal["text"]
-
-
 class ChatBody(AnyBody):
     """POST /v1/chat/completions."""
 
@@ -117,4 +157,3 @@ class ChatBody(AnyBody):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from workers.serving.journal import current
 
+UNION_MEMBERS = ("str", "int", "list", "nullable")
 SAID_PROBLEMS = 20  # of a body; whoever sent more reads no more
 
 
@@ -79,8 +80,9 @@ def from_validation(error: ValidationError) -> ApiError:
 def _field(location: tuple[int | str, ...]) -> str:
     """The dotted name of a field, without the names of union members that pydantic adds behind it."""
     parts = [str(part) for part in location]
-    plain = [part for part in parts if part.isidentifier() and part not in ("str", "int", "list", "nullable")]
-    return ".".join(plain)
+    plain = [part for part in parts if part.isidentifier() and part not in UNION_MEMBERS]
+    # of a member that a tag chose the tag stands before its fields: response_format.json_schema.json_schema
+    return ".".join(part for part, after in zip(plain, [*plain[1:], ""], strict=False) if part != after)
 
 
 def _code(kind: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from routing.chat import chat_stops
 from routing.generation import Generation, Request
@@ -10,84 +11,94 @@ from routing.sampling import Sampling
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import ApiError, invalid
+from workers.serving.formats import form_of
+from workers.serving.guides import Grammar, Guides
 from workers.serving.options import Limits
 from workers.serving.targets import Target
 
 COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
 
-def completion_generations(body: CompletionBody, target: Target, limits: Limits) -> list[Generation]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What both kinds of bodies come down to; `ends` are stop strings that the base itself has need of."""
+
+    prompts: Sequence[tuple[int, ...]]
+    max_tokens: int
+    logprobs: int | None
+    form: Grammar | None
+    ends: tuple[str, ...] = ()
+
+
+def completion_generations(
+    body: CompletionBody, target: Target, limits: Limits, guides: Guides
+) -> list[Generation]:
     """A generation for each prompt and choice."""
     if body.echo and target.model.base.family.name != "causal":
         raise invalid("echo", "this base reads prompts with an encoder, and says nothing of their tokens")
     prompts = _prompts(body, target, limits)
-    wanted = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
+    length = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
-        _require_fit(prompt, wanted, target, limits, "prompt")
-    return _generations(
-        body, target, limits, prompts=prompts, max_tokens=wanted, logprobs=body.logprobs, stop=_stops(body)
-    )
+        _require_fit(prompt, length, target, limits, "prompt")
+    return _generations(body, _Wanted(prompts, length, body.logprobs, form_of(body)), target, limits, guides)
 
 
-def chat_generations(body: ChatBody, target: Target, limits: Limits) -> list[Generation]:
+def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Guides) -> list[Generation]:
     """A generation for each choice."""
     tokenizer = target.model.base.tokenizer
     prompt = tuple(chat_prompt(tokenizer, body.messages)) or _beginning(target, "messages")
     asked = body.max_completion_tokens or body.max_tokens
-    room = _room(prompt, target, limits)
     _require_fit(prompt, asked or 1, target, limits, "messages")
-    return _generations(
-        body,
-        target,
-        limits,
-        prompts=[prompt],
-        max_tokens=asked or room,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        stop=(*_stops(body), *chat_stops(tokenizer)),
+    wanted = _Wanted(
+        [prompt],
+        asked or _room(prompt, target, limits),
+        (body.top_logprobs or 0) if body.logprobs else None,
+        form_of(body),
+        chat_stops(tokenizer),
     )
+    return _generations(body, wanted, target, limits, guides)
 
 
 def _generations(
-    body: AnyBody,
-    target: Target,
-    limits: Limits,
-    *,
-    prompts: Sequence[tuple[int, ...]],
-    max_tokens: int,
-    logprobs: int | None,
-    stop: tuple[str, ...],
+    body: AnyBody, wanted: _Wanted, target: Target, limits: Limits, guides: Guides
 ) -> list[Generation]:
-    choices = body.n or 1
-    _require_few(len(prompts) * choices, limits)
-    if len(stop) > limits.stop_strings or "" in stop:
-        raise invalid("stop", f"expected at most {limits.stop_strings} strings, none of them empty")
-    sampling = Sampling(
-        1.0 if body.temperature is None else body.temperature,
-        1.0 if body.top_p is None else body.top_p,
-        body.seed,
-    )
+    prompts, choices = wanted.prompts, body.n or 1
+    count = len(prompts) * choices
+    _require_few(count, limits)
+    stop = _stops(body, wanted, limits)
     if body.routing.trace:
-        _require_small_trace(target, len(prompts) * choices, len(prompts[0]) + max_tokens, limits)
+        _require_small_trace(target, count, len(prompts[0]) + wanted.max_tokens, limits)
+    form = wanted.form
+    followers = iter([None] * count if form is None else guides.begin(form, target.model, count))
     ways = [target.way(_deciding(prompt, body)) for prompt in prompts]
     return [
         Generation(
             target.model,
             Request(
                 prompt,
-                max_tokens,
+                wanted.max_tokens,
                 route=way,
-                sampling=sampling,
+                sampling=_sampling(body),
                 stop=stop,
-                logprobs=logprobs,
+                logprobs=wanted.logprobs,
                 echo=isinstance(body, CompletionBody) and bool(body.echo),
                 trace=body.routing.trace,
                 choice=choice,
                 conversation=body.prompt_cache_key,
             ),
+            guide=next(followers),
         )
         for prompt, way in zip(prompts, ways, strict=True)
         for choice in range(choices)
     ]
+
+
+def _sampling(body: AnyBody) -> Sampling:
+    return Sampling(
+        1.0 if body.temperature is None else body.temperature,
+        1.0 if body.top_p is None else body.top_p,
+        body.seed,
+    )
 
 
 def _deciding(prompt: tuple[int, ...], body: AnyBody) -> tuple[int, ...]:
@@ -129,10 +140,17 @@ def _beginning(target: Target, param: str) -> tuple[int, ...]:
     return (token,)
 
 
-def _stops(body: AnyBody) -> tuple[str, ...]:
-    if body.stop is None:
-        return ()
-    return (body.stop,) if isinstance(body.stop, str) else tuple(body.stop)
+def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
+    """What cuts an answer off; one whose form is prescribed ends by itself, and whole."""
+    given = body.stop or ()
+    stop = (body.stop,) if isinstance(body.stop, str) else tuple(given)
+    if len(stop) > limits.stop_strings or "" in stop:
+        raise invalid("stop", f"expected at most {limits.stop_strings} strings, none of them empty")
+    if wanted.form is None:
+        return (*stop, *wanted.ends)
+    if stop:
+        raise invalid("stop", f"the answer ends where its form does; leave out this or {wanted.form.param}")
+    return ()
 
 
 def _require_few(answers: int, limits: Limits) -> None:
