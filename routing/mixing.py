@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.routers import Selection
@@ -31,6 +32,10 @@ def add_mixture(
     """Add each token's mixture of low-rank updates to its row of `output`, in place; see `add_scaled`."""
     pairs = selection.experts.numel()
     if not pairs or not len(experts.a):
+        return
+    on_gpu = kernels_for(selection.experts.shape[1], hidden, output, experts.a)
+    if on_gpu is not None:
+        on_gpu.mix(output, hidden, selection, experts)
         return
     everyone = selection.experts.shape[1] == len(experts)
     small = everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS)

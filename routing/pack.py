@@ -121,6 +121,16 @@ class ModulePack:
         return tuple(end - start for start, end in zip(self.bounds, self.bounds[1:], strict=False))
 
     @cached_property
+    def widest(self) -> int:
+        """The highest rank."""
+        return max(self.ranks, default=0)
+
+    @cached_property
+    def row_bounds(self) -> Int[Tensor, " bounds"]:
+        """`bounds` as a tensor on the pack's device."""
+        return torch.tensor(self.bounds, device=self.a.device)
+
+    @cached_property
     def arrays(self) -> Arrays | None:
         """The same numbers as compiled loops read them; None where they are not float32 on a CPU."""
         parts = (self.vectors.prototypes, self.a, self.b)
@@ -133,14 +143,14 @@ class ModulePack:
     def row_table(self) -> Int[Tensor, "members widest"]:
         """The rows of each member, filled up with its own first row; see `row_mask`."""
         starts = torch.tensor(self.bounds[:-1]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
-        offsets = torch.arange(max(self.ranks)).unsqueeze(0)
+        offsets = torch.arange(self.widest).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
         return torch.where(inside, starts + offsets, starts).to(self.a.device)
 
     @cached_property
     def row_mask(self) -> Float[Tensor, "members widest"]:
         """One where `row_table` names a row of its own, zero where it was filled up."""
-        offsets = torch.arange(max(self.ranks)).unsqueeze(0)
+        offsets = torch.arange(self.widest).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
         return inside.to(device=self.a.device, dtype=self.a.dtype)
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.scores import SCORES, calibrated, evidence
@@ -146,8 +147,11 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     without any finite score, or whose best expert's own score is below `terms.abstain`, gets weights of zero,
     and so keeps the plain base.
     """
-    if terms.allowed is None and terms.prior is None and usable(scores):
-        loops = kernels()
+    if terms.allowed is None and terms.prior is None:
+        on_gpu = kernels_for(terms.top_k, scores)
+        if on_gpu is not None:
+            return _unless_abstaining(on_gpu.choose(scores, terms.temperature, terms.top_k), scores, terms)
+        loops = kernels() if usable(scores) else None
         if loops is not None:
             return _best_compiled(loops, scores, terms)
     own = _finite(scores if terms.allowed is None else scores[:, terms.allowed])
@@ -167,9 +171,17 @@ def _best_compiled(loops: Any, scores: Float[Tensor, "tokens experts"], terms: T
     shape = (len(scores), min(terms.top_k, scores.shape[1]))
     experts, weights = torch.empty(shape, dtype=torch.int64), torch.empty(shape)
     loops.choose(scores.numpy(), terms.temperature, experts.numpy(), weights.numpy())
-    if terms.abstain is not None:
-        weights *= scores.gather(1, experts[:, :1]) >= terms.abstain
-    return Selection(experts, weights)
+    return _unless_abstaining(Selection(experts, weights), scores, terms)
+
+
+def _unless_abstaining(
+    selection: Selection, scores: Float[Tensor, "tokens experts"], terms: Terms
+) -> Selection:
+    """The selection, without any weight where the best expert's score is below `terms.abstain`."""
+    if terms.abstain is None:
+        return selection
+    speaks = scores.gather(1, selection.experts[:, :1]) >= terms.abstain
+    return Selection(selection.experts, selection.weights * speaks)
 
 
 def _finite(scores: Float[Tensor, "tokens experts"]) -> Float[Tensor, "tokens experts"]:

@@ -6,6 +6,9 @@ import pytest
 
 from tests.reachable import IN_CI, browser, missing_services
 
+# No test needs a GPU. Triton looks here when it is first imported, which transformers does.
+os.environ["TRITON_INTERPRET"] = "1"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -1,0 +1,79 @@
+"""Compiles what routing launches on a GPU, for GPUs that need not be there: the program of test_gpu_launches.
+
+python -m tests.routing.gpu_launches ARCHITECTURE DTYPE prints a line of JSON for each compiled kernel. It runs
+without Triton's interpreter, so in a process of its own. Launches are written down instead of made.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction, mangle_type
+
+from routing import triton_calls
+from routing.accelerated import _module
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ALIGNED = 16  # what Triton lets a compiler know of addresses and sizes
+
+
+def launches(dtype: torch.dtype) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Every kernel with what it was launched with, by few and many tokens, few and many experts."""
+    made: dict[str, tuple[Any, dict[str, Any]]] = {}
+    said = ""
+
+    def written(kernel: Any, *args: Any, grid: Any, warmup: bool, **fixed: Any) -> None:
+        named = dict(zip(kernel.arg_names, args, strict=False)) | fixed
+        made.setdefault(f"{kernel.__name__}, {said}", (kernel, named))
+
+    JITFunction.run = written
+    for experts in (5, 20):
+        module = _module(experts, torch.Generator().manual_seed(0), torch.device("cpu"), dtype)
+        for tokens in (3, triton_calls.FEW + 2):
+            said = f"{'few' if tokens <= triton_calls.FEW else 'many'} tokens"
+            hidden = torch.zeros(tokens, module.a.shape[1], dtype=dtype)
+            chosen = triton_calls.arrow(hidden, module, 1.0, 2)
+            chosen.experts.zero_()  # nothing was written: these are the numbers of whatever lay there
+            triton_calls.mix(torch.zeros(tokens, module.b.shape[1], dtype=dtype), hidden, chosen, module)
+            triton_calls.choose(torch.zeros(tokens, experts), 1.0, 2)
+    return made
+
+
+def source(kernel: Any, named: dict[str, Any]) -> ASTSource:
+    """The kernel as Triton would compile it for these arguments."""
+    signature, constants, attributes = {}, {}, {}
+    for place, parameter in enumerate(kernel.params):
+        value = named[parameter.name]
+        special = not parameter.do_not_specialize
+        if parameter.is_constexpr or value is None or (special and isinstance(value, int) and value == 1):
+            signature[parameter.name], constants[(place,)] = "constexpr", value
+            continue
+        signature[parameter.name] = mangle_type(value)
+        number = value.data_ptr() if isinstance(value, torch.Tensor) else value
+        if special and isinstance(number, int) and number % ALIGNED == 0:
+            attributes[(place,)] = [["tt.divisibility", ALIGNED]]
+    return ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
+
+
+def main() -> None:
+    """Compile all of them for one architecture in one dtype."""
+    architecture, dtype = int(sys.argv[1]), DTYPES[sys.argv[2]]
+    for name, (kernel, named) in launches(dtype).items():
+        compiled = triton.compile(
+            source(kernel, named),
+            target=GPUTarget("cuda", architecture, 32),
+            options={"num_warps": named["num_warps"]},
+        )
+        used = re.findall(r"\b(?:mma\.sync|wgmma|tcgen05\.mma)\S*", compiled.asm["ptx"])
+        print(json.dumps({"kernel": name, "shared": compiled.metadata.shared, "multiply": sorted(set(used))}))
+
+
+if __name__ == "__main__":
+    main()
