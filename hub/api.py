@@ -20,6 +20,7 @@ from hub.http import as_json
 from hub.indexes.api import router as indexes
 from hub.library.api import router as libraries
 from hub.mirrors.api import router as mirrors
+from hub.search.api import router as search
 
 api = NinjaAPI(
     title="Fletch",
@@ -28,7 +29,19 @@ api = NinjaAPI(
     urls_namespace="api-v1",
     docs_url="/docs",
 )
-for part in (accounts, libraries, adapters, pieces, gates, indexes, clusters, mirrors, exports, evaluations):
+for part in (
+    accounts,
+    libraries,
+    search,
+    adapters,
+    pieces,
+    gates,
+    indexes,
+    clusters,
+    mirrors,
+    exports,
+    evaluations,
+):
     api.add_router("", part)
 
 

@@ -83,6 +83,7 @@ INSTALLED_APPS = [
     "hub.jobs",
     "hub.library",
     "hub.adapters",
+    "hub.search",
     "hub.indexes",
     "hub.clusters",
     "hub.downloads",

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hub.adapters.cards import LARGEST_CARD, README, read_card
+from hub.adapters.cards import LARGEST_CARD, README, Card, read_card
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
 from hub.library.models import Library
@@ -43,10 +43,13 @@ def adapter_part(tree: Mapping[str, Blob]) -> dict[str, str]:
 
 def card_in(tree: Mapping[str, Blob]) -> dict[str, Any]:
     """The front matter of the README."""
+    return read_readme(tree).front_matter
+
+
+def read_readme(tree: Mapping[str, Blob]) -> Card:
+    """The README; an empty card where there is none."""
     readme = next((blob for path, blob in tree.items() if path.lower() == README), None)
-    if readme is None:
-        return {}
-    return read_card(_beginning(readme, LARGEST_CARD)).front_matter
+    return Card("") if readme is None else read_card(_beginning(readme, LARGEST_CARD))
 
 
 def config_in(tree: Mapping[str, Blob]) -> dict[str, str]:

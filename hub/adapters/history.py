@@ -12,6 +12,7 @@ from django.utils import timezone
 from hub.accounts.models import User
 from hub.adapters import facts, gitnames
 from hub.adapters.models import Adapter, AdapterTag, Commit, CommitFile, Ref, Release, ReleaseEvent
+from hub.adapters.signals import described, standing_changed
 from hub.blobs.models import Blob
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
@@ -84,6 +85,7 @@ def point(adapter: Adapter, kind: Ref.Kind, name: str, commit: Commit, message: 
     )
     if (kind, name) == (Ref.Kind.BRANCH, MAIN):
         retag(adapter, commit)
+        described.send(sender=Adapter, adapter=adapter)
 
 
 def retag(adapter: Adapter, commit: Commit) -> None:
@@ -102,6 +104,7 @@ def release_of(commit: Commit, *, by: User, samples: Blob | None = None) -> Rele
     commit.examined_as = release
     commit.save(update_fields=["examined_as"])
     ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.RECEIVED, by=by)
+    standing_changed.send(sender=Adapter, adapter=adapter)
     jobs.enqueue(JobKind.VALIDATE, release_id=release.pk)
     return release
 

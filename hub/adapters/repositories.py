@@ -9,6 +9,7 @@ from hub.accounts import names
 from hub.accounts.models import User
 from hub.adapters import history, services
 from hub.adapters.models import Adapter, Commit, Like, Ref, Release
+from hub.adapters.signals import described, liked
 from hub.errors import Conflict, Invalid, NoSuchRevision
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
@@ -70,6 +71,8 @@ def rename(*, adapter: Adapter, name: str) -> None:
             Adapter.objects.filter(pk=locked.pk).update(name=name, name_key=key)
     except IntegrityError:  # made in this very moment
         raise Conflict(f"you have an adapter {name} already") from None
+    locked.name = name
+    described.send(sender=Adapter, adapter=locked)
 
 
 @transaction.atomic
@@ -125,12 +128,18 @@ def remove_ref(*, adapter: Adapter, kind: Ref.Kind, name: str) -> None:
         raise NoSuchRevision(f"{locked.full_name} has no {kind.value} {name}")
 
 
+@transaction.atomic
 def like(*, adapter: Adapter, by: User) -> None:
-    Like.objects.get_or_create(adapter=adapter, user=by)
+    _, is_new = Like.objects.get_or_create(adapter=adapter, user=by)
+    if is_new:
+        liked.send(sender=Adapter, adapter=adapter, by=1)
 
 
+@transaction.atomic
 def unlike(*, adapter: Adapter, by: User) -> None:
-    Like.objects.filter(adapter=adapter, user=by).delete()
+    count, _ = Like.objects.filter(adapter=adapter, user=by).delete()
+    if count:
+        liked.send(sender=Adapter, adapter=adapter, by=-count)
 
 
 def _check_ref_name(name: str) -> None:

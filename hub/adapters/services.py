@@ -15,6 +15,7 @@ from hub.adapters import gates, gitnames, history, paths, queries, quota
 from hub.adapters.finite import finite
 from hub.adapters.introductions import Introduction
 from hub.adapters.models import Adapter, Release, ReleaseEvent
+from hub.adapters.signals import standing_changed
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -152,6 +153,7 @@ def record_report(
         settled_at=Now() if rejected else None,
     )
     ReleaseEvent.objects.create(release=release, what=status.value)
+    standing_changed.send(sender=Adapter, adapter=release.adapter)
     if not rejected:
         jobs.enqueue(JobKind.VECTORS, release_id=release_id)
     return True
@@ -204,6 +206,7 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     )
     ReleaseEvent.objects.create(release=release, what=ReleaseEvent.What.READY)
     release.refresh_from_db()
+    standing_changed.send(sender=Adapter, adapter=release.adapter)
     if doubts:
         quarantine(release=release, by=None, reason=reason_of(doubts))
     jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
@@ -251,6 +254,7 @@ def _change_standing(
     Release.objects.filter(pk=release.pk).update(reason=reason, **fields)
     release.refresh_from_db()
     ReleaseEvent.objects.create(release=release, what=what, by=by, reason=reason)
+    standing_changed.send(sender=Adapter, adapter=release.adapter)
     if release.status == Release.Status.READY:
         jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, JsonResponse
 
 from hub.adapters import history, permissions
@@ -12,6 +13,8 @@ from hub.hf import describing, paging
 from hub.hf.describing import BRIEF, FULL, Shown
 from hub.hf.door import caller, is_true
 from hub.library.permissions import Visitor
+from hub.search import words
+from hub.search.matching import matching
 
 ADAPTERS_A_PAGE = 100
 VERDICT, LIBRARY = "fletch:", "fletch-library:"
@@ -43,8 +46,7 @@ def _matching(request: HttpRequest, visitor: Visitor) -> QuerySet[Adapter]:
     found = permissions.visible_adapters(visitor)
     if author := asked.get("author"):
         found = found.filter(owner__username=author.lower())
-    for word in asked.get("search", "").split():
-        found = found.filter(_called(word))
+    found = matching(found, words.typed(asked.get("search", "")))
     tags = [
         tag for name in ("filter", "pipeline_tag") for said in asked.getlist(name) for tag in said.split(",")
     ]
@@ -62,13 +64,6 @@ def _tagged(adapters: QuerySet[Adapter], tag: str) -> QuerySet[Adapter]:
     if tag.startswith(LIBRARY):
         return adapters.filter(library__slug=tag.removeprefix(LIBRARY))
     return adapters.filter(tags__tag=tag)
-
-
-def _called(word: str) -> Q:
-    owner, slash, name = word.partition("/")
-    if slash:
-        return Q(owner__username__icontains=owner, name__icontains=name)
-    return Q(owner__username__icontains=word) | Q(name__icontains=word)
 
 
 def _examined_so(adapters: QuerySet[Adapter], tag: str) -> QuerySet[Adapter]:
@@ -89,7 +84,7 @@ def _sorted(adapters: QuerySet[Adapter], sort: str) -> QuerySet[Adapter]:
         .prefetch_related("tags")
         .annotate(
             last_modified=Subquery(main.values("commit__created_at")[:1]),
-            like_count=Count("likes", distinct=True),
+            like_count=Coalesce("entry__likes", 0),
         )
         .order_by(SORTS[sort], "-pk")
     )

@@ -21,6 +21,7 @@ from hub.jobs import queries as jobs
 from hub.jobs.models import Job, JobEvent
 from hub.library.models import Library
 from hub.operations import garbage, index_store
+from hub.search import services as search
 
 SETTLING = timedelta(seconds=30)
 ENDS = [JobEvent.What.DONE, JobEvent.What.FAILED, JobEvent.What.SUPERSEDED]
@@ -199,6 +200,13 @@ def downloads_add_up() -> Iterator[str]:
         yield f"{adapter} has {said} downloads, but those of its days are {vars(adapter)['of_days']}"
 
 
+def adapters_are_found_by_what_they_say() -> Iterator[str]:
+    """Every adapter's entry in the search says what its main, its releases and its likes do."""
+    for adapter in Adapter.objects.select_related("owner").order_by("pk"):
+        if fields := search.untrue(adapter):
+            yield f"{adapter} is searched by an old {', '.join(fields)}; `manage.py reindex_search` mends it"
+
+
 def nothing_is_left_over() -> Iterator[str]:
     """No temporary file, and no unnamed blob, is older than the grace."""
     for path in blobs.left_over(settings.GARBAGE_GRACE):
@@ -227,6 +235,7 @@ QUICK: tuple[Check, ...] = (
     checkpoints_are_whole,
     exports_are_on_their_way,
     downloads_add_up,
+    adapters_are_found_by_what_they_say,
     nothing_is_left_over,
 )
 DEEP: tuple[Check, ...] = (blobs_are_unaltered, the_store_is_unaltered)

@@ -1,0 +1,9 @@
+"""What other apps may want to know about adapters. Sent inside the transaction that makes it true, before
+jobs are asked for.
+"""
+
+from django.dispatch import Signal
+
+described = Signal()  # adapter=Adapter: its name, its library or what its main says is another by now
+standing_changed = Signal()  # adapter=Adapter: it has a new release, or something became of one
+liked = Signal()  # adapter=Adapter, by=int: how many likes it has more

@@ -1,0 +1,109 @@
+"""Finding adapters: the one way of the pages, the JSON API and the wire protocol. A search with its counts
+takes three questions to the database, however many adapters there are.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.db.models import Case, Count, F, OrderBy, Q, QuerySet, Value, When
+from django.db.models.expressions import Combinable
+
+from hub.adapters.models import Adapter
+from hub.adapters.permissions import visible_adapters
+from hub.library.permissions import Visitor
+from hub.search import facets
+from hub.search.asking import TAG, WORDS, Asked
+from hub.search.facets import COUNTED, FACETS, OWNER, RANK, Counts, Facet
+from hub.search.matching import matching
+
+MOST_OWNERS = 12
+OWNERS = next(facet for facet in FACETS if facet.name == OWNER)
+Order = str | OrderBy | Combinable
+NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), "-pk")
+ORDERS: dict[str, tuple[Order, ...]] = {
+    "new": NEWEST,
+    "downloads": ("-downloads", *NEWEST),
+    "likes": (F("entry__likes").desc(nulls_last=True), *NEWEST),
+    "name": ("name_key", "owner__username", "pk"),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a visitor finds: adapters to be cut into pages, and how many there are of what."""
+
+    visitor: Visitor
+    asked: Asked
+
+    @cached_property
+    def adapters(self) -> QuerySet[Adapter]:
+        """In the order that was asked for, each with its entry, owner and library."""
+        found = self._within(self.asked, FACETS).select_related("entry", "owner", "library")
+        return found.defer("entry__words").order_by(*_order(self.asked))
+
+    @property
+    def total(self) -> int:
+        return self.counts.total
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How many there are in all, and of each value of each facet but the owner."""
+        found = self._within(self.asked, [OWNERS]).order_by()
+        groups = found.values_list(*(facet.column for facet in COUNTED)).annotate(number=Count("pk"))
+        return facets.count(((_values(row), row[-1]) for row in groups), self.asked.chosen)
+
+    @cached_property
+    def owners(self) -> list[tuple[str, int]]:
+        """The owners of most of what is found, and those that were chosen."""
+        found = self._within(self.asked, COUNTED).order_by().values_list("owner__username")
+        counted = found.annotate(number=Count("pk")).order_by("-number", "owner__username")
+        return list(counted[:MOST_OWNERS])
+
+    def loosened(self) -> Iterator[tuple[str, Asked, int]]:
+        """What leaving out one part of the search would find: the part, the search without it, how many."""
+        for facet in COUNTED:
+            if self.asked.chosen.get(facet.name):
+                yield facet.name, self.asked.with_choice(facet.name), self.counts.without(facet.name)
+        others = {
+            WORDS: self.asked.with_words("") if self.asked.text else None,
+            TAG: self.asked.with_tags() if self.asked.tags else None,
+            OWNER: self.asked.with_choice(OWNER) if self.asked.chosen.get(OWNER) else None,
+        }
+        for name, without in others.items():
+            if without is not None:
+                yield name, without, self._within(without, FACETS).count()
+
+    def _within(self, asked: Asked, among: Sequence[Facet]) -> QuerySet[Adapter]:
+        """Those that the visitor may know of, with all words and tags and what is chosen in these facets."""
+        found = matching(visible_adapters(self.visitor).filter(entry__isnull=False), asked.words)
+        for tag in asked.tags:
+            found = found.filter(tags__tag=tag)
+        for facet in among:
+            if values := asked.chosen.get(facet.name):
+                found = found.filter(facets.condition(facet, values))
+        return found
+
+
+def _values(row: Sequence[object]) -> tuple[str, ...]:
+    """A group's value of each facet, as addresses say it."""
+    return tuple(
+        facets.band_of(value) if facet.name == RANK else str(value or "")
+        for facet, value in zip(COUNTED, row, strict=False)
+    )
+
+
+def _order(asked: Asked) -> tuple[Order, ...]:
+    return (_closeness(asked.words), "-downloads", *NEWEST) if asked.order == "best" else ORDERS[asked.order]
+
+
+def _closeness(words: Sequence[str]) -> Case:
+    """0: the words are the whole name. 1: it begins with them. 2: it has them all. 3: anything else."""
+    name = "-".join(words)
+    has_all = Q(*(Q(name_key__contains=word) for word in words))
+    return Case(
+        When(name_key=name, then=Value(0)),
+        When(name_key__startswith=name, then=Value(1)),
+        When(has_all, then=Value(2)),
+        default=Value(3),
+    )
