@@ -35,7 +35,8 @@ from routing.store import open_store
 SETTLED_WITHIN = 60.0
 MINUTE = 60.0
 LOOKERS = 4
-KEPT_ALIVE = 6.0  # seconds; the process closes what is idle for five
+PREFIX_MEGABYTES = 64  # full within minutes: what still grows then is no cache that fills
+HANGING_UP = 2.0  # seconds, until the process has closed what its clients have closed
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
         store = str(Path(folder) / "store")
         shelf = make_shelf(open_store(store), Path(folder), size=given.size, experts=given.experts)
         shelf.publish(0)
-        options = ["--threads", str(given.threads)]
+        options = ["--threads", str(given.threads), "--prefix-megabytes", str(PREFIX_MEGABYTES)]
         with serving_process(store, given.out / "serving.log", options=options) as process:
             await_version(process.url, LIBRARY, shelf.current, within=120)
             samples, tally, rest = asyncio.run(_soak(process, shelf, given))
@@ -81,7 +82,7 @@ async def _at_saturation(world: World, process: Process, given: argparse.Namespa
         for seed in range(given.clients):
             group.create_task(live(crowd, seed, stop))
         group.create_task(keep_changing(crowd, given.swap_seconds, stop))
-        group.create_task(keep_looking(http, process.pid, began, samples, stop))
+        group.create_task(keep_looking(crowd, process.pid, began, samples, stop))
         for minute in range(1, max(1, round(given.minutes)) + 1):
             await asyncio.sleep(min(MINUTE, given.minutes * MINUTE))
             _note(minute, samples, world, given.out)
@@ -99,9 +100,9 @@ async def _all_alone(world: World) -> dict[tuple[str, int], str]:
 
 
 async def _settled(world: World, process: Process) -> Sample:
-    """The process once nobody is answered any more and idle connections are closed, or as it is after a minute."""
+    """The process once nobody is answered any more and connections are closed, or as it is after a minute."""
     began = time.monotonic()
-    await asyncio.sleep(KEPT_ALIVE)
+    await asyncio.sleep(HANGING_UP)
     while True:
         sample = await look(world.http, process.pid, began)
         if not sample.running + sample.waiting or sample.at > SETTLED_WITHIN:
@@ -121,6 +122,7 @@ def _note(minute: int, samples: list[Sample], world: World, out: Path) -> None:
         "version": world.shelf.current,
         "requests": world.tally.requests,
         "faults": world.tally.faults,
+        "said": world.tally.said,
         "outcomes": dict(sorted(world.tally.outcomes.items())),
     }
     with (out / "soak.jsonl").open("a") as lines:

@@ -13,7 +13,7 @@ import httpx
 from bench.soak.shelf import LIBRARY, Shelf
 from bench.soak.tally import Fault
 
-BUSY = ("queue_full", "private_busy")  # what a process that has enough to do may say
+BUSY = ("queue_full", "private_busy", "version_busy")  # what a process that has enough to do may say
 TIMEOUT = 300.0  # seconds: a machine that does other things besides is slow, not stuck
 FINISHES = {"stop", "length"}
 

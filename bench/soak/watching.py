@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.soak.clients import World
 from bench.soak.versions import gauges
 
 EVERY = 2.0
@@ -51,11 +52,14 @@ async def look(http: httpx.AsyncClient, pid: int, began: float) -> Sample:
 
 
 async def keep_looking(
-    http: httpx.AsyncClient, pid: int, began: float, samples: list[Sample], stop: asyncio.Event
+    world: World, pid: int, began: float, samples: list[Sample], stop: asyncio.Event
 ) -> None:
-    """Look every two seconds until told to stop."""
+    """Look every two seconds until told to stop; a process that is not there is a fault."""
     while not stop.is_set():
-        samples.append(await look(http, pid, began))
+        try:
+            samples.append(await look(world.http, pid, began))
+        except (httpx.HTTPError, OSError, KeyError) as error:
+            world.tally.fault("following", f"{type(error).__name__}: {error}")
         try:
             async with asyncio.timeout(EVERY):
                 await stop.wait()

@@ -16,6 +16,10 @@ from workers.serving.telemetry import traces
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
+# A request that is sent just when the other end closes is lost, so it must be the client who closes.
+# Clients keep idle ones for seconds (httpx, and so openai, for five), proxies for up to a minute.
+KEEP_ALIVE = 75  # seconds
+
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
@@ -82,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=10,
+        timeout_keep_alive=KEEP_ALIVE,
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from routing.store import Current, IndexStore, LibraryRef
 from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.pinned import Pinned
 from workers.serving.telemetry import Assembly
 from workers.serving.versions import Version, assemble, load_model
 
@@ -56,20 +56,22 @@ class Library:
         self._metrics = metrics
         self._tell = tell
         self._ref: LibraryRef | None = None
-        self._pinned: OrderedDict[int, Version] = OrderedDict()
-        self._assembling = threading.Lock()
+        self._pinned = Pinned(options.limits)
 
     @property
     def held(self) -> list[int]:
         """The numbers of the versions in memory."""
-        live = [] if self.live is None else [self.live.number]
-        return sorted({*live, *list(self._pinned)})
+        return sorted({version.number for version in self._in_memory})
 
     @property
     def held_manifests(self) -> list[tuple[str, str]]:
         """The versions in memory by what they are made of."""
-        versions = [*list(self._pinned.values()), *([] if self.live is None else [self.live])]
-        return [(self.name, version.manifest) for version in versions]
+        return [(self.name, version.manifest) for version in self._in_memory]
+
+    @property
+    def _in_memory(self) -> list[Version]:
+        live = self.live
+        return [*self._pinned.held, *([] if live is None else [live])]
 
     def guest_key(self) -> bytes | None:
         """By which key lists of private experts are believed now; BadManifest if the store cannot say."""
@@ -93,17 +95,17 @@ class Library:
         self._metrics.degraded.labels(self.name).set(0 if self.problem is None else 1)
 
     def version(self, number: int) -> Version:
-        """The version of this number, loaded if it is published and not in memory; errors as `assemble`."""
-        if self.live is not None and self.live.number == number:
-            return self.live
-        with self._assembling:
-            if number not in self._pinned:
-                digest = self._store.version_digest(self.name, number)
-                self._pinned[number] = self._assemble(Current(number, digest))
-            self._pinned.move_to_end(number)
-            while len(self._pinned) > self._options.limits.pinned_versions:
-                self._pinned.popitem(last=False)
-            return self._pinned[number]
+        """The version of this number, loaded if it is published and not in memory.
+
+        Errors as `assemble`, and ApiError if many wait for other versions already.
+        """
+        live = self.live
+        if live is not None and live.number == number:
+            return live
+        return self._pinned.version(number, self._read)
+
+    def _read(self, number: int) -> Version:
+        return self._assemble(Current(number, self._store.version_digest(self.name, number)))
 
     def _serves(self, current: Current) -> bool:
         live = self.live
@@ -131,20 +133,19 @@ class Library:
     def _take_base(self, ref: LibraryRef, bases: dict[str, RoutedModel]) -> None:
         model = bases.get(ref.base) or load_model(self._store, ref, self._options)
         bases[ref.base] = model
-        with self._assembling:
-            if model is not self.model:
-                self.live = None
-                self._pinned.clear()
-            self.model, self._ref = model, ref
-        log.info("library %s: base %s is loaded", self.name, self.model.base.spec.name)
+        if model is not self.model:
+            self.live = None
+            self.model = model
+            self._pinned.forget()
+        self._ref = ref
+        log.info("library %s: base %s is loaded", self.name, model.base.spec.name)
 
     def _swap(self, current: Current) -> None:
         """Assemble beside the live version, then switch by one assignment."""
         started, at = time.monotonic(), time.time()
         told = Assembly(self.name, current.number, at)
         try:
-            with self._assembling:
-                version = self._pinned.get(current.number) or self._assemble(current)
+            version = self._pinned.find(current.number) or self._assemble(current)
         except Exception as error:
             self._tell(replace(told, seconds=time.monotonic() - started, error=_reason(error)))
             raise

@@ -20,6 +20,7 @@ class Limits:
     running: int = 16
     waiting: int = 64
     pinned_versions: int = 2
+    pinned_waiting: int = 4  # requests whose index version is being read; each keeps a thread waiting
     named_experts: int = 200  # of each library, in the metrics; those that speak later are counted together
     private_versions: int = 4  # with private experts: each is as large as the version that they join
     prefix_megabytes: int = 256  # of each base, for what the turns of conversations have in common
