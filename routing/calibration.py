@@ -7,7 +7,7 @@ measured the next takes over.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from routing.evidence import usual_evidence
 from routing.pack import SMALLEST_DEVIATION, ModulePack, Moments, Pack, only
 from routing.routed import RoutedModel
-from routing.scores import SCORES
+from routing.scores import FROM_VECTORS, SCORES
 from routing.surveys import survey_neutral
 
 
@@ -38,7 +38,8 @@ def with_moments(
 ) -> Pack:
     """The pack with every expert's moments of every kind of score on this text, whose digest is `neutral`.
 
-    Experts that have moments of this text keep them; only the others are measured.
+    Experts that have moments of this text keep them; only the others are measured. Of a bare pack the kinds
+    that need factors are left out.
     """
     unknown = _unmeasured(pack) if pack.neutral == neutral else set(range(len(pack.experts)))
     strangers = replace(pack, modules=only(pack, unknown))
@@ -58,15 +59,21 @@ def measure(
 
     def look(name: str, hidden: Tensor, module: ModulePack) -> None:
         counts[name] += len(hidden)
-        for kind, score in SCORES.items():
-            scores = score(hidden, module).double()
+        for kind in _kinds(pack):
+            scores = SCORES[kind](hidden, module).double()
             both = torch.stack([scores.sum(0), scores.square().sum(0)])
             sums[name, kind] = sums[name, kind] + both if (name, kind) in sums else both
 
     survey_neutral(model, pack, tokens, look)
     return {
-        name: {kind: _moments(sums[name, kind], counts[name]) for kind in SCORES} for name in pack.modules
+        name: {kind: _moments(sums[name, kind], counts[name]) for kind in _kinds(pack)}
+        for name in pack.modules
     }
+
+
+def _kinds(pack: Pack) -> Iterable[str]:
+    """The kinds of score that can be taken of what the pack holds."""
+    return FROM_VECTORS if pack.bare else SCORES
 
 
 def _moments(sums: Float64[Tensor, "2 experts"], count: int) -> Moments:
@@ -79,9 +86,10 @@ def _moments(sums: Float64[Tensor, "2 experts"], count: int) -> Moments:
 def _unmeasured(pack: Pack) -> set[int]:
     """The places of the experts that lack a moment in some module."""
     unknown: set[int] = set()
+    kinds = _kinds(pack)
     for module in pack.modules.values():
-        known = torch.ones(len(module), dtype=torch.bool, device=module.a.device)
-        for kind in SCORES:
+        known = torch.ones(len(module), dtype=torch.bool, device=module.device)
+        for kind in kinds:
             known &= module.moments[kind].mean.isfinite() if kind in module.moments else False
         unknown |= {member for member, sure in zip(module.members, known.tolist(), strict=True) if not sure}
     return unknown

@@ -75,6 +75,14 @@ class UnknownExpert(RoutingError):
     """No expert of this name is a member of this index version."""
 
 
+class ExpertUnavailable(RoutingError):
+    """An expert's factors could not be read when they were wanted; `expert` is its name."""
+
+    def __init__(self, expert: str, reason: str) -> None:
+        super().__init__(f"{expert}: {reason}")
+        self.expert = expert
+
+
 class BadRouting(RoutingError):
     """A request for a way of routing that does not exist; `field` is the one that is wrong."""
 

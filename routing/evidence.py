@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from routing.pack import SMALLEST_DEVIATION, ModulePack, Moments, Pack, only
 from routing.routed import RoutedModel
-from routing.scores import calibrated
+from routing.scores import Score, calibrated
 from routing.surveys import ROWS_AT_ONCE, survey
 
 # Chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
 HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
+CALIBRATED: Score = partial(calibrated, "arrow")
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,16 @@ def _measured(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences lengt
     return Moments(mean.float(), deviation.float())
 
 
-def evidence_by_token(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"]) -> Evidence:
+def evidence_by_token(
+    model: RoutedModel, pack: Pack, tokens: Int[Tensor, "prompts length"], *, score: Score = CALIBRATED
+) -> Evidence:
     """What each module says of each token and expert. A decoder that has only begun has read the last one."""
     length = tokens.shape[1]
     total = torch.zeros(len(tokens), length, len(pack.experts), device=model.base.device)
     seen = torch.zeros(length, len(pack.experts), device=model.base.device)
 
     def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
-        scores = calibrated("arrow", hidden, module).view(len(tokens), -1, len(module))
+        scores = score(hidden, module).view(len(tokens), -1, len(module))
         total[:, length - scores.shape[1] :, module.member_ids] += scores
         seen[length - scores.shape[1] :, module.member_ids] += 1
 

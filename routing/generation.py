@@ -47,6 +47,8 @@ class Generation:
 
     def __init__(self, model: RoutedModel, request: Request, *, guide: Guide | None = None) -> None:
         """With a `guide` the answer ends where that calls it complete, or at an end token that it allows."""
+        if request.route is not None and not request.route.can_run:
+            raise ValueError("the factors of this route's experts are not in memory; see routing.resident")
         self.request = request
         self.finish: Finish | None = None
         self.completion_tokens = 0

@@ -3,6 +3,9 @@
 At each target module the factors of all experts lie under each other (compressed rows): expert i owns the
 rows `bounds[i]:bounds[i + 1]` of `a` and `b`. Ranks may differ, nothing is padded, and an expert that does
 not touch a module has no row there.
+
+A bare pack knows its experts by their routing vectors alone: their factors are elsewhere (see
+`routing.residence`), and tensors without memory stand in their place, which nothing can be computed with.
 """
 
 from __future__ import annotations
@@ -84,16 +87,26 @@ class ModulePack:
     def __len__(self) -> int:
         return len(self.members)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its routing vectors lie, and its factors where it has them."""
+        return self.vectors.prototypes.device
+
+    @property
+    def bare(self) -> bool:
+        """Whether its factors are elsewhere."""
+        return self.a.is_meta
+
     @cached_property
     def owners(self) -> Int[Tensor, " rows"]:
         """For each row, which of the members it belongs to."""
         ranks = torch.tensor(self.ranks)
-        return torch.arange(len(self)).repeat_interleave(ranks).to(self.a.device)
+        return torch.arange(len(self)).repeat_interleave(ranks).to(self.device)
 
     @cached_property
     def member_ids(self) -> Int[Tensor, " members"]:
         """`members` as a tensor on the pack's device."""
-        return torch.tensor(self.members, device=self.a.device)
+        return torch.tensor(self.members, device=self.device)
 
     @cached_property
     def sigma(self) -> Float[Tensor, " rows"]:
@@ -128,7 +141,7 @@ class ModulePack:
     @cached_property
     def row_bounds(self) -> Int[Tensor, " bounds"]:
         """`bounds` as a tensor on the pack's device."""
-        return torch.tensor(self.bounds, device=self.a.device)
+        return torch.tensor(self.bounds, device=self.device)
 
     @cached_property
     def arrays(self) -> Arrays | None:
@@ -145,14 +158,14 @@ class ModulePack:
         starts = torch.tensor(self.bounds[:-1]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
         offsets = torch.arange(self.widest).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
-        return torch.where(inside, starts + offsets, starts).to(self.a.device)
+        return torch.where(inside, starts + offsets, starts).to(self.device)
 
     @cached_property
     def row_mask(self) -> Float[Tensor, "members widest"]:
         """One where `row_table` names a row of its own, zero where it was filled up."""
         offsets = torch.arange(self.widest).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
-        return inside.to(device=self.a.device, dtype=self.a.dtype)
+        return inside.to(device=self.device, dtype=self.a.dtype)
 
     def update(self, row: int) -> Update:
         """The update of the member at this row of the routing vectors, as views."""
@@ -193,12 +206,18 @@ class Pack:
         return {name: place for place, name in enumerate(self.experts)}
 
     @property
+    def bare(self) -> bool:
+        """Whether its experts' factors are elsewhere."""
+        return any(module.bare for module in self.modules.values())
+
+    @property
     def nbytes(self) -> int:
         """How much memory its tensors take, the smallest left out."""
         return sum(
-            tensor.nbytes
+            tensor.untyped_storage().nbytes()
             for module in self.modules.values()
             for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
+            if not tensor.is_meta
         )
 
     @cached_property
@@ -217,40 +236,45 @@ def places_of(pack: Pack, experts: Sequence[str]) -> frozenset[int]:
 
 def pack_updates(updates: Sequence[Mapping[str, Update]]) -> dict[str, ModulePack]:
     """Lay the updates of some experts, in order, under each other, module by module."""
-    names = dict.fromkeys(name for update in updates for name in update)
-    return {name: _pack_module(name, updates) for name in names}
+    return pack_placed(dict(enumerate(updates)))
+
+
+def pack_placed(updates: Mapping[int, Mapping[str, Update]]) -> dict[str, ModulePack]:
+    """The same of experts that stand at these places of a pack, given in the order of their places."""
+    names = dict.fromkeys(name for update in updates.values() for name in update)
+    return {
+        name: _pack_module({place: update[name] for place, update in updates.items() if name in update})
+        for name in names
+    }
+
+
+def updates_of(pack: Pack, place: int) -> dict[str, Update]:
+    """The updates of the expert at this place: views, nothing is copied."""
+    return {
+        name: module.update(module.rows_by_member[place])
+        for name, module in pack.modules.items()
+        if place in module.rows_by_member
+    }
 
 
 def only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
     """The modules with these experts alone, at the same places."""
     if len(places) == len(pack.experts):
         return pack.modules  # a first assembly: no second copy of everything
-    return pack_updates(
-        [
-            {
-                name: module.update(module.rows_by_member[place])
-                for name, module in pack.modules.items()
-                if place in places and place in module.rows_by_member
-            }
-            for place in range(len(pack.experts))
-        ]
-    )
+    return pack_placed({place: updates_of(pack, place) for place in sorted(places)})
 
 
-def _pack_module(name: str, updates: Sequence[Mapping[str, Update]]) -> ModulePack:
-    members = tuple(place for place, update in enumerate(updates) if name in update)
-    present = [updates[place][name] for place in members]
+def _pack_module(updates: Mapping[int, Update]) -> ModulePack:
+    present = list(updates.values())
     bounds = [0]
     for update in present:
         bounds.append(bounds[-1] + len(update.a))
-    nothing = torch.full_like(present[0].prototype, torch.nan)
-    gates = [nothing if update.gate is None else update.gate for update in present]
     kinds = sorted({kind for update in present for kind in update.moments})
     return ModulePack(
-        members=members,
-        vectors=RoutingVectors(torch.stack([update.prototype for update in present]), torch.stack(gates)),
-        a=torch.cat([update.a for update in present]),
-        b=torch.cat([update.b for update in present]),
+        members=tuple(updates),
+        vectors=RoutingVectors(torch.stack([update.prototype for update in present]), _gates(present)),
+        a=_under_each_other([update.a for update in present]),
+        b=_under_each_other([update.b for update in present]),
         bounds=tuple(bounds),
         moments={kind: _stacked(kind, present) for kind in kinds},
         scaled=scaled_pack(
@@ -258,6 +282,21 @@ def _pack_module(name: str, updates: Sequence[Mapping[str, Update]]) -> ModulePa
             len(present),
         ),
     )
+
+
+def _gates(updates: Sequence[Update]) -> Float[Tensor, "experts d_in"]:
+    """Row by row; where nobody has a gate, one row of NaN that all of them share."""
+    nothing = torch.full_like(updates[0].prototype, torch.nan)
+    if all(update.gate is None for update in updates):
+        return nothing.expand(len(updates), -1)
+    return torch.stack([nothing if update.gate is None else update.gate for update in updates])
+
+
+def _under_each_other(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
+    """What lies alone, and is no part of something larger, is not copied."""
+    first = parts[0]
+    alone = len(parts) == 1 and first.is_contiguous() and first.untyped_storage().nbytes() == first.nbytes
+    return first if alone else torch.cat(list(parts))
 
 
 def standardised(vectors: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:

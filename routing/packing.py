@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.factors import Factors
@@ -20,6 +22,20 @@ from routing.store import IndexStore
 
 Progress = Callable[[int, int, str], None]
 Updates = Mapping[str, Update]
+
+
+@dataclass(frozen=True)
+class Halves:
+    """An expert's factors at one module as they lie in a pack; see `routing.pack.Update`."""
+
+    a: Float[Tensor, "rank d_in"]
+    b: Float[Tensor, "rank d_out"]
+    scaled: ScaledPart | None
+
+    def copied(self, device: torch.device) -> Halves:
+        """The same in memory of its own."""
+        a, b = (half.to(device).clone(memory_format=torch.contiguous_format) for half in (self.a, self.b))
+        return Halves(a, b, None if self.scaled is None else self.scaled.copied(device))
 
 
 def quiet(_done: int, _total: int, _note: str) -> None:
@@ -58,12 +74,13 @@ def load_pack(
     spec: BaseSpec,
     *,
     device: torch.device,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     previous: Pack | None = None,
     progress: Progress = quiet,
 ) -> Pack:
     """The pack of an index version; every object is compared with its digest while it is read.
 
+    Without a dtype it is bare: no factors are read, and what is wrong with them is not known yet.
     Experts that `previous` holds from the same objects are taken over without reading them. Raises WrongBase,
     MissingObject, CorruptObject, or RoutingError for an expert that does not fit the base or is not finite.
     """
@@ -105,15 +122,16 @@ def join_guests(
 ) -> Pack:
     """The pack with these experts beside its own, each in the place of another release of the same adapter.
 
-    Only the guests are read. The version's classifier stays: it does not know them, and what it makes of
-    experts that it does not know is said in `routing.priors`. Errors as `load_pack`, but for WrongBase.
+    Only the guests are read; where the pack is bare, their vectors alone. The version's classifier stays: it
+    does not know them, and what it makes of experts that it does not know is said in `routing.priors`. Errors
+    as `load_pack`, but for WrongBase.
     """
     invited = {entry.adapter: entry for entry in guests}
     names = tuple(sorted({*pack.experts, *invited}))
     own = {name: pack.places[name] for name in names if name not in invited}
     kept = {place: own[name] for place, name in enumerate(names) if name in own}
     read = {
-        place: _read(store, invited[name], spec, device, dtype)
+        place: _read(store, invited[name], spec, device, None if pack.bare else dtype)
         for place, name in enumerate(names)
         if name in invited
     }
@@ -144,10 +162,27 @@ def _profile(store: IndexStore, entry: ExpertEntry) -> Profile | None:
     return None if entry.profile is None else store.read_profile(entry.profile)
 
 
+def read_halves(
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, *, dtype: torch.dtype
+) -> dict[str, Halves]:
+    """The factors alone of an expert of a bare pack, by module, copied to the host's memory out of a file.
+
+    MissingObject, CorruptObject, or RoutingError for an expert that does not fit the base or is not finite.
+    """
+    here = torch.device("cpu")
+    found = store.map_factors(entry).items()
+    mapped = {name: _halves(entry.adapter, name, module, spec, here, dtype) for name, module in found}
+    return {name: half.copied(here) for name, half in mapped.items()}
+
+
 def _read(
-    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: torch.device, dtype: torch.dtype
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: torch.device, dtype: torch.dtype | None
 ) -> Updates:
-    vectors, factors = store.read_vectors(entry), store.read_factors(entry)
+    """An expert's updates; bare ones where no dtype is given."""
+    vectors = store.read_vectors(entry)
+    if dtype is None:
+        return _bare_updates(entry.adapter, vectors, spec, device)
+    factors = store.read_factors(entry)
     if vectors.keys() != factors.keys():
         raise BadManifest(f"{entry.adapter}: its vectors and its factors are about different modules")
     return _updates(entry.adapter, vectors, factors, spec, device=device, dtype=dtype)
@@ -165,22 +200,55 @@ def _updates(
     """One expert's updates as they lie in a pack, in the base's order of modules."""
     updates = {}
     for name, module in factors.items():
-        _require_fit(expert, name, module, spec)
-        prototype, gate = vectors[name].prototype, vectors[name].gate
-        tensors = [prototype, module.a, module.b] + ([] if gate is None else [gate])
-        scaled = _scaled(module, device, dtype)
-        if scaled is not None:
-            tensors += [scaled.directions, *scaled.scales.parts()]
-        if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
-            raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors, prototype or gate")
-        updates[name] = Update(
-            prototype.to(device, torch.float32),
-            module.a.to(device, dtype),
-            module.b.T.to(device, dtype),
-            None if gate is None else standardised(gate.float()).to(device),
-            scaled=scaled,
-        )
+        half = _halves(expert, name, module, spec, device, dtype)
+        prototype, gate = _recognised(expert, name, vectors[name], device)
+        updates[name] = Update(prototype, half.a, half.b, gate, scaled=half.scaled)
     return updates
+
+
+def _bare_updates(
+    expert: str, vectors: Mapping[str, RoutingVector], spec: BaseSpec, device: torch.device
+) -> Updates:
+    """The same without factors: tensors without memory stand in their place."""
+    updates = {}
+    for name, vector in vectors.items():
+        _require_target(expert, name, spec)
+        target, rank = spec.module(name), len(vector.sigma)
+        if vector.prototype.shape != (target.d_in,):
+            found = tuple(vector.prototype.shape)
+            raise RoutingError(f"{expert}, {name}: found a prototype of {found}, expected ({target.d_in},)")
+        prototype, gate = _recognised(expert, name, vector, device)
+        a, b = (torch.empty(rank, width, device="meta") for width in (target.d_in, target.d_out))
+        updates[name] = Update(prototype, a, b, gate)
+    return updates
+
+
+def _recognised(
+    expert: str, name: str, vector: RoutingVector, device: torch.device
+) -> tuple[Float[Tensor, " d_in"], Float[Tensor, " d_in"] | None]:
+    """Prototype and standardised gate of an expert at one module."""
+    prototype, gate = vector.prototype, vector.gate
+    _require_finite(expert, name, [prototype] if gate is None else [prototype, gate])
+    learnt = None if gate is None else standardised(gate.float()).to(device)
+    return prototype.to(device, torch.float32), learnt
+
+
+def _halves(
+    expert: str, name: str, module: Factors, spec: BaseSpec, device: torch.device, dtype: torch.dtype
+) -> Halves:
+    """One expert's factors at one module, if they fit the base and are finite."""
+    _require_fit(expert, name, module, spec)
+    scaled = _scaled(module, device, dtype)
+    parts = [module.a, module.b]
+    if scaled is not None:
+        parts += [scaled.directions, *scaled.scales.parts()]
+    _require_finite(expert, name, parts)
+    return Halves(module.a.to(device, dtype), module.b.T.to(device, dtype), scaled)
+
+
+def _require_finite(expert: str, name: str, tensors: Iterable[Tensor]) -> None:
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise RoutingError(f"{expert}, {name}: found NaN or infinity in its factors, prototype or gate")
 
 
 def _scaled(module: Factors, device: torch.device, dtype: torch.dtype) -> ScaledPart | None:
@@ -193,9 +261,13 @@ def _scaled(module: Factors, device: torch.device, dtype: torch.dtype) -> Scaled
     )
 
 
-def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> None:
+def _require_target(expert: str, name: str, spec: BaseSpec) -> None:
     if name not in spec:
         raise RoutingError(f"{expert}: {name} is not a target module of {spec.name}")
+
+
+def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> None:
+    _require_target(expert, name, spec)
     target = spec.module(name)
     found, expected = (factors.a.shape[1], factors.b.shape[0]), (target.d_in, target.d_out)
     if found != expected:

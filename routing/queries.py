@@ -15,8 +15,10 @@ from dataclasses import replace
 import torch
 
 from routing.encoding import Encoder
+from routing.hearing import Hearing, Plan
 from routing.pack import Pack
 from routing.priors import PRIORS, Known
+from routing.resident import ResidentPack
 from routing.routed import RoutedModel
 from routing.routers import QUERY_ROUTERS, ROUTERS
 from routing.routes import PromptScores, Route, Routing, route, speakers
@@ -26,10 +28,21 @@ REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a 
 
 
 class QueryRouter:
-    """The priors of one index version, and a short memory of what they said. Safe to use from threads."""
+    """The priors of one index version, and a short memory of what they said. Safe to use from threads.
 
-    def __init__(self, model: RoutedModel, pack: Pack, encoder: Encoder | None = None) -> None:
+    Of a bare pack `resident` brings in the factors of those who are heard.
+    """
+
+    def __init__(
+        self,
+        model: RoutedModel,
+        pack: Pack,
+        encoder: Encoder | None = None,
+        *,
+        resident: ResidentPack | None = None,
+    ) -> None:
         self._known = Known(model, pack, encoder)
+        self._resident = resident
         self._said: OrderedDict[tuple[str, tuple[int, ...]], PromptScores] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -48,29 +61,52 @@ class QueryRouter:
         return said
 
     def unread_route(self, routing: Routing) -> Route:
-        """The route before any prompt is read. Errors as `routing.routes.route`."""
-        prepare(self._known.model, self._known.pack, routing)
-        return route(self._known.pack, routing)
+        """The route before any prompt is read. Errors as `routing.routes.route`.
+
+        Through a bare pack it cannot be run, and tells no more than what is wrong and how wide it will be.
+        """
+        if self._resident is None:
+            return self._way(routing, Plan(routing))
+        return self._hearing(self._resident).unheard(routing)
 
     def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
-        """The route of this prompt's answer. Errors as `routing.routes.route`.
+        """The route of this prompt's answer. Errors as `routes`."""
+        return self.routes(routing, [prompt])[0]
+
+    def routes(self, routing: Routing, prompts: Sequence[Sequence[int]]) -> list[Route]:
+        """The routes of these prompts' answers. Errors as `routing.routes.route`.
 
         Of an empty prompt nothing can decide: tokens are routed by themselves alone and, where only a prompt
-        could choose experts, nobody is chosen.
+        could choose experts, nobody is chosen. Through a bare pack all are ready at once; errors also as
+        `ResidentPack.packs`.
         """
+        plans = [self._plan(routing, prompt) for prompt in prompts]
+        if self._resident is None:
+            return [self._way(routing, plan) for plan in plans]
+        return self._hearing(self._resident).routes(routing, plans, prompts)
+
+    def _hearing(self, resident: ResidentPack) -> Hearing:
+        return Hearing(self._known.model, resident, self.scores)  # not kept: each would keep the other
+
+    def _plan(self, routing: Routing, prompt: Sequence[int]) -> Plan:
+        """Who may speak in the answer to this prompt."""
         pack, prior = self._known.pack, routing.asked_prior
         if prior is None or not pack.experts:
-            return self.unread_route(routing)
+            return Plan(routing)
         if not prompt and routing.router in QUERY_ROUTERS:
-            return Route(pack, ROUTERS[routing.router], {})
+            return Plan(None)
         if not prompt:
-            return self.unread_route(replace(routing, shortlist=0, prior_weight=0.0, prior_abstain=False))
-        prepare(self._known.model, pack, routing)
+            return Plan(replace(routing, shortlist=0, prior_weight=0.0, prior_abstain=False))
         said = self.scores(prior, prompt)
         chosen = _chosen(pack, routing, said)
-        if not chosen:
-            return Route(pack, ROUTERS[routing.router], {}, said)
-        return route(pack, replace(routing, experts=chosen, shortlist=0), said)
+        return Plan(replace(routing, experts=chosen, shortlist=0) if chosen else None, said)
+
+    def _way(self, asked: Routing, plan: Plan) -> Route:
+        """The route of a plan through a pack that has everybody's factors."""
+        if plan.routing is None:
+            return Route(self._known.pack, ROUTERS[asked.router], {}, plan.said)
+        prepare(self._known.model, self._known.pack, plan.routing)
+        return route(self._known.pack, plan.routing, plan.said)
 
 
 def _chosen(pack: Pack, routing: Routing, said: PromptScores) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ copies of large tensors for each module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,13 +25,14 @@ Places = NDArray[np.int64]
 
 
 class _Part(NamedTuple):
-    """Some neighbours as they lie in a module's pack."""
+    """Some neighbours as they lie in a module's pack; `gated`: one of them may have a gate."""
 
     prototypes: Float[Tensor, "members d_in"]
     gates: Float[Tensor, "members d_in"]
     a: Float[Tensor, "rows d_in"]
     b: Float[Tensor, "rows d_out"]
     ranks: tuple[int, ...]
+    gated: bool
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,7 @@ def _module(mixed: _Mixed) -> ModulePack:
     ranks = [rank for part in parts for rank in part.ranks]
     return ModulePack(
         members=tuple(mixed.places.tolist()),
-        vectors=RoutingVectors(
-            torch.cat([part.prototypes for part in parts]), torch.cat([part.gates for part in parts])
-        ),
+        vectors=RoutingVectors(torch.cat([part.prototypes for part in parts]), _gates(parts)),
         a=torch.cat([part.a for part in parts]),
         b=torch.cat([part.b for part in parts]),
         bounds=(0, *np.cumsum(ranks).tolist()),
@@ -111,18 +110,26 @@ def _module(mixed: _Mixed) -> ModulePack:
     )
 
 
+def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:
+    """Row by row; where nobody has a gate, one row of NaN that all of them share."""
+    if not any(part.gated for part in parts):
+        return parts[0].gates[0].clone().expand(sum(len(part.gates) for part in parts), -1)
+    return torch.cat([part.gates for part in parts])
+
+
 def _run(old: ModulePack, first: int, last: int) -> _Part:
     """The members of these rows, as views."""
     rows = slice(old.bounds[first], old.bounds[last])
     prototypes, gates = old.vectors.prototypes[first:last], old.vectors.gates[first:last]
-    return _Part(prototypes, gates, old.a[rows], old.b[rows], old.ranks[first:last])
+    return _Part(prototypes, gates, old.a[rows], old.b[rows], old.ranks[first:last], old.any_gate)
 
 
 def _laid_in(update: Update) -> _Part:
     """An expert that is new."""
     nothing = torch.full_like(update.prototype, torch.nan)
     gate = nothing if update.gate is None else update.gate
-    return _Part(update.prototype.unsqueeze(0), gate.unsqueeze(0), update.a, update.b, (len(update.a),))
+    ranks, gated = (len(update.a),), update.gate is not None
+    return _Part(update.prototype.unsqueeze(0), gate.unsqueeze(0), update.a, update.b, ranks, gated)
 
 
 def _moments(found: Moments, origin: Places) -> Moments:

@@ -97,6 +97,15 @@ class PromptScores:
 
 
 @dataclass(frozen=True)
+class Narrowed:
+    """That a request's experts did not fit into memory: `kept` of so many were chosen, by what prior."""
+
+    experts: int
+    kept: int
+    prior: str
+
+
+@dataclass(frozen=True)
 class Seat:
     """One module's experts together with one request's terms there.
 
@@ -127,6 +136,7 @@ class Route:
 
     `said` is what a prior made of the prompt, where one was asked. Routes through one pack with an equal
     `rule` send every token the same way; None: no other route does, since the prompt itself has a say.
+    Through a bare pack the seats are those of a short list, whose factors `stay` keeps in memory.
     """
 
     pack: Pack
@@ -134,6 +144,13 @@ class Route:
     seats: Mapping[str, Seat]
     said: PromptScores | None = None
     rule: Routing | None = None
+    narrowed: Narrowed | None = None
+    stay: object | None = None
+
+    @property
+    def can_run(self) -> bool:
+        """Whether what its tokens may choose is in memory: a bare pack's seats alone are not."""
+        return not self.seats or self.stay is not None or not self.pack.bare
 
     def agrees(self, other: Route) -> bool:
         """Whether both would send every token the same way."""
@@ -277,5 +294,6 @@ def _terms_at(module: ModulePack, usual: Terms, rows: Int[Tensor, " rows"] | Non
 
 
 def _rows_of(module: ModulePack, places: frozenset[int]) -> Int[Tensor, " rows"]:
-    rows = [row for row, member in enumerate(module.members) if member in places]
-    return torch.tensor(rows, dtype=torch.int64, device=module.a.device)
+    known = module.rows_by_member
+    rows = sorted(known[place] for place in places if place in known)
+    return torch.tensor(rows, dtype=torch.int64, device=module.device)

@@ -24,6 +24,12 @@ class ScaledPart:
     directions: Float[Tensor, "kept d_in"]
     sigma: Float[Tensor, " kept"]
 
+    def copied(self, device: torch.device) -> ScaledPart:
+        """The same in memory of its own."""
+        kinds = (self.scales.output, self.scales.shift, self.scales.input)
+        scales = Scales(*(None if kind is None else kind.to(device).clone() for kind in kinds))
+        return ScaledPart(scales, self.directions.to(device).clone(), self.sigma.to(device).clone())
+
 
 @dataclass(frozen=True)
 class SomeRows:

@@ -69,6 +69,7 @@ def _lengths(
 SCORES: Mapping[str, Score] = MappingProxyType(
     {"arrow": arrow, "gate": gate, "subspace": subspace, "delta-norm": delta_norm}
 )
+FROM_VECTORS = frozenset({"arrow", "gate"})  # scores that need no factors
 
 
 def calibrated(

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, load_file, save
 
 from routing.classifier import Classifier
 from routing.digests import canonical_json
@@ -111,6 +111,10 @@ class IndexStore:
     def read_factors(self, entry: ExpertEntry) -> dict[str, Factors]:
         """The canonical factors of an expert by module name."""
         return factors_of(load(self.objects.read(entry.factors)))
+
+    def map_factors(self, entry: ExpertEntry) -> dict[str, Factors]:
+        """The same out of a local file that is mapped: what is copied at once takes no memory beside it."""
+        return factors_of(load_file(self.objects.path(entry.factors)))
 
     def put_profile(self, profile: Profile) -> tuple[str, int]:
         """Keep an expert's profile; its digest and size."""

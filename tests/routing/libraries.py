@@ -14,6 +14,7 @@ from routing.adapter import read_adapter
 from routing.base import Base, load_base
 from routing.factors import Factors, expert_factors
 from routing.spec import BaseRef
+from routing.weights import layers_of
 from tests.tiny import GPT2_TARGETS, tiny_adapter, tiny_gpt2, tiny_llama, tiny_model, tiny_t5
 
 TEXT = "The ferry leaves at nine; nobody counted 345 gulls."
@@ -72,8 +73,12 @@ class SmallLibrary:
 
     def experts(self) -> dict[str, dict[str, Factors]]:
         """The experts' factors."""
-        spec = self.base().spec
-        return {name: expert_factors(read_adapter(path, spec)) for name, path in self.adapters.items()}
+        base = self.base()
+        layers = layers_of(base)
+        return {
+            name: expert_factors(read_adapter(path, base.spec), layers)
+            for name, path in self.adapters.items()
+        }
 
     def peft_logits(self, name: str, text: str = TEXT) -> torch.Tensor:
         """What peft says about a text with this adapter: the authority."""

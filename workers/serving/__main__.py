@@ -15,6 +15,7 @@ from workers.serving.options import Limits, Options
 from workers.serving.telemetry import traces
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+WARM_TIMES = 4  # a host's memory beside its GPU's
 
 # A request that is sent just when the other end closes is lost, so it must be the client who closes.
 # Clients keep idle ones for seconds (httpx, and so openai, for five), proxies for up to a minute.
@@ -49,6 +50,18 @@ def arguments() -> argparse.ArgumentParser:
         help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
     )
     parser.add_argument(
+        "--expert-megabytes",
+        type=_one_or_more,
+        help="memory for experts' factors, on the device; the others are read when a prompt is for them. "
+        "Default: those of every expert are in memory, and a version that does not fit is refused",
+    )
+    parser.add_argument(
+        "--warm-megabytes",
+        type=_none_or_more,
+        help="with --expert-megabytes on a GPU: memory of the host for experts that its own has no room for; "
+        f"default: {WARM_TIMES} times as much",
+    )
+    parser.add_argument(
         "--weights-as-stored",
         action="store_true",
         help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
@@ -64,18 +77,27 @@ def arguments() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
-    given = arguments().parse_args(argv)
+    parser = arguments()
+    given = parser.parse_args(argv)
     logs.begin(given.log_format)
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
     # each other.
     torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
+    device = _device(given.device)
+    if given.warm_megabytes is not None and (given.expert_megabytes is None or device.type == "cpu"):
+        parser.error("--warm-megabytes: expected with --expert-megabytes, and on a GPU alone")
     options = Options(
         store=given.store,
         library=given.library,
-        device=_device(given.device),
+        device=device,
         dtype=DTYPES[given.dtype],
         weights_as_stored=given.weights_as_stored,
-        limits=Limits(private_versions=given.private_versions, prefix_megabytes=given.prefix_megabytes),
+        limits=Limits(
+            private_versions=given.private_versions,
+            prefix_megabytes=given.prefix_megabytes,
+            expert_megabytes=given.expert_megabytes,
+            warm_megabytes=_warm_megabytes(given, device),
+        ),
     )
     uvicorn.run(
         create_app(options, traces(os.environ)),
@@ -94,6 +116,20 @@ def _none_or_more(number: str) -> int:
     if (found := int(number)) < 0:
         raise argparse.ArgumentTypeError(f"found {found}, expected 0 or more")
     return found
+
+
+def _one_or_more(number: str) -> int:
+    if (found := int(number)) < 1:
+        raise argparse.ArgumentTypeError(f"found {found}, expected 1 or more")
+    return found
+
+
+def _warm_megabytes(given: argparse.Namespace, device: torch.device) -> int:
+    """On a CPU experts that are in memory are warm already."""
+    if device.type == "cpu" or given.expert_megabytes is None:
+        return 0
+    asked: int | None = given.warm_megabytes
+    return WARM_TIMES * given.expert_megabytes if asked is None else asked
 
 
 def _device(name: str) -> torch.device:

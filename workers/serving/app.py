@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -36,7 +39,7 @@ from workers.serving.libraries import Libraries
 from workers.serving.logs import say
 from workers.serving.metrics import Metrics
 from workers.serving.models import describe, find
-from workers.serving.options import Options
+from workers.serving.options import Limits, Options
 from workers.serving.prompts import chat_generations, completion_generations
 from workers.serving.runner import Runner
 from workers.serving.scrape import look_up
@@ -46,6 +49,7 @@ from workers.serving.telemetry import NoTraces, Traces
 
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AnyBody)
+Prepare = Callable[[Body, Target, Limits, Guides], list[Generation]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -61,6 +65,10 @@ class Server:
         self.traces = traces
         self.guides = Guides()
         self.started = int(time.time())
+        # Where experts are read when they are wanted, a request may wait for room: on a thread of these, so
+        # that those of the others are not taken. As many as the engine takes answers, and no more.
+        self._waiters = ThreadPoolExecutor(limits.running + limits.waiting, "experts")
+        self._waiting = 0
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -73,23 +81,20 @@ class Server:
             await run_in_threadpool(self.libraries.stop)
             await run_in_threadpool(self.runner.stop)
             await run_in_threadpool(self.traces.end)
+            self._waiters.shutdown(wait=False, cancel_futures=True)
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
         self.runner.engine.require_room()
         target = await self._target(request, body)
-        generations = await run_in_threadpool(
-            completion_generations, body, target, self.options.limits, self.guides
-        )
+        generations = await self._prepared(target, completion_generations, body)
         return await self._answer(request, body, target, generations, shape=CompletionShape())
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request, ChatBody)
         self.runner.engine.require_room()
         target = await self._target(request, body)
-        generations = await run_in_threadpool(
-            chat_generations, body, target, self.options.limits, self.guides
-        )
+        generations = await self._prepared(target, chat_generations, body)
         return await self._answer(request, body, target, generations, shape=ChatShape())
 
     async def models(self, _request: Request) -> Response:
@@ -123,6 +128,25 @@ class Server:
         entry: Entry = request.state.entry
         entry.library, entry.version, entry.router = target.said
         return target
+
+    async def _prepared(self, target: Target, prepare: Prepare[Body], body: Body) -> list[Generation]:
+        """A request's generations, with its experts in memory; EngineFull if too many are being prepared."""
+        limits = self.options.limits
+        if target.version is None or target.version.resident is None:
+            return await run_in_threadpool(prepare, body, target, limits, self.guides)
+        if self._waiting >= limits.running + limits.waiting:
+            raise EngineFull(f"{self._waiting} requests wait for their experts")
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            work = partial(prepare, body, target, limits, self.guides)
+            generations = await loop.run_in_executor(self._waiters, work)
+        finally:
+            self._waiting -= 1
+        ways = {id(way): way for one in generations if (way := one.request.route) is not None}
+        narrowed = sum(way.narrowed is not None for way in ways.values())
+        self.metrics.narrowed.labels(target.library).inc(narrowed)
+        return generations
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
         """The parsed body; more bytes than allowed are not even read."""

@@ -26,5 +26,5 @@ def _report(library: Library) -> dict[str, Any]:
         "ready": library.model is not None and (live is not None or problem is None),
         "version": None if live is None else live.number,
         "versions_held": library.held,
-        "problem": None if problem is None else problem.reason,
+        "problem": library.trouble,
     }

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from routing.errors import BadManifest, RoutingError, UnknownVersion
+from routing.residence import MEGABYTE, Residence
+from routing.resident import Shelf, Warm
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
 from workers.serving.joined import Joined
@@ -21,6 +23,7 @@ from workers.serving.versions import Version, assemble, load_model
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]
+MOST_SAID = 5  # experts that cannot be read, of each library
 
 
 class NoLibraries(RoutingError):
@@ -46,6 +49,7 @@ class Library:
         options: Options,
         metrics: Metrics,
         tell: Tell,
+        shelf: Shelf | None = None,
     ) -> None:
         self.name = name
         self.model: RoutedModel | None = None
@@ -55,6 +59,7 @@ class Library:
         self._options = options
         self._metrics = metrics
         self._tell = tell
+        self._shelf = shelf
         self._ref: LibraryRef | None = None
         self._pinned = Pinned(options.limits)
 
@@ -92,7 +97,16 @@ class Library:
             self._attempt(current, lambda: self._swap(current))
         elif self._ref == ref and (current is None or self._serves(current)):
             self.problem = None
-        self._metrics.degraded.labels(self.name).set(0 if self.problem is None else 1)
+        self._metrics.degraded.labels(self.name).set(0 if self.trouble is None else 1)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a library is not served as it should be: its version, or experts of it that cannot be read."""
+        live = self.live
+        damaged = {} if live is None or live.resident is None else dict(live.resident.damaged)
+        reasons = [] if self.problem is None else [self.problem.reason]
+        reasons += [f"expert {name}: {reason}" for name, reason in sorted(damaged.items())[:MOST_SAID]]
+        return "; ".join(reasons) or None
 
     def version(self, number: int) -> Version:
         """The version of this number, loaded if it is published and not in memory.
@@ -172,6 +186,7 @@ class Library:
             number=current.number,
             manifest_digest=current.manifest,
             previous=self.live,
+            shelf=self._shelf,
         )
 
 
@@ -188,6 +203,7 @@ class Libraries:
         self._bases: dict[str, RoutedModel] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+        self.shelf = _shelf(options, metrics)
         self.joined = Joined(store, options, metrics)
         self.unreachable: str | None = None
         self.looked = False
@@ -216,7 +232,8 @@ class Libraries:
         if known and not names:
             raise NoLibraries("it lists no library any more; what was served stays")
         self._served = {
-            name: known.get(name) or Library(name, self._store, self._options, self._metrics, self._tell)
+            name: known.get(name)
+            or Library(name, self._store, self._options, self._metrics, self._tell, self.shelf)
             for name in names
         }
         for library in self._served.values():
@@ -248,3 +265,12 @@ class Libraries:
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
+
+
+def _shelf(options: Options, metrics: Metrics) -> Shelf | None:
+    """Where experts' factors are kept, if not all of them are in memory."""
+    limits = options.limits
+    if limits.expert_megabytes is None:
+        return None
+    near = Residence(limits.expert_megabytes * MEGABYTE, patience=limits.expert_patience, witness=metrics)
+    return Shelf(near, Warm(limits.warm_megabytes * MEGABYTE))

@@ -8,6 +8,7 @@ from workers.serving.speakers import Speakers
 
 ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+LOADS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -20,6 +21,7 @@ class Metrics:
         self.speakers = Speakers(self.registry, named_experts)
         self._of_requests()
         self._of_versions()
+        self._of_residence()
 
     def _of_requests(self) -> None:
         self.requests = Counter(
@@ -124,6 +126,49 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+
+    def _of_residence(self) -> None:
+        """What becomes of `--expert-megabytes`."""
+        self.expert_hits = self._of_library("fletch_resident_hits", "Experts wanted that were in memory")
+        self.expert_misses = self._of_library(
+            "fletch_resident_misses", "Experts wanted that were not in memory"
+        )
+        self.expert_evictions = self._of_library("fletch_resident_evictions", "Experts that had to make room")
+        self.narrowed = self._of_library(
+            "fletch_narrowed", "Answers whose experts did not all fit into memory"
+        )
+        self.expert_load = Histogram(
+            "fletch_resident_load_seconds",
+            "Time to bring an expert into memory, with its proof the first time",
+            ["library"],
+            buckets=LOADS,
+            registry=self.registry,
+        )
+        self.resident_experts = Gauge(
+            "fletch_resident_experts",
+            "Experts whose factors are in memory",
+            ["library"],
+            registry=self.registry,
+        )
+        self.resident_bytes = Gauge(
+            "fletch_resident_bytes", "Memory of their factors", ["library"], registry=self.registry
+        )
+
+    def _of_library(self, name: str, meaning: str) -> Counter:
+        return Counter(name, meaning, ["library"], registry=self.registry)
+
+    def asked(self, owner: str, there: int, missing: int) -> None:
+        """Experts of a library were wanted: see `routing.residence.Witness`."""
+        self.expert_hits.labels(owner).inc(there)
+        self.expert_misses.labels(owner).inc(missing)
+
+    def made(self, owner: str, seconds: float) -> None:
+        """An expert of a library was brought into memory."""
+        self.expert_load.labels(owner).observe(seconds)
+
+    def put_out(self, owner: str) -> None:
+        """An expert of a library had to make room."""
+        self.expert_evictions.labels(owner).inc()
 
     def passed(self, answers: int, tokens: int) -> None:
         """A pass of a base is through."""

@@ -70,7 +70,7 @@ def _generations(
         _require_small_trace(target, count, len(prompts[0]) + wanted.max_tokens, limits)
     form = wanted.form
     followers = iter([None] * count if form is None else guides.begin(form, target.model, count))
-    ways = [target.way(_deciding(prompt, body)) for prompt in prompts]
+    ways = target.ways([_deciding(prompt, body) for prompt in prompts])
     return [
         Generation(
             target.model,

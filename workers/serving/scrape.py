@@ -22,10 +22,17 @@ def look_up(metrics: Metrics, engine: Engine, libraries: Libraries) -> None:
             kept[model.base.spec.name] += model.prefixes.size
     _set(metrics.prefix_bytes, kept)
     _set(metrics.kv_bytes, {**dict.fromkeys(kept, 0), **engine.memory_bytes()})
+    held = (
+        {}
+        if libraries.shelf is None
+        else {name: libraries.shelf.near.held(name) for name in libraries.served}
+    )
+    _set(metrics.resident_experts, {name: experts for name, (experts, _) in held.items()})
+    _set(metrics.resident_bytes, {name: size for name, (_, size) in held.items()})
 
 
-def _set(gauge: Gauge, by_base: dict[str, int]) -> None:
-    """A base that is served no more is not in the answer."""
+def _set(gauge: Gauge, by_name: dict[str, int]) -> None:
+    """A base, or library, that is served no more is not in the answer."""
     gauge.clear()
-    for base, size in by_base.items():
-        gauge.labels(base).set(size)
+    for name, size in by_name.items():
+        gauge.labels(name).set(size)

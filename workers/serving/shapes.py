@@ -94,6 +94,11 @@ def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, A
             {"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(generations)
         ],
     }
+    narrowed = next(
+        (way.narrowed for one in generations if (way := one.request.route) and way.narrowed), None
+    )
+    if narrowed is not None:
+        said["narrowed"] = {"from": narrowed.experts, "to": narrowed.kept, "prior": narrowed.prior}
     trace = _trace(target, generations[0])
     if version is not None and version.guests is not None:
         said["private"] = {"experts": version.guests.names, "digest": version.guests.digest}

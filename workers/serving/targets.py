@@ -6,8 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from routing.errors import BadManifest, BadRouting, MissingObject, RoutingError, UnknownExpert, UnknownVersion
+from routing.errors import (
+    BadManifest,
+    BadRouting,
+    ExpertUnavailable,
+    MissingObject,
+    RoutingError,
+    UnknownExpert,
+    UnknownVersion,
+)
 from routing.index import RoutingPolicy
+from routing.residence import NoRoom, TooLarge
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, needs_moments, routing_of
 from workers.serving import names
@@ -36,15 +45,34 @@ class Target:
         router = "base" if self.routing is None else self.routing.router
         return self.library, None if self.version is None else self.version.number, router
 
-    def way(self, prompt: Sequence[int]) -> Route | None:
-        """The route of this prompt, shaped by it where the routing says so."""
+    def ways(self, prompts: Sequence[Sequence[int]]) -> list[Route | None]:
+        """The routes of these prompts, shaped by them where the routing says so, ready to be run.
+
+        Where not all experts are in memory this reads those that are wanted, and may wait for room.
+        """
         version, wanted = self.version, self.routing
-        if version is None or wanted is None or wanted.asked_prior is None:
-            return self.route
+        if version is None or wanted is None or (version.resident is None and wanted.asked_prior is None):
+            return [self.route] * len(prompts)
         try:
-            return version.queries.route(wanted, prompt)
+            return [*version.queries.routes(wanted, prompts)]
         except BadRouting as error:
             raise invalid(f"routing.{error.field}", str(error).removeprefix(f"{error.field}: ")) from error
+        except TooLarge as error:
+            raise _too_large(error, wanted) from error
+        except NoRoom as error:
+            message = f"memory for experts: {error}; try again"
+            raise ApiError(429, message, code="experts_busy", retry_after=1) from error
+        except ExpertUnavailable as error:
+            message = f"an expert of this answer cannot be read: {error}"
+            raise ApiError(503, message, code="expert_unavailable", retry_after=5) from error
+
+
+def _too_large(error: TooLarge, wanted: Routing) -> ApiError:
+    """Whose fault it is that experts do not fit: who is named, or that so many prompts come together."""
+    param = "prompt" if wanted.experts is None else "routing.experts"
+    remedy = "send fewer prompts in one request" if wanted.experts is None else "name fewer"
+    message = f"memory for the experts that answer: {error} (--expert-megabytes); {remedy}"
+    return invalid(param, message, code="experts_too_large")
 
 
 def resolve(libraries: Libraries, model: str, routing: RoutingBody, *, guest_list: str | None) -> Target:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
@@ -20,8 +22,9 @@ from routing.packing import join_guests, load_pack
 from routing.prefixes import Prefixes
 from routing.prepacked import prepack
 from routing.queries import QueryRouter
+from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
-from routing.routes import Routing, routing_of, within_reach
+from routing.routes import Routing, route, routing_of, within_reach
 from routing.store import IndexStore, LibraryRef
 from workers.serving.guests import Guests
 from workers.serving.options import Options
@@ -48,6 +51,7 @@ class Version:
     model: RoutedModel
     encoder: Encoder | None = None
     guests: Guests | None = None
+    resident: ResidentPack | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -58,7 +62,7 @@ class Version:
     @cached_property
     def queries(self) -> QueryRouter:
         """What priors say of prompts."""
-        return QueryRouter(self.model, self.pack, self.encoder)
+        return QueryRouter(self.model, self.pack, self.encoder, resident=self.resident)
 
 
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
@@ -81,19 +85,27 @@ def assemble(
     number: int,
     manifest_digest: str,
     previous: Version | None,
+    shelf: Shelf | None = None,
 ) -> Version:
-    """Read, verify, pack and prove one index version; RoutingError if it must not be served."""
+    """Read, verify, pack and prove one index version; RoutingError if it must not be served.
+
+    With a shelf only its vectors are read: its experts' factors are when they are wanted.
+    """
     manifest = store.read_manifest(manifest_digest)
     base = model.base
-    _require_memory(0, manifest.experts, base.device, base.dtype)
+    _require_memory(0, manifest.experts, base, shelf)
     known = None if previous is None else previous.pack
-    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype, previous=known)
+    dtype = base.dtype if shelf is None else None
+    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=dtype, previous=known)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
-    policy = within_reach(manifest.policy, pack)
+    resident = None
+    if shelf is not None:
+        resident = _resident(shelf, library, store, model, pack, manifest.experts)
+    policy = _within_reach(manifest.policy, pack, resident)
     encoder = _encoder(manifest, base, previous)
-    version = Version(library, number, manifest_digest, pack, policy, model, encoder)
+    version = Version(library, number, manifest_digest, pack, policy, model, encoder, resident=resident)
     prove(version)
     return version
 
@@ -104,13 +116,39 @@ def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
     RoutingError as `assemble`. The policy stays the version's own, and so does the classifier.
     """
     known, base = version.pack, version.model.base
-    _require_memory(known.nbytes, guests.entries, base.device, base.dtype)
+    shelf = None if version.resident is None else version.resident.shelf
+    _require_memory(known.nbytes, guests.entries, base, shelf)
     pack = join_guests(store, known, guests.entries, base.spec, device=base.device, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
         pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
-    joined = replace(version, pack=pack, policy=within_reach(version.policy, pack), guests=guests)
+    resident = None
+    if version.resident is not None and shelf is not None:
+        entries = (*version.resident.entries, *guests.entries)
+        resident = _resident(shelf, version.library, store, version.model, pack, entries)
+    policy = _within_reach(version.policy, pack, resident)
+    joined = replace(version, pack=pack, policy=policy, guests=guests, resident=resident)
     prove(joined)
     return joined
+
+
+def _resident(
+    shelf: Shelf,
+    library: str,
+    store: IndexStore,
+    model: RoutedModel,
+    pack: Pack,
+    entries: Sequence[ExpertEntry],
+) -> ResidentPack:
+    """A bare pack on the shelf, whose experts are proven one by one; of one name the last entry counts."""
+    return ResidentPack(shelf, library, store, model, pack, entries, prove=partial(_prove_alone, model))
+
+
+def _within_reach(policy: RoutingPolicy, pack: Pack, resident: ResidentPack | None) -> RoutingPolicy:
+    """As `within_reach`; what kind general experts are of, their factors tell."""
+    if resident is not None and policy.general:
+        places = frozenset(pack.places[name] for name in policy.general if name in pack.places)
+        pack = resident.packs([places])[0][0] if places else pack
+    return within_reach(policy, pack)
 
 
 def _encoder(manifest: IndexManifest, base: Base, previous: Version | None) -> Encoder | None:
@@ -123,10 +161,13 @@ def _encoder(manifest: IndexManifest, base: Base, previous: Version | None) -> E
 
 
 def prove(version: Version) -> None:
-    """A forward pass with the policy's router and with every expert must be finite; NotFinite if not."""
-    vocabulary = version.model.base.spec.vocabulary
-    ids = torch.arange(CANARY_TOKENS, device=version.model.base.device).remainder(vocabulary).unsqueeze(0)
-    for wanted in (routing_of(version.policy), Routing("uniform", top_k=1)):
+    """A forward pass with the policy's router and with every expert must be finite; NotFinite if not.
+
+    Of a version whose experts' factors are elsewhere each is proven when it is first read.
+    """
+    ids = _canary(version.model)
+    everyone = [Routing("uniform", top_k=1)] if version.resident is None else []
+    for wanted in (routing_of(version.policy), *everyone):
         way = version.queries.route(wanted, ids[0].tolist())
         if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
             raise NotFinite(
@@ -134,17 +175,36 @@ def prove(version: Version) -> None:
             )
 
 
+def _prove_alone(model: RoutedModel, pack: Pack) -> None:
+    """The same of a pack of one expert."""
+    logits = model.logits(_canary(model), route=route(pack, Routing("arrow", top_k=1)))
+    if not bool(torch.isfinite(logits).all()):
+        raise NotFinite("the canary's logits are not finite")
+
+
+def _canary(model: RoutedModel) -> Int[Tensor, "1 tokens"]:
+    tokens = torch.arange(CANARY_TOKENS, device=model.base.device)
+    return tokens.remainder(model.base.spec.vocabulary).unsqueeze(0)
+
+
 def _require_memory(
-    copied: int, experts: Sequence[ExpertEntry], device: torch.device, dtype: torch.dtype
+    copied: int, experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None = None
 ) -> None:
-    """Refuse by arithmetic what would end the process: `copied` bytes, and experts that are to be read."""
-    stored = sum(entry.vectors_size + entry.factors_size for entry in experts)
-    needed = copied + stored * DURING_ASSEMBLY * dtype.itemsize // torch.float32.itemsize
-    free = _free_memory(device)
+    """Refuse by arithmetic what would end the process: `copied` bytes, and experts that are to be read.
+
+    With a shelf they are read one by one, and it may yet be filled.
+    """
+    vectors = sum(entry.vectors_size for entry in experts) * DURING_ASSEMBLY
+    stored = sum(entry.factors_size for entry in experts)
+    factors = stored * base.dtype.itemsize // torch.float32.itemsize
+    room = factors * DURING_ASSEMBLY if shelf is None else min(factors, shelf.near.limit - shelf.near.size)
+    needed = copied + vectors + room
+    free = _free_memory(base.device)
     if free is not None and needed > free:
+        hint = "; --expert-megabytes says how much of their factors to hold" if shelf is None else ""
         raise NotEnoughMemory(
             f"{len(experts)} experts{' beside those of the version' if copied else ''} need "
-            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free"
+            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free{hint}"
         )
 
 

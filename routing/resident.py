@@ -1,0 +1,237 @@
+"""Resident packs: index versions of which only the experts that are heard have their factors in memory.
+
+Routing vectors, and all that priors need, are there for every expert: a bare pack. The factors of a short
+list are brought in when it is to be heard, from the nearest of three places: where they are computed with (a
+`Residence`), the host's memory beside an accelerator (`Warm`), and the store's files, which are mapped and
+compared with their digests. An expert alone is heard where it lies; experts that are heard together are laid
+under each other once more, as kernels read them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+
+from routing.calibration import with_moments
+from routing.errors import BadManifest, ExpertUnavailable, RoutingError
+from routing.index import ExpertEntry
+from routing.pack import ModulePack, Moments, Pack, Update, only, pack_placed, updates_of
+from routing.packing import Halves, read_halves
+from routing.residence import Residence, Stay, Wanted
+from routing.routed import RoutedModel
+from routing.store import IndexStore
+
+log = logging.getLogger(__name__)
+Factors = Mapping[str, Halves]
+
+
+class Warm:
+    """Experts in the host's memory, of so many bytes, the least recently used put out first. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[str, tuple[Factors, int]] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def get(self, digest: str) -> Factors | None:
+        """The factors of this digest, if they are here."""
+        with self._lock:
+            if digest not in self._kept:
+                return None
+            self._kept.move_to_end(digest)
+            return self._kept[digest][0]
+
+    def put(self, digest: str, factors: Factors, size: int) -> None:
+        """Keep these, unless they are larger than everything that may be kept."""
+        with self._lock:
+            if digest in self._kept or size > self._limit:
+                return
+            self._kept[digest] = (factors, size)
+            self._size += size
+            while self._size > self._limit:
+                self._size -= self._kept.popitem(last=False)[1][1]
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """Where a process keeps the factors of its libraries' experts, nearest first, and who has been proven."""
+
+    near: Residence
+    warm: Warm = field(default_factory=lambda: Warm(0))
+    proven: set[str] = field(default_factory=set)
+
+
+class ResidentPack:
+    """One index version of one owner (a library) on a shelf. Safe to use from threads.
+
+    `prove` is shown a pack of each expert alone when it is first read, and raises if it must not be heard.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        owner: str,
+        store: IndexStore,
+        model: RoutedModel,
+        pack: Pack,
+        entries: Sequence[ExpertEntry],
+        *,
+        prove: Callable[[Pack], None] = lambda _pack: None,
+    ) -> None:
+        """`pack` is bare, of these entries, the last of a name.
+
+        RoutingError if one of them is larger than the shelf.
+        """
+        known = {entry.adapter: entry for entry in entries}
+        self.pack = pack
+        self.shelf = shelf
+        self.entries = tuple(known[name] for name in pack.experts)
+        self.damaged: dict[str, str] = {}
+        self._owner = owner
+        self._store = store
+        self._model = model
+        self._prove = prove
+        stored, here = torch.float32.itemsize, model.base.dtype.itemsize
+        self._sizes = [entry.factors_size * here // stored for entry in self.entries]
+        self._beside = [entry.vectors_size for entry in self.entries]
+        self._moments: dict[int, Mapping[str, Mapping[str, Moments]]] = {}
+        self._name = object()  # of this version among the others on the shelf
+        self._require_room_for_each()
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may be in memory at once, for all owners."""
+        return self.shelf.near.limit
+
+    def need(self, places: Collection[int]) -> int:
+        """Bytes that these experts take when they are heard together."""
+        alone = sum(self._sizes[place] for place in places)
+        return alone if len(places) == 1 else 2 * alone + sum(self._beside[place] for place in places)
+
+    def worth(
+        self, places: Sequence[int], size: int, *, most: int, beside: frozenset[int] = frozenset()
+    ) -> list[int]:
+        """The first of these, as many as `size` bytes hold together with those beside them.
+
+        At most so many, and at least one.
+        """
+        count = 1
+        while count < min(most, len(places)) and self.need({*places[: count + 1], *beside}) <= size:
+            count += 1
+        return list(places[:count])
+
+    def packs(self, lists: Sequence[frozenset[int]]) -> tuple[list[Pack], Stay]:
+        """For each list of places the pack with the factors of these experts alone, and what keeps them.
+
+        ExpertUnavailable if one of them cannot be read, TooLarge if they can never be in memory together,
+        NoRoom if others hold too much for too long.
+        """
+        values, stay = self.shelf.near.hold(self._owner, [self._wanted(places) for places in lists])
+        packs = []
+        for places, value in zip(lists, values, strict=True):
+            modules = self._laid(sorted(places), value) if len(places) == 1 else value
+            packs.append(replace(self.pack, modules=modules))
+        return packs, stay
+
+    def measured(self, pack: Pack) -> Pack:
+        """One of `packs` with its experts' moments of those kinds of score that need factors.
+
+        They are measured when they are first asked for, and remembered for as long as this version is.
+        """
+        assert self.pack.text is not None
+        assert self.pack.neutral is not None
+        members = {place for module in pack.modules.values() for place in module.members}
+        unknown = members - self._moments.keys()
+        if unknown:
+            strangers = replace(pack, modules=only(pack, unknown))
+            found = with_moments(self._model, strangers, self.pack.text, neutral=self.pack.neutral)
+            self._moments |= {
+                place: {name: update.moments for name, update in updates_of(found, place).items()}
+                for place in unknown
+            }
+        return replace(
+            pack, modules={name: self._told(name, module) for name, module in pack.modules.items()}
+        )
+
+    def _told(self, name: str, module: ModulePack) -> ModulePack:
+        """The module with what is known of its members."""
+        known = [self._moments[place][name] for place in module.members]
+        return replace(
+            module,
+            moments={
+                kind: Moments(
+                    *(torch.stack(parts) for parts in zip(*(one[kind] for one in known), strict=True))
+                )
+                for kind in known[0]
+            },
+        )
+
+    def _wanted(self, places: frozenset[int]) -> Wanted:
+        ordered = sorted(places)
+        members = tuple(self._member(place) for place in ordered)
+        if len(members) == 1:
+            return members[0]
+        size = self.need(places) - sum(member.size for member in members)
+        return Wanted((self._name, places), size, partial(self._laid, ordered), members)
+
+    def _member(self, place: int) -> Wanted:
+        """An expert by the digest of its factors, so that another version finds the same one."""
+        key = (self._owner, self.entries[place].factors)
+        return Wanted(key, self._sizes[place], partial(self._read, place))
+
+    def _laid(self, places: Sequence[int], *factors: Factors) -> dict[str, ModulePack]:
+        """The modules of these experts alone, each at its place."""
+        return pack_placed(
+            {place: self._dressed(place, mine) for place, mine in zip(places, factors, strict=True)}
+        )
+
+    def _dressed(self, place: int, factors: Factors) -> dict[str, Update]:
+        bare = updates_of(self.pack, place)
+        if bare.keys() != factors.keys():
+            name = self.pack.experts[place]
+            raise BadManifest(f"{name}: its vectors and its factors are about different modules")
+        return {
+            name: replace(update, a=factors[name].a, b=factors[name].b, scaled=factors[name].scaled)
+            for name, update in bare.items()
+        }
+
+    def _read(self, place: int) -> Factors:
+        """An expert's factors where they are computed with; ExpertUnavailable says why not."""
+        entry, base = self.entries[place], self._model.base
+        try:
+            factors = self.shelf.warm.get(entry.factors)
+            if factors is None:
+                factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
+                self.shelf.warm.put(entry.factors, factors, self._sizes[place])
+            if base.device.type != "cpu":
+                factors = {name: half.copied(base.device) for name, half in factors.items()}
+            self._require_proven(place, factors)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            if self.damaged.get(entry.adapter) != reason:
+                log.exception("%s: the factors of %s cannot be used", self._owner, entry.adapter)
+            self.damaged[entry.adapter] = reason
+            raise ExpertUnavailable(entry.adapter, reason) from error
+        self.damaged.pop(entry.adapter, None)
+        return factors
+
+    def _require_proven(self, place: int, factors: Factors) -> None:
+        """What is known of a version before it is served is known of an expert before it is heard."""
+        digest = self.entries[place].factors
+        if digest in self.shelf.proven:
+            return
+        self._prove(replace(self.pack, modules=self._laid([place], factors)))
+        self.shelf.proven.add(digest)
+
+    def _require_room_for_each(self) -> None:
+        largest = max(range(len(self._sizes)), key=self._sizes.__getitem__, default=None)
+        if largest is not None and self._sizes[largest] > self.limit:
+            found = f"{self.pack.experts[largest]} of {self._sizes[largest]} bytes"
+            raise RoutingError(f"experts: found {found}, and the memory for experts holds {self.limit}")

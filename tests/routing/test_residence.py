@@ -1,0 +1,200 @@
+"""A bounded memory: what is asked for comes once and stays while it is held, and what is idle makes room."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from routing.residence import NoRoom, Residence, Stay, TooLarge, Wanted
+
+OWNER = "tales"
+
+
+class Witness:
+    """Counts what it is told."""
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+
+    def asked(self, _owner: str, there: int, missing: int) -> None:
+        self.told.update(hits=there, misses=missing)
+
+    def made(self, _owner: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.told["made"] += 1
+
+    def put_out(self, _owner: str) -> None:
+        self.told["put out"] += 1
+
+
+class Workshop:
+    """Makes things of size one by their names, and remembers how often."""
+
+    def __init__(self) -> None:
+        self.made: Counter[str] = Counter()
+
+    def thing(self, name: str, make: Callable[[], object] | None = None) -> Wanted:
+        def work() -> object:
+            self.made[name] += 1
+            return name if make is None else make()
+
+        return Wanted(name, 1, work)
+
+    def together(self, *names: str) -> Wanted:
+        def join(*parts: str) -> str:
+            self.made["+".join(names)] += 1
+            return "+".join(parts)
+
+        return Wanted(names, len(names), join, tuple(self.thing(name) for name in names))
+
+
+@pytest.fixture
+def workshop() -> Workshop:
+    return Workshop()
+
+
+def hold(residence: Residence, wanted: Sequence[Wanted]) -> tuple[list[Any], Stay]:
+    return residence.hold(OWNER, wanted)
+
+
+def test_what_is_there_is_not_made_again(workshop: Workshop) -> None:
+    witness = Witness()
+    residence = Residence(3, witness=witness)
+
+    first, _ = hold(residence, [workshop.thing("a"), workshop.thing("b")])
+    again, _ = hold(residence, [workshop.thing("b"), workshop.thing("c")])
+
+    assert (first, again) == (["a", "b"], ["b", "c"])
+    assert workshop.made == {"a": 1, "b": 1, "c": 1}
+    assert witness.told == {"hits": 1, "misses": 3, "made": 3}
+    assert residence.held(OWNER) == (3, 3)
+
+
+def test_the_least_recently_used_makes_room_and_nothing_does_that_is_held(workshop: Workshop) -> None:
+    witness = Witness()
+    residence = Residence(3, witness=witness)
+    _, stay = hold(residence, [workshop.thing("held")])
+    hold(residence, [workshop.thing("a")])
+    hold(residence, [workshop.thing("b")])
+    hold(residence, [workshop.thing("a")])
+
+    hold(residence, [workshop.thing("c")])  # b goes
+    hold(residence, [workshop.thing("a")])
+    hold(residence, [workshop.thing("held")])
+    hold(residence, [workshop.thing("b")])  # c goes
+
+    assert workshop.made == {"held": 1, "a": 1, "b": 2, "c": 1}
+    assert witness.told["put out"] == 2
+    assert residence.size == 3
+    del stay
+
+
+def test_what_is_made_of_parts_needs_them_only_while_it_is_made(workshop: Workshop) -> None:
+    residence = Residence(4)
+    (value,), _stay = hold(residence, [workshop.together("a", "b")])
+    assert value == "a+b"
+
+    hold(residence, [workshop.thing("c"), workshop.thing("d")])  # the parts make room, the pair is held
+    (again,), _ = hold(residence, [workshop.together("a", "b")])
+
+    assert again == "a+b"
+    assert workshop.made == {"a": 1, "b": 1, "a+b": 1, "c": 1, "d": 1}
+
+
+def test_what_never_fits_is_refused_at_once(workshop: Workshop) -> None:
+    residence = Residence(3)
+
+    with pytest.raises(TooLarge, match="expected at most"):
+        hold(residence, [workshop.together("a", "b")])
+    assert not workshop.made
+
+
+def test_who_finds_no_room_waits_until_a_stay_ends(workshop: Workshop) -> None:
+    residence = Residence(1)
+    _, stay = hold(residence, [workshop.thing("a")])
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.extend(hold(residence, [workshop.thing("b")])[0]))
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+
+    del stay
+    waiting.join(10)
+
+    assert found == ["b"]
+
+
+def test_nobody_waits_for_ever(workshop: Workshop) -> None:
+    residence = Residence(1, patience=0.05)
+    _, _stay = hold(residence, [workshop.thing("a")])
+
+    with pytest.raises(NoRoom, match="others hold too much"):
+        hold(residence, [workshop.thing("b")])
+    assert hold(residence, [workshop.thing("a")])[0] == ["a"]
+
+
+def test_what_two_ask_for_at_once_is_made_once(workshop: Workshop) -> None:
+    residence, going, go = Residence(8), threading.Event(), threading.Event()
+
+    def slowly() -> object:
+        going.set()
+        assert go.wait(10)
+        return "a"
+
+    found: list[Any] = []
+
+    def ask() -> None:
+        found.extend(hold(residence, [workshop.thing("a", slowly)])[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert going.wait(10)
+    assert hold(residence, [workshop.thing("b")])[0] == ["b"]  # nobody else waits for it
+    go.set()
+    for thread in threads:
+        thread.join(10)
+
+    assert found == ["a"] * 4
+    assert workshop.made["a"] == 1
+
+
+def test_a_failure_is_told_to_who_asked_and_forgotten(workshop: Workshop) -> None:
+    residence = Residence(4)
+
+    def fail() -> object:
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        hold(residence, [workshop.thing("a", fail), workshop.thing("b")])
+
+    assert residence.held(OWNER) == (1, 1)  # b was promised to whoever asked for it meanwhile
+    assert hold(residence, [workshop.thing("a")])[0] == ["a"]
+    assert workshop.made["a"] == 2
+
+
+def test_many_threads_keep_within_the_memory(workshop: Workshop) -> None:
+    residence, names = Residence(6), "abcdefgh"
+    over: list[int] = []
+
+    def work(start: int) -> None:
+        for step in range(60):
+            pair = [names[(start + step) % 8], names[(start + 3 * step + 1) % 8]]
+            wanted = workshop.together(*pair) if step % 2 and pair[0] != pair[1] else workshop.thing(pair[0])
+            (value,), stay = hold(residence, [wanted])
+            assert value == (pair[0] if isinstance(wanted.key, str) else "+".join(pair))
+            over.append(residence.size)
+            del stay
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert len(over) == 240
+    assert max(over) <= 6

@@ -1,0 +1,320 @@
+"""A version of which only the heard experts are in memory answers as one that has all of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from routing.calibration import calibrated_pack
+from routing.errors import BadRouting, ExpertUnavailable, RoutingError
+from routing.generation import Generation, Request
+from routing.neutral import neutral_tokens
+from routing.pack import Pack
+from routing.packing import load_pack
+from routing.prototypes import routing_vectors
+from routing.queries import QueryRouter
+from routing.residence import Residence, TooLarge
+from routing.resident import ResidentPack, Shelf, Warm
+from routing.routed import RoutedModel
+from routing.routes import Route, Routing
+from routing.sampling import Sampling
+from tests.routing.kinds import llama_kinds
+from tests.routing.libraries import TEXT
+from tests.routing.published import PublishedLibrary
+
+CPU = torch.device("cpu")
+PLENTY = 2**30
+NEUTRAL = "n" * 64
+WAYS = {
+    "arrow": Routing("arrow", top_k=2),
+    "phatgoose": Routing("phatgoose", top_k=2),
+    "spectral": Routing("spectral", top_k=2),
+    "calibrated": Routing("delta-norm", top_k=2, calibrated=True),
+    "two-stage": Routing("two-stage", top_k=1),
+    "named": Routing("arrow", top_k=2, experts=("ada/lora", "cy/ia3", "di/dora")),
+    "single": Routing("single", top_k=1, experts=("bob/dora",)),
+    "uniform": Routing("uniform", top_k=1),
+    "shortlist": Routing("evidence", top_k=1, shortlist=2),
+    "prior": Routing("arrow", top_k=2, prior_weight=2.0),
+    "subtracted": Routing("arrow", top_k=1, general=("ada/lora",), subtract=0.5),
+    "retrieval": Routing("retrieval", top_k=2),
+}
+
+
+class Served:
+    """A published library, whole in memory and on shelves of any size."""
+
+    def __init__(self, published: PublishedLibrary) -> None:
+        self.published = published
+        self.model = RoutedModel(published.library.base())
+        self.whole = self._pack(torch.float32)
+        self.bare = self._pack(None)
+        self.prompt: list[int] = self.model.base.tokenizer(TEXT)["input_ids"]
+        self.read: list[str] = []
+
+    def _pack(self, dtype: torch.dtype | None) -> Pack:
+        published = self.published
+        pack = load_pack(published.store, published.manifest(), published.spec, device=CPU, dtype=dtype)
+        return calibrated_pack(self.model, pack, neutral_tokens(self.model.base), neutral=NEUTRAL)
+
+    def resident(
+        self, limit: int = PLENTY, shelf: Shelf | None = None, bare: Pack | None = None
+    ) -> ResidentPack:
+        chosen = shelf or Shelf(Residence(limit, patience=0.2))
+        entries = self.published.manifest().experts
+        return ResidentPack(
+            chosen, "tales", self.published.store, self.model, bare or self.bare, entries, prove=self._prove
+        )
+
+    def _prove(self, pack: Pack) -> None:
+        (place,) = {member for module in pack.modules.values() for member in module.members}
+        self.read.append(pack.experts[place])
+
+    def router(self, limit: int = PLENTY) -> QueryRouter:
+        return QueryRouter(self.model, self.bare, resident=self.resident(limit))
+
+    def size(self, *names: str) -> int:
+        """Bytes that these need together."""
+        return self.resident().need([self.bare.places[name] for name in names])
+
+    def say(self, route: Route) -> list[int]:
+        """The tokens of an answer."""
+        generation = Generation(self.model, Request(tuple(self.prompt), 8, route, Sampling(0.0)))
+        while generation.finish is None:
+            generation.advance()
+        return generation.read_tokens
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    folder = tmp_path_factory.mktemp("resident")
+    published = PublishedLibrary(folder / "store", llama_kinds(folder / "adapters"))
+    for name in ("ada/lora", "bob/dora", "flo/lora"):
+        give_gates(published, name)
+    return Served(published)
+
+
+def give_gates(published: PublishedLibrary, name: str) -> None:
+    """Another release of an expert, with gates."""
+    factors, generator = published.library.experts()[name], torch.Generator().manual_seed(len(name))
+    gates = {module: torch.randn(found.a.shape[1], generator=generator) for module, found in factors.items()}
+    kept = published.store.put_expert(routing_vectors(factors, gates), factors)
+    published.entries[name] = replace(
+        published.entries[name], vectors=kept.vectors, vectors_size=kept.vectors_size
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_request_that_fits_is_answered_as_without_a_limit(served: Served, way: str) -> None:
+    wanted = WAYS[way]
+    whole = QueryRouter(served.model, served.whole).route(wanted, served.prompt)
+
+    ours = served.router().route(wanted, served.prompt)
+
+    ids = torch.tensor([served.prompt])
+    torch.testing.assert_close(
+        served.model.logits(ids, route=ours), served.model.logits(ids, route=whole), rtol=1e-4, atol=1e-4
+    )
+    assert served.say(ours) == served.say(whole)
+    assert ours.narrowed is None
+    assert ours.entries == whole.entries
+
+
+def test_a_bare_pack_holds_vectors_alone_and_can_be_run_by_nobody(served: Served) -> None:
+    unread = served.router().unread_route(WAYS["arrow"])
+
+    assert served.bare.bare
+    assert served.bare.nbytes < served.whole.nbytes / 2
+    with pytest.raises(ValueError, match="not in memory"):
+        Generation(served.model, Request((1, 2), 1, unread))
+
+
+@pytest.mark.parametrize("way", ["arrow", "spectral", "prior", "two-stage"])
+def test_what_does_not_fit_is_narrowed_to_the_prompts_best(served: Served, way: str) -> None:
+    wanted = WAYS[way]
+    limit = served.size(*served.bare.experts) - 1
+    said = QueryRouter(served.model, served.whole).scores("evidence", served.prompt).experts
+
+    ours = served.router(limit).route(wanted, served.prompt)
+
+    assert ours.narrowed is not None
+    assert (ours.narrowed.experts, ours.narrowed.prior) == (6, "evidence")
+    best = said.argsort(descending=True)[: ours.narrowed.kept].tolist()
+    heard = {member for seat in ours.seats.values() for member in seat.module.members}
+    assert heard == set(best)
+    names = tuple(served.bare.experts[place] for place in sorted(best))
+    same = QueryRouter(served.model, served.whole).route(replace(wanted, experts=names), served.prompt)
+    if way != "prior":  # of which the named ones' share is another one
+        assert served.say(ours) == served.say(same)
+
+
+def test_without_neutral_text_prototypes_alone_choose(served: Served) -> None:
+    unmeasured = replace(served.bare, neutral=None, text=None, usual=None)
+    resident = served.resident(served.size("ada/lora", "bob/dora"), bare=unmeasured)
+
+    way = QueryRouter(served.model, unmeasured, resident=resident).route(WAYS["arrow"], served.prompt)
+
+    assert way.narrowed is not None
+    assert way.narrowed.prior == "arrow"
+
+
+def test_experts_that_a_request_names_and_that_do_not_fit_are_refused(served: Served) -> None:
+    names = ("ada/lora", "bob/dora", "di/dora")
+    router = served.router(served.size(*names) - 1)
+
+    with pytest.raises(TooLarge, match=r"found .* MB, expected at most .* MB"):
+        router.route(Routing("arrow", top_k=1, experts=names), served.prompt)
+    assert router.route(Routing("arrow", top_k=1, experts=names[:2]), served.prompt).narrowed is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "prompt", "field"), [(WAYS["uniform"], (3, 4), "router"), (WAYS["arrow"], (), "prior_tokens")]
+)
+def test_nothing_is_narrowed_that_would_be_another_thing(
+    served: Served, wanted: Routing, prompt: tuple[int, ...], field: str
+) -> None:
+    with pytest.raises(BadRouting, match="do not fit into memory") as refused:
+        served.router(served.size("ada/lora", "bob/dora")).route(wanted, prompt)
+    assert refused.value.field == field
+
+
+def test_prompts_of_one_request_share_the_memory(served: Served) -> None:
+    limit = served.size(*served.bare.experts) - 1
+    prompts = [served.prompt, served.prompt[::-1], served.prompt[3:]]
+
+    ways = served.router(limit).routes(WAYS["arrow"], prompts)
+
+    assert all(way.narrowed is not None for way in ways)
+    assert all(way.stay is ways[0].stay for way in ways)
+
+
+def test_prompts_whose_best_experts_do_not_fit_together_are_refused(served: Served) -> None:
+    router = served.router(max(served.size(name) for name in served.bare.experts))
+    prompts = [[token, token + 1] for token in range(3, 43)]
+    best = {int(router.scores("evidence", prompt).experts.argmax()) for prompt in prompts}
+    assert len(best) > 2
+
+    with pytest.raises(TooLarge):
+        router.routes(WAYS["arrow"], prompts)
+
+
+def test_an_expert_larger_than_the_memory_is_refused_before_anybody_asks(served: Served) -> None:
+    with pytest.raises(RoutingError, match=r"experts: found .* bytes, and the memory for experts holds 9"):
+        served.resident(9)
+
+
+def test_another_version_reads_only_what_differs(served: Served) -> None:
+    shelf, wanted = Shelf(Residence(PLENTY)), Routing("arrow", top_k=2)
+    resident = served.resident(shelf=shelf)
+    QueryRouter(served.model, served.bare, resident=resident).route(wanted, served.prompt)
+    members = [name for name in served.bare.experts if name != "bob/dora"]
+    served.read.clear()
+
+    published = served.published
+    newer = load_pack(
+        published.store,
+        published.manifest(members),
+        published.spec,
+        device=CPU,
+        dtype=None,
+        previous=served.bare,
+    )
+    later = served.resident(shelf=shelf, bare=newer)
+    asked = QueryRouter(served.model, newer, resident=later).route(wanted, served.prompt)
+
+    assert served.read == []
+    assert {member for seat in asked.seats.values() for member in seat.module.members} == set(range(5))
+
+
+def test_the_hosts_memory_stands_between_the_nearest_and_the_disk(served: Served) -> None:
+    names = ("ada/lora", "bob/dora")
+    shelf = Shelf(Residence(max(served.size(name) for name in names)), Warm(PLENTY))
+    resident = served.resident(shelf=shelf)
+    router = QueryRouter(served.model, served.bare, resident=resident)
+    ways: dict[str, Callable[[], Route]] = {
+        name: lambda name=name: router.route(Routing("single", 1, experts=(name,)), served.prompt)  # type: ignore[misc]
+        for name in names
+    }
+    said = {name: served.say(way()) for name, way in ways.items()}
+    objects = served.published.store.objects
+    moved = {name: objects.path(served.published.entries[name].factors) for name in names}
+    for path in moved.values():
+        shutil.move(path, f"{path}.away")
+    try:
+        assert {name: served.say(way()) for name, way in ways.items()} == said
+    finally:
+        for path in moved.values():
+            shutil.move(f"{path}.away", path)
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_a_damaged_expert_fails_those_who_want_it_until_it_is_whole_again(
+    served: Served, damage: str
+) -> None:
+    entry = served.published.entries["bob/dora"]
+    path = served.published.store.objects.path(entry.factors)
+    kept = path.read_bytes()
+    resident = served.resident()
+    router = QueryRouter(served.model, served.bare, resident=resident)
+
+    def single(name: str) -> Route:
+        return router.route(Routing("single", 1, experts=(name,)), served.prompt)
+
+    path.chmod(0o644)
+    path.unlink() if damage == "missing" else path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        with pytest.raises(ExpertUnavailable, match=rf"^bob/dora: .*object {entry.factors}"):
+            single("bob/dora")
+        assert list(resident.damaged) == ["bob/dora"]
+        single("ada/lora")
+        with pytest.raises(ExpertUnavailable):
+            router.route(Routing("arrow", 1, experts=("ada/lora", "bob/dora")), served.prompt)
+    finally:
+        path.write_bytes(kept)
+
+    single("bob/dora")
+    assert not resident.damaged
+
+
+def test_every_expert_is_proven_once_before_it_is_heard(served: Served) -> None:
+    resident = served.resident(served.size("bob/dora"))
+    router = QueryRouter(served.model, served.bare, resident=resident)
+    served.read.clear()
+
+    for name in ("bob/dora", "ada/lora", "bob/dora"):
+        router.route(Routing("single", 1, experts=(name,)), served.prompt)
+
+    assert served.read == ["bob/dora", "ada/lora"]
+
+
+def test_an_expert_that_fails_its_proof_is_not_heard(served: Served) -> None:
+    def fail(_pack: Pack) -> None:
+        raise RoutingError("its logits are not finite")
+
+    resident = ResidentPack(
+        Shelf(Residence(PLENTY)),
+        "tales",
+        served.published.store,
+        served.model,
+        served.bare,
+        served.published.manifest().experts,
+        prove=fail,
+    )
+
+    with pytest.raises(ExpertUnavailable, match="not finite"):
+        resident.packs([frozenset({0})])
+
+
+def test_the_worth_of_a_memory_is_the_best_that_fit(served: Served) -> None:
+    resident = served.resident()
+    places: Sequence[int] = [4, 0, 2, 1]
+    room = resident.need([4, 0])
+
+    assert resident.worth(places, room, most=9) == [4, 0]
+    assert resident.worth(places, 0, most=9) == [4]
+    assert resident.worth(places, PLENTY, most=3) == [4, 0, 2]
+    assert resident.worth(places, room, most=9, beside=frozenset({1})) == [4]
