@@ -56,10 +56,21 @@ class Engine:
     """
 
     def __init__(
-        self, *, running: int = RUNNING, waiting: int = WAITING, told: Told = lambda _answers, _tokens: None
+        self,
+        *,
+        running: int = RUNNING,
+        waiting: int = WAITING,
+        memory: int | None = None,
+        told: Told = lambda _answers, _tokens: None,
     ) -> None:
-        """`told` hears of every pass how many answers it was for, and how many tokens it read."""
+        """`told` hears of every pass how many answers it was for, and how many tokens it read.
+
+        With `memory`, in bytes, answers begin only while all that are under way would fit into it at their
+        longest. Who does not fit yet waits, and whoever would come after waits too, so that nobody starves.
+        One that could never fit is for the caller to refuse; here it takes its turn alone.
+        """
         self._told = told
+        self._may_take = memory
         self._may_run = running
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
@@ -155,10 +166,18 @@ class Engine:
         if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
             raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
 
+    def _fits(self, ticket: Ticket) -> bool:
+        if self._may_take is None or not self._running:
+            return True
+        promised = sum(one.generation.most_bytes for one in self._running)
+        return promised + ticket.generation.most_bytes <= self._may_take
+
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._may_run:
             busy = Counter(ticket.caller for ticket in self._running)
             ticket = min(self._waiting, key=lambda one: busy[one.caller])  # of equals the first
+            if not self._fits(ticket):
+                break
             self._waiting.remove(ticket)
             ticket.admitted = time.monotonic()
             self._running.append(ticket)

@@ -41,6 +41,11 @@ class Request:
     choice: int = 0
     conversation: str | None = None
 
+    @property
+    def length(self) -> int:
+        """Tokens that its memory may have to hold."""
+        return len(self.prompt) + self.max_tokens
+
 
 class Generation:
     """The state of one answer. It keeps the index version that it began with for as long as it lives."""
@@ -58,7 +63,7 @@ class Generation:
         self.model = model
         self._guide = guide
         self._ends = end_tokens(model)
-        self._memory = model.new_memory(request.prompt)
+        self._memory = model.new_memory(request.prompt, most=request.length)
         self._chance = request.sampling.generator(request.choice)
         self._unread = model.base.family.opening(model.base.model, request.prompt)
         self.read_tokens: list[int] = []
@@ -77,6 +82,11 @@ class Generation:
     def memory_bytes(self) -> int:
         """What its keys and values take. May be asked while another thread lets it advance."""
         return self._memory.size
+
+    @property
+    def most_bytes(self) -> int:
+        """What its keys and values will take if it becomes as long as it may."""
+        return self.request.length * self.model.token_bytes
 
     @property
     def speaks(self) -> bool:
@@ -134,6 +144,7 @@ class Generation:
             return
         length = self.recalled_tokens = found.strand.length
         self._memory = found.strand
+        found.strand.most = request.length
         self.read_tokens, self._unread = self._unread[:length], self._unread[length:]
         if found.spoken is not None and self.shares is not None:
             self.shares.recall(found.spoken)
@@ -210,6 +221,7 @@ class Generation:
     def _finished(self, finish: Finish) -> None:
         self.finish = finish
         self._keep()
+        self._memory = Strand()  # whoever still reads what was said must not hold its memory
 
 
 def end_tokens(model: RoutedModel) -> frozenset[int]:

@@ -26,11 +26,12 @@ Kept = Float[Tensor, "heads room width"]
 
 @dataclass
 class Strand:
-    """The keys and values of one answer so far, layer by layer, with room to grow."""
+    """The keys and values of one answer so far, layer by layer, with room to grow, for `most` tokens."""
 
     length: int = 0
     keys: dict[int, Kept] = field(default_factory=dict)
     values: dict[int, Kept] = field(default_factory=dict)
+    most: int | None = None
 
     @property
     def size(self) -> int:
@@ -54,8 +55,9 @@ class Strand:
         end = self.length + new.shape[1]
         room = held.get(layer)
         if room is None or room.shape[1] < end:
-            larger = max(FIRST_ROOM, 2 * (0 if room is None else room.shape[1]), end)
-            grown = new.new_empty(new.shape[0], larger, new.shape[2])
+            larger = max(FIRST_ROOM, 2 * (0 if room is None else room.shape[1]))
+            wanted = max(end, larger if self.most is None else min(larger, self.most))
+            grown = new.new_empty(new.shape[0], wanted, new.shape[2])
             if room is not None:
                 grown[:, : self.length] = room[:, : self.length]
             room = held[layer] = grown

@@ -36,10 +36,29 @@ class RoutedModel:
         """Whether one pass can read pieces of many answers; tried once, the first time that somebody asks."""
         return reads_ragged(self.base)
 
-    def new_memory(self, prompt: Sequence[int]) -> Memory | Strand:
-        """An empty memory for the answer to this prompt, fit for reading together where that can be."""
+    @cached_property
+    def token_bytes(self) -> int:
+        """What the keys and values of one more token take, found by reading some.
+
+        Memory that does not grow with the text, as of recurrent layers, is not counted.
+        """
+        opening = self.base.family.opening(self.base.model, [0])
+        memory, sizes = self.new_memory([0], most=1), list[int]()
+        if isinstance(memory, Strand):
+            self.run_pieces(opening, [0], [Piece(memory, slice(0, 1))], [], [0])
+            return memory.size
+        for _ in range(2):
+            self.logits(torch.tensor([opening], device=self.base.device), cache=memory)
+            sizes.append(memory.size)
+        return sizes[1] - sizes[0]
+
+    def new_memory(self, prompt: Sequence[int], *, most: int | None = None) -> Memory | Strand:
+        """An empty memory for the answer to this prompt, fit for reading together where that can be.
+
+        Where it is, it takes no more room than for the `most` tokens.
+        """
         if self.reads_together:
-            return Strand()
+            return Strand(most=most)
         return self.new_cache(torch.tensor([prompt], device=self.base.device))
 
     def new_cache(

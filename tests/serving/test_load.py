@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from routing.generation import Generation
+from routing.base import load_base
+from routing.composed import ComposedModel
+from routing.generation import Generation, Request
+from routing.routed import RoutedModel
 from routing.streaming import TextToken
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
+from tests.tiny import tiny_gpt2, tiny_t5
 from workers.serving.options import Limits
 
 LONG = {"model": "tales", "prompt": TEXT, "max_tokens": 180, "temperature": 0}
@@ -124,3 +130,73 @@ def test_what_nobody_could_run_is_not_even_prepared(published: PublishedLibrary)
         refused = live.post("/v1/completions", **LONG | {"prompt": "word " * 1000})
 
     assert refused.status_code == 429
+
+
+@pytest.fixture
+def short_of_memory(published: PublishedLibrary) -> Any:
+    """A server whose answers have one MiB together."""
+    published.publish(1)
+    with live_server(published.url, limits=Limits(running=16, waiting=16, memory_megabytes=1)) as live:
+        live.wait_for_version("tales", 1)
+        yield live
+
+
+def test_who_does_not_fit_into_the_memory_waits_and_is_answered(
+    short_of_memory: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = short_of_memory.server.libraries["tales"].model
+    assert model is not None
+    assert model.token_bytes == 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, width, float32
+    monkeypatch.setitem(vars(model), "token_bytes", 4096)
+    engine, seen, hear = short_of_memory.server.runner.engine, list[int](), Generation.hear
+
+    def watched(generation: Generation, *given: Any) -> list[TextToken]:
+        seen.append(engine.running)
+        return hear(generation, *given)
+
+    monkeypatch.setattr(Generation, "hear", watched)
+    answer = short_of_memory.post(
+        "/v1/completions", model="tales", prompt="The mill", max_tokens=100, n=8, logit_bias={}
+    )
+
+    assert answer.status_code == 200
+    assert len(answer.json()["choices"]) == 8
+    assert max(seen) == 2  # 256 pages of 4 KiB: two answers of a hundred tokens and some
+
+
+def test_who_never_fits_is_told_the_figures_at_once(
+    short_of_memory: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = short_of_memory.server.libraries["tales"].model
+    monkeypatch.setitem(vars(model), "token_bytes", 16_384)
+
+    refused = short_of_memory.post("/v1/completions", model="tales", prompt="The mill", max_tokens=100)
+    chat = short_of_memory.post(
+        "/v1/chat/completions", model="tales", messages=[{"role": "user", "content": "Why?"}]
+    )
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (400, "memory_exceeded", "prompt")
+    assert "16384 bytes" in error["message"]
+    assert "at most 64 together" in error["message"]
+    assert chat.status_code == 200
+    assert chat.json()["usage"]["total_tokens"] <= 64  # what is not said is what fits
+
+
+def test_the_memory_of_an_answer_is_given_back_when_it_ends(composed: ComposedModel) -> None:
+    generation = Generation(composed.routed, Request(tuple(composed.tokens(TEXT)), max_tokens=30))
+    most = 0
+    while generation.finish is None:
+        generation.advance()
+        most = max(most, generation.memory_bytes)
+
+    assert 0 < most <= generation.most_bytes
+    assert generation.memory_bytes == 0
+
+
+@pytest.mark.parametrize("base", [tiny_gpt2, tiny_t5])
+def test_what_a_token_takes_is_known_of_every_kind_of_base(base: Callable[[], Path]) -> None:
+    model = RoutedModel(load_base(base()))
+    layers, width = 2, 48 if base is tiny_gpt2 else 32
+
+    assert model.token_bytes == layers * 2 * width * 4

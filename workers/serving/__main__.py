@@ -20,6 +20,12 @@ WARM_TIMES = 4  # a host's memory beside its GPU's
 # A request that is sent just when the other end closes is lost, so it must be the client who closes.
 # Clients keep idle ones for seconds (httpx, and so openai, for five), proxies for up to a minute.
 KEEP_ALIVE = 75  # seconds
+COUNTS = {
+    "running": "how many answers are under way at once",
+    "waiting": "how many more wait for a place before others are refused with 429",
+    "prompt_tokens": "the longest prompt and answer together, where the base would read more",
+    "max_tokens": "the longest answer that anybody may ask for",
+}
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -62,6 +68,16 @@ def arguments() -> argparse.ArgumentParser:
         f"default: {WARM_TIMES} times as much",
     )
     parser.add_argument(
+        "--memory-megabytes",
+        type=_one_or_more,
+        help="memory for the keys and values of all answers under way, each counted at its longest; who does "
+        "not fit now waits, who never fits is refused (default: no limit but --running)",
+    )
+    for name, what in COUNTS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=_one_or_more, default=getattr(Limits, name), help=what
+        )
+    parser.add_argument(
         "--weights-as-stored",
         action="store_true",
         help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
@@ -97,6 +113,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             prefix_megabytes=given.prefix_megabytes,
             expert_megabytes=given.expert_megabytes,
             warm_megabytes=_warm_megabytes(given, device),
+            memory_megabytes=given.memory_megabytes,
+            **{name: getattr(given, name) for name in COUNTS},
         ),
     )
     uvicorn.run(

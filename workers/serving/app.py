@@ -61,13 +61,19 @@ class Server:
         self.options = options
         self.metrics = Metrics(named_experts=limits.named_experts)
         self.libraries = Libraries(open_store(options.store), options, self.metrics, traces.assembled)
-        self.runner = Runner(Engine(running=limits.running, waiting=limits.waiting, told=self.metrics.passed))
+        engine = Engine(
+            running=limits.running,
+            waiting=limits.waiting,
+            memory=limits.memory_bytes,
+            told=self.metrics.passed,
+        )
+        self.runner = Runner(engine)
         self.traces = traces
         self.guides = Guides()
         self.started = int(time.time())
         # Where experts are read when they are wanted, a request may wait for room: on a thread of these, so
         # that those of the others are not taken. As many as the engine takes answers, and no more.
-        self._waiters = ThreadPoolExecutor(limits.running + limits.waiting, "experts")
+        self._waiters = ThreadPoolExecutor(max(1, limits.running + limits.waiting), "experts")
         self._waiting = 0
 
     @contextlib.asynccontextmanager

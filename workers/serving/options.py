@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+MEGABYTE = 2**20
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -19,6 +21,7 @@ class Limits:
     trace_entries: int = 2_000_000
     running: int = 16
     waiting: int = 64
+    memory_megabytes: int | None = None  # of answers under way, for keys and values; None: no limit
     pinned_versions: int = 2
     pinned_waiting: int = 4  # requests whose index version is being read; each keeps a thread waiting
     named_experts: int = 200  # of each library, in the metrics; those that speak later are counted together
@@ -28,6 +31,11 @@ class Limits:
     warm_megabytes: int = 0  # of the host's, for experts that an accelerator's memory has no room for
     expert_patience: float = 30.0  # seconds that a request waits for room for its experts
     private_waiting: int = 4  # requests whose private experts are being read; each keeps a thread waiting
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """What answers under way may take."""
+        return None if self.memory_megabytes is None else self.memory_megabytes * MEGABYTE
 
 
 @dataclass(frozen=True)

@@ -170,13 +170,29 @@ def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits:
             f"expected at most {context} {bounded}"
         )
         raise ApiError(400, message, code="context_length_exceeded", param=param)
+    longest = _longest(target, limits)
+    if longest is not None and len(prompt) + max_tokens > longest:
+        message = (
+            f"{param}: found {len(prompt)} tokens and up to {max_tokens} more to write, which take "
+            f"{target.model.token_bytes} bytes of memory each; answers have {limits.memory_megabytes} MiB, "
+            f"so expected at most {longest} together"
+        )
+        raise ApiError(400, message, code="memory_exceeded", param=param)
+
+
+def _longest(target: Target, limits: Limits) -> int | None:
+    """How many tokens of one answer fit into the memory that all answers have; None if all do."""
+    memory = limits.memory_bytes
+    return None if memory is None else memory // max(1, target.model.token_bytes)
 
 
 def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:
     """How long an answer may become, when nothing is said of it."""
     base = target.model.base
     taken = base.family.length(prompt, range(base.spec.context)) - base.spec.context
-    return max(1, min(base.spec.context - taken, limits.max_tokens))
+    longest = _longest(target, limits)
+    fitting = limits.max_tokens if longest is None else longest - len(prompt)
+    return max(1, min(base.spec.context - taken, limits.max_tokens, fitting))
 
 
 def _require_small_trace(target: Target, answers: int, positions: int, limits: Limits) -> None:

@@ -74,6 +74,7 @@ def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedMo
         log.info("%s: the weights of %d layers are laid out for this processor", spec.name, count)
     model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
     log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
+    log.info("%s: a token of an answer takes %d bytes", spec.name, model.token_bytes)
     return model
 
 
