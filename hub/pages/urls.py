@@ -8,6 +8,7 @@ RELEASE = "<owner>/<name>/releases/<oid>"
 
 urlpatterns = [
     path("", library.home, name="home"),
+    path("adapters", library.browse, name="browse"),
     path("upload", library.upload_start, name="upload_start"),
     path("libraries/<slug>", library.library, name="library"),
     path("libraries/<slug>/upload", adapters.upload, name="upload"),

@@ -36,9 +36,12 @@ class Asked:
 
     @property
     def order(self) -> str:
-        """By what is sorted: words find the best match first, and without any the newest come first."""
-        if self.sort and (self.sort != "best" or self.words):
-            return self.sort
+        """By what is sorted. Nothing matches best where nothing is searched."""
+        return self.sort if self.sort and (self.sort != "best" or self.words) else self.usual_order
+
+    @property
+    def usual_order(self) -> str:
+        """Where nobody chose: the best match comes first, and without words the newest."""
         return "best" if self.words else "new"
 
     @property
@@ -47,6 +50,9 @@ class Asked:
 
     def with_words(self, text: str) -> "Asked":
         return replace(self, text=text)
+
+    def with_words_alone(self) -> "Asked":
+        return Asked(text=self.text, sort=self.sort)
 
     def with_tags(self, *tags: str) -> "Asked":
         return replace(self, tags=tags)

@@ -18,6 +18,7 @@ from hub.search.facets import COUNTED, FACETS, OWNER, RANK, Counts, Facet
 from hub.search.matching import matching
 
 MOST_OWNERS = 12
+ALL = "all"
 OWNERS = next(facet for facet in FACETS if facet.name == OWNER)
 Order = str | OrderBy | Combinable
 NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), "-pk")
@@ -69,6 +70,7 @@ class Found:
             WORDS: self.asked.with_words("") if self.asked.text else None,
             TAG: self.asked.with_tags() if self.asked.tags else None,
             OWNER: self.asked.with_choice(OWNER) if self.asked.chosen.get(OWNER) else None,
+            ALL: self.asked.with_words_alone() if self.asked.words else None,
         }
         for name, without in others.items():
             if without is not None:

@@ -36,9 +36,8 @@ from tests.pages.browser import chromium
 from tests.pages.learnt import add_what_is_learnt
 from tests.pages.sessions import session_of
 
-WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280}
+WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280, "widest": 1920}
 SCHEMES = ("light", "dark")
-EMPTY = {"empty-home": "/"}
 
 
 def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
@@ -51,6 +50,12 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     return {
         "home": ("/", None),
         "library": (f"/libraries/{slug}", None),
+        "browse": ("/adapters", None),
+        "browse-narrowed": ("/adapters?q=poe&status=ready&owner=bob", None),
+        "browse-owner": ("/adapters?sort=name", ada),
+        "browse-nothing": ("/adapters?q=poetry+zebra&kind=lora&rank=65-", None),
+        "browse-refused": ("/adapters?sort=oldest", None),
+        "browse-filters": ("/adapters?status=ready&status=rejected", None),
         "library-empty": ("/libraries/bare", ada),
         "adapter": (at(made.ready), None),
         "adapter-owner": (at(made.ready), ada),
@@ -150,7 +155,15 @@ def spoil_the_form(page: Page) -> None:
     page.locator("form.form-row button").first.click()
 
 
+def open_the_filters(page: Page) -> None:
+    """Where they are not beside the list."""
+    button = page.get_by_role("button", name="Filters")
+    if button.is_visible():
+        button.click()
+
+
 STEPS: dict[str, Callable[[Page], None]] = {
+    "browse-filters": open_the_filters,
     "checkpoint-maintainer": open_the_export,
     "tokens-shown": make_token,
     "upload-chosen": choose_files,
@@ -164,7 +177,9 @@ def main(folder: Path, wanted: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with served() as address, chromium() as browser:
         if not wanted:
-            shoot_all(browser, address, folder, {"empty-home": ("/", None)})
+            shoot_all(
+                browser, address, folder, {"empty-home": ("/", None), "empty-browse": ("/adapters", None)}
+            )
         made = content.typical()
         content.found_library("bare", name="Bare library")
         content.promote_back(made.library, made.maintainer)

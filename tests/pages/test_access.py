@@ -46,6 +46,7 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     sent_only = {**dict.fromkeys(VISITORS, 405), "anonymous": 302}
     return {
         **{name: (path, sent_only) for name, path in only_sent(made).items()},
+        "browse": ("/adapters?q=a", OPEN),
         "home": ("/", OPEN),
         "upload_start": ("/upload", {**dict.fromkeys(VISITORS, 302)}),
         "library": (f"/libraries/{slug}", OPEN),

@@ -11,7 +11,15 @@ from tests.pages import content
 from tests.pages.conftest import seen_by
 from tests.pages.content import HOSTILE
 
-PATHS = ("/", "/libraries/demo", "/nobody/nothing", "/accounts/login/", "/accounts/signup/", "/ada/hostile")
+PATHS = (
+    "/",
+    "/adapters?q=script",
+    "/libraries/demo",
+    "/nobody/nothing",
+    "/accounts/login/",
+    "/accounts/signup/",
+    "/ada/hostile",
+)
 
 
 @pytest.fixture

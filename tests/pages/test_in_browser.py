@@ -1,75 +1,25 @@
 """A real Chromium over the real pages: signing up, dragging a folder in, and what a hostile upload cannot do."""
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, expect
+from playwright.sync_api import Browser, Page, expect
 from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from hub.accounts.models import User
 from hub.adapters.models import Release
 from hub.exports import services as exports
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from tests.hub import making
 from tests.pages import content
-from tests.pages.browser import CHROMIUM, chromium
-from tests.pages.sessions import session_of
+from tests.pages.browser import CHROMIUM
+from tests.pages.visiting import visit
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}"),
 ]
-
-
-@pytest.fixture(scope="module")
-def browser(django_db_setup: None) -> Iterator[Browser]:
-    """Playwright's loop runs in the thread of the tests, which also look into the database."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-        with chromium() as started:
-            yield started
-
-
-class Watched:
-    """A visit of which everything suspicious is written down."""
-
-    def __init__(self, context: BrowserContext, origin: str) -> None:
-        self.origin = origin
-        self.suspicious: list[str] = []
-        self.page = context.new_page()
-        self.page.on("console", self._console)
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", self._request)
-        self.page.on("pageerror", lambda error: self.suspicious.append(f"error: {error}"))
-
-    def open(self, path: str) -> Page:
-        self.page.goto(self.origin + path)
-        return self.page
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if "Content Security Policy" in message.text or (
-            message.type == "error" and "status of" not in message.text
-        ):
-            self.suspicious.append(f"console: {message.text}")
-
-    def _dialog(self, dialog: Dialog) -> None:
-        self.suspicious.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def _request(self, request: Request) -> None:
-        if not request.url.startswith((self.origin, "data:", "blob:")):
-            self.suspicious.append(f"request: {request.url}")
-
-
-def visit(browser: Browser, server: LiveServer, user: User | None = None, **options: Any) -> Watched:
-    context = browser.new_context(**options)
-    if user is not None:
-        context.add_cookies([{"name": "sessionid", "value": session_of(user), "url": server.url}])
-    return Watched(context, server.url)
 
 
 def sign_up(page: Page, name: str) -> None:

@@ -14,6 +14,9 @@ from tests.pages.conftest import seen_by
 PATHS = (
     "/",
     "/libraries/demo",
+    "/adapters",
+    "/adapters?q=a&status=ready&owner=ada",
+    "/adapters?q=nothing-like-this&tag=lora&rank=5-8&owner=ada",
     "/ada",
     "/ada/a0",
     "/libraries/demo/versions",

@@ -1,4 +1,4 @@
-"""The pages of libraries: all of them, one, and the choice of one to upload to."""
+"""The pages of libraries and of all adapters, and the choice of a library to upload to."""
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
@@ -11,6 +11,7 @@ from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
 from hub.mirrors.queries import mirrors
 from hub.pages import listing, snippets
+from hub.pages.browsing import browse_page
 
 PAGE = 50
 RECENT = 5
@@ -36,6 +37,12 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
         "client": snippets.openai_client(settings.SERVING_URL, found.slug),
     }
     return render(request, "library/library.html", context)
+
+
+@require_safe
+def browse(request: HttpRequest) -> HttpResponse:
+    """All adapters: searched, narrowed by facets and sorted as the address says."""
+    return render(request, "browse/browse.html", browse_page(request))
 
 
 @login_required

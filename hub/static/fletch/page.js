@@ -25,6 +25,17 @@ document.addEventListener("keydown", (event) => {
   });
 });
 
+// "/" goes to the search, unless one is writing.
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  const search = [...document.querySelectorAll("[role=search] input[type=search]")].find((field) => field.checkVisibility());
+  if (!search) return;
+  event.preventDefault();
+  search.select();
+  search.focus();
+});
+
 // A form that was sent is not sent twice.
 for (const form of document.querySelectorAll("form[method=post]:not([data-upload])")) {
   form.addEventListener("submit", (event) => {

@@ -1,0 +1,60 @@
+"""axe-core finds nothing serious on the main pages, in light and in dark, wide and narrow."""
+
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+from pytest_django.live_server_helper import LiveServer
+
+from tests.pages.browser import CHROMIUM
+from tests.pages.content import Content
+from tests.pages.visiting import visit
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}"),
+]
+GRAVE = {"serious", "critical"}
+LOOKS: dict[Literal["light", "dark"], dict[str, int]] = {
+    "light": {"width": 1280, "height": 900},
+    "dark": {"width": 390, "height": 900},
+}
+
+
+@pytest.fixture
+def paths(live_server: LiveServer, made: Content) -> list[str]:
+    slug = made.library.slug
+    return [
+        "/",
+        "/adapters",
+        "/adapters?q=poetry&owner=ada&status=ready",
+        "/adapters?q=zebra&kind=lora",
+        f"/libraries/{slug}",
+        f"/libraries/{slug}/versions",
+        f"/libraries/{slug}/upload",
+        f"/{made.ready.adapter.full_name}",
+        f"/{made.rejected.adapter.full_name}",
+        f"/{made.contributor.username}",
+        "/settings/tokens",
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_is_in_anybody_s_way(
+    browser: Browser,
+    live_server: LiveServer,
+    made: Content,
+    paths: list[str],
+    scheme: Literal["light", "dark"],
+) -> None:
+    watched = visit(browser, live_server, made.contributor, color_scheme=scheme, viewport=LOOKS[scheme])
+    found = []
+    for path in paths:
+        for violation in Axe().run(watched.open(path)).response["violations"]:
+            if violation["impact"] in GRAVE:
+                places = [node["html"][:120] for node in violation["nodes"][:3]]
+                found.append(f"{path}: {violation['id']}, {violation['help']}: {places}")
+
+    assert found == []

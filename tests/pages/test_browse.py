@@ -1,0 +1,150 @@
+"""The page of all adapters: what it lists, how one narrows it, and what it says when there is nothing."""
+
+import gzip
+import html
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.conf import settings
+
+from hub.accounts.models import User
+from hub.adapters.models import Adapter
+from tests.hub import making
+from tests.pages import content
+from tests.pages.conftest import seen_by
+from tests.pages.content import HOSTILE, Content
+
+STATIC = Path(settings.PACKAGE) / "static" / "fletch"
+
+
+def look(query: str = "", user: User | None = None) -> str:
+    answer = seen_by(user).get(f"/adapters?{query}")
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def listed(page: str) -> list[str]:
+    return re.findall(r'<li class="hit">.*?<a href="/([^"]+)"', page, re.DOTALL)
+
+
+def links(page: str, text: str) -> list[dict[str, list[str]]]:
+    """What the links with this text ask for."""
+    found = re.findall(r'<a [^>]*?href="\?([^"]*)"[^>]*>(.*?)</a>', page, re.DOTALL)
+    return [
+        parse_qs(html.unescape(query))
+        for query, inside in found
+        if text in html.unescape(re.sub(r"<[^>]+>", "", inside))
+    ]
+
+
+def test_everybody_sees_the_adapters_that_they_may_know_of(made: Content) -> None:
+    public, own = listed(look("sort=name")), listed(look("sort=name", made.contributor))
+
+    assert set(own) - set(public) == {made.private.adapter.full_name}
+    assert len(public) == 13
+    assert "13 adapters" in look()
+    assert "Quarantined" in look("q=borrowed")
+    assert "Private" in look("q=secret", made.contributor)
+
+
+def test_a_gated_adapter_has_a_mark(made: Content) -> None:
+    assert "Gated" not in look("q=haiku")
+    Adapter.objects.filter(name="haiku").update(gating="manual")
+    assert "Gated" in look("q=haiku")
+
+
+def test_a_facet_is_chosen_and_left_by_links_that_keep_the_rest(made: Content) -> None:
+    page = look("q=p&sort=name")
+    [chosen] = links(page, "Quarantined")
+    assert chosen == {"q": ["p"], "status": ["quarantined"], "sort": ["name"]}
+
+    page = look("q=p&sort=name&status=quarantined&owner=bob")
+
+    assert listed(page) == ["bob/borrowed-weights"]
+    assert {"q": ["p"], "owner": ["bob"], "sort": ["name"]} in links(page, "Quarantined")
+    assert links(page, "Remove all") == [{"q": ["p"], "sort": ["name"]}]
+    assert '<input type="hidden" name="status" value="quarantined">' in page
+
+
+def test_pages_follow_each_other_after_filtering(made: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.pages.browsing.A_PAGE", 4)
+    seen, query = [], "status=ready&sort=name"
+    while query:
+        page = look(query)
+        seen += listed(page)
+        onward = re.search(r'rel="next" href="\?([^"]+)"', page)
+        query = html.unescape(onward[1]) if onward else ""
+
+    assert len(seen) == len(set(seen)) == 9
+    assert seen == sorted(seen, key=lambda name: name.partition("/")[2])
+    assert listed(look("page=99&sort=name&status=ready")) == seen[8:]
+    assert listed(look("page=nonsense&sort=name&status=ready")) == seen[:4]
+
+
+def test_nothing_found_says_what_to_leave_out(made: Content) -> None:
+    page = look("q=haiku&owner=bob")
+
+    assert "No adapter is all of this" in page
+    [without_owner] = links(page, "Without the choice in Owner: 1")
+    assert without_owner == {"q": ["haiku"]}
+    assert links(page, "Without the words: 4") == [{"owner": ["bob"]}]
+    assert listed(look("q=haiku")) == ["ada/haiku"]
+    several = look("q=haiku&owner=bob&status=rejected&tag=none")
+    assert links(several, "Without any filter: 1") == [{"q": ["haiku"]}]
+    assert links(look("q=zebra"), "Without the words: 13") == [{}]
+    assert "See all adapters" in look("q=zebra&owner=nobody")
+
+
+@pytest.mark.django_db
+def test_an_empty_hub_says_so() -> None:
+    page = look()
+
+    assert "No adapter yet" in page
+    assert "Filters appear when there is something to tell apart" in page
+
+
+def test_a_stranger_s_words_are_text(made: Content) -> None:
+    content.hostile(made.contributor, made.library)
+
+    for page in (look(f"q={HOSTILE}&owner={HOSTILE}&tag={HOSTILE}"), look("q=hostile")):
+        assert "<script>alert" not in page
+        assert "<img" not in page
+    assert html.escape(HOSTILE) in look(f"q={HOSTILE}")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("query", "said"), [("sort=oldest", "best, new"), ("rank=8", "5-8"), ("kind=x", "dora")]
+)
+def test_what_no_facet_has_is_refused_with_the_choices(query: str, said: str) -> None:
+    answer = seen_by(None).get(f"/adapters?{query}")
+
+    assert answer.status_code == 400
+    assert said in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_a_full_page_with_all_it_needs_is_small() -> None:
+    ada, library = making.user("ada"), content.found_library()
+    for number in range(31):
+        making.upload(ada, library, f"adapter-{number}", content.files(number))
+    page = look()
+    assert len(listed(page)) == 30
+
+    names = {urlsplit(path).path.rpartition("/")[2] for path in re.findall(r"/static/fletch/[\w.]+", page)}
+    files = [STATIC / name for name in {*names, "live.js"}]
+    weight = len(gzip.compress(page.encode())) + sum(len(gzip.compress(file.read_bytes())) for file in files)
+
+    assert {"browse.css", "browse.js", "icons.svg"} <= names
+    assert weight < 30_000
+
+
+def test_the_library_page_and_the_masthead_lead_here(made: Content) -> None:
+    client = seen_by(None)
+
+    assert 'href="/adapters?library=demo"' in client.get("/libraries/demo").content.decode()
+    home = client.get("/").content.decode()
+    assert 'action="/adapters"' in home
+    assert 'href="/adapters"' in home
