@@ -15,6 +15,8 @@ TILE = tl.constexpr(16)  # tokens, experts or rows: the least that a tensor core
 COLUMNS = tl.constexpr(64)  # are read at a time
 CHUNK = tl.constexpr(1024)  # columns are summed before their sum joins the others
 NOBODY = tl.constexpr(2**31 - 1)
+# What changes from pass to pass or version to version: for a 1 or a multiple of 16 Triton would compile anew.
+PASSING = ("tokens", "experts", "tiles", "parts", "chunks", "slot", "slots")
 INTERPRETED = tl.constexpr(triton.knobs.runtime.interpret)  # by Triton's interpreter, where no GPU is
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from routing.triton_blocks import CHUNK, COLUMNS, NOBODY, TILE, exact_product, matrix, transposed
+from routing.triton_blocks import CHUNK, COLUMNS, NOBODY, PASSING, TILE, exact_product, matrix, transposed
 
 EXPERTS_READ = tl.constexpr(1024)  # scores that are compared at a time
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=PASSING)
 def score(
     scores: tl.tensor,
     hidden: tl.tensor,
@@ -34,7 +34,7 @@ def score(
     tl.store(scores + row[:, None] * experts + expert[None, :], total, mask=there)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=PASSING)
 def choose(
     scores: tl.tensor,
     chosen: tl.tensor,
@@ -74,7 +74,7 @@ def choose(
     _keep(chosen, weights, token, tokens, kept, picked, temperature, K, PLACES)
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=PASSING)
 def route(
     hidden: tl.tensor,
     prototypes: tl.tensor,

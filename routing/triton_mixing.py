@@ -8,10 +8,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from routing.triton_blocks import CHUNK, COLUMNS, NOBODY, TILE, matrix, product, transposed
+from routing.triton_blocks import CHUNK, COLUMNS, NOBODY, PASSING, TILE, matrix, product, transposed
 
 
-@triton.jit(do_not_specialize=["tokens"])
+@triton.jit(do_not_specialize=PASSING)
 def shrink(
     inside: tl.tensor,
     hidden: tl.tensor,
@@ -57,7 +57,7 @@ def shrink(
         current = tl.min(tl.where(expert > current, expert, NOBODY), 0)
 
 
-@triton.jit(do_not_specialize=["tokens", "slot", "slots"])
+@triton.jit(do_not_specialize=PASSING)
 def expand(
     output: tl.tensor,
     inside: tl.tensor,

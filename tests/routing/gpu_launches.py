@@ -24,20 +24,21 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 ALIGNED = 16  # what Triton lets a compiler know of addresses and sizes
 
 
-def launches(dtype: torch.dtype) -> dict[str, tuple[Any, dict[str, Any]]]:
-    """Every kernel with what it was launched with, by few and many tokens, few and many experts."""
-    made: dict[str, tuple[Any, dict[str, Any]]] = {}
+def launches(dtype: torch.dtype) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
+    """Every kernel with all that it was launched with, by few and many tokens and experts."""
+    made: dict[str, list[tuple[Any, dict[str, Any]]]] = {}
     said = ""
 
     def written(kernel: Any, *args: Any, grid: Any, warmup: bool, **fixed: Any) -> None:
         named = dict(zip(kernel.arg_names, args, strict=False)) | fixed
-        made.setdefault(f"{kernel.__name__}, {said}", (kernel, named))
+        made.setdefault(f"{kernel.__name__}, {said}", []).append((kernel, named))
 
     JITFunction.run = written
-    for experts in (5, 20):
+    few = triton_calls.FEW
+    for experts in (5, 16, 20, 32):
         module = _module(experts, torch.Generator().manual_seed(0), torch.device("cpu"), dtype)
-        for tokens in (3, triton_calls.FEW + 2):
-            said = f"{'few' if tokens <= triton_calls.FEW else 'many'} tokens"
+        for tokens in (1, 3, 16, few, few + 2, few + 16):
+            said = f"{'few' if tokens <= few else 'many'} tokens"
             hidden = torch.zeros(tokens, module.a.shape[1], dtype=dtype)
             chosen = triton_calls.arrow(hidden, module, 1.0, 2)
             chosen.experts.zero_()  # nothing was written: these are the numbers of whatever lay there
@@ -63,16 +64,20 @@ def source(kernel: Any, named: dict[str, Any]) -> ASTSource:
 
 
 def main() -> None:
-    """Compile all of them for one architecture in one dtype."""
+    """Compile all of them for one architecture in one dtype; `variants` are how many Triton would tell apart."""
     architecture, dtype = int(sys.argv[1]), DTYPES[sys.argv[2]]
-    for name, (kernel, named) in launches(dtype).items():
+    for name, made in launches(dtype).items():
+        _, named = made[0]
+        sources = [source(*one) for one in made]
+        variants = {repr((one.signature, one.constants, one.attrs)) for one in sources}
         compiled = triton.compile(
-            source(kernel, named),
+            sources[0],
             target=GPUTarget("cuda", architecture, 32),
             options={"num_warps": named["num_warps"]},
         )
         used = re.findall(r"\b(?:mma\.sync|wgmma|tcgen05\.mma)\S*", compiled.asm["ptx"])
-        print(json.dumps({"kernel": name, "shared": compiled.metadata.shared, "multiply": sorted(set(used))}))
+        found = {"kernel": name, "variants": len(variants), "multiply": sorted(set(used))}
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":
