@@ -74,6 +74,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.concurrent
 	$(BIN)/python -m bench.routed_vs_peft
 	$(BIN)/python -m bench.publish
+	$(BIN)/python -m bench.many_experts
 	$(BIN)/python -m bench.engine --size 430M --experts 16 256 --batches 1 8 --repeats 8
 	$(BIN)/python -m bench.priors
 	$(BIN)/python -m bench.general

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 from jaxtyping import Float
@@ -218,9 +219,14 @@ def _bare_updates(
             found = tuple(vector.prototype.shape)
             raise RoutingError(f"{expert}, {name}: found a prototype of {found}, expected ({target.d_in},)")
         prototype, gate = _recognised(expert, name, vector, device)
-        a, b = (torch.empty(rank, width, device="meta") for width in (target.d_in, target.d_out))
-        updates[name] = Update(prototype, a, b, gate)
+        updates[name] = Update(prototype, _nothing(rank, target.d_in), _nothing(rank, target.d_out), gate)
     return updates
+
+
+@lru_cache(maxsize=4096)
+def _nothing(rank: int, width: int) -> Float[Tensor, "rank width"]:
+    """A tensor without memory; one for all experts of a shape, since a tensor itself takes some."""
+    return torch.empty(rank, width, device="meta")
 
 
 def _recognised(
