@@ -82,6 +82,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.wire_upload
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup
+	$(BIN)/python -m bench.pages
 
 study: setup ## every way to route, measured against each other, on the demonstration and on a second, plainly trained world
 	$(BIN)/python -m study.quill

@@ -20,6 +20,15 @@ from hub.search.matching import matching
 MOST_OWNERS = 12
 ALL = "all"
 OWNERS = next(facet for facet in FACETS if facet.name == OWNER)
+# What lists show, and no more: databases sort whole rows, and a library's has all modules of its base.
+SHOWN = (
+    *("owner", "owner__username", "library", "library__slug", "library__name"),
+    *("name", "private", "gating", "downloads"),
+    *(
+        f"entry__{name}"
+        for name in ("about", "task", "kind", "rank", "licence", "standing", "likes", "newest_at")
+    ),
+)
 Order = str | OrderBy | Combinable
 NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), "-pk")
 ORDERS: dict[str, tuple[Order, ...]] = {
@@ -41,7 +50,7 @@ class Found:
     def adapters(self) -> QuerySet[Adapter]:
         """In the order that was asked for, each with its entry, owner and library."""
         found = self._within(self.asked, FACETS).select_related("entry", "owner", "library")
-        return found.defer("entry__words").order_by(*_order(self.asked))
+        return found.only(*SHOWN).order_by(*_order(self.asked))
 
     @property
     def total(self) -> int:
