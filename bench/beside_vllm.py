@@ -1,6 +1,6 @@
 """The same composed model by Fletch's own server and by vLLM with `fletch_vllm`: the same answers, and how fast.
 
-python -m bench.beside_vllm --python .venv-vllm/bin/python [--size 100M] [--experts 16 256] [--requests 1 4 16]
+python -m bench.beside_vllm --python .venv-vllm/bin/python [--size small] [--experts 16 256] [--requests 1 4 16]
 
 Both are asked over HTTP, in float32, with one thread each and never at the same time. Every prompt is asked
 alone and then all of them at once. It ends with an error where an answer is another one.
@@ -31,6 +31,7 @@ from bench.stored import LIBRARY, Stored, stored
 RANK, TOP_K = 8, 2
 PATIENCE = 600  # seconds until a server answers: vLLM compiles
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
+Body = Mapping[str, Any]  # fields of a request beside those that all have
 ON_A_CPU = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 
 
@@ -78,9 +79,10 @@ def _row(experts: int, given: argparse.Namespace) -> dict[str, Any]:
     library = stored(
         given.folder / f"{given.size}-{experts}", size=given.size, experts=experts, rank=RANK, top_k=TOP_K
     )
-    ours = _measured(_ours(library, given), given)
+    said = {"routing": {"router": given.router}} if given.router else {}
+    ours = _measured(_ours(library, given), given, said)
     plain = _plain(_ours(library, given), given)
-    theirs = _measured(_theirs(library, given), given)
+    theirs = _measured(_theirs(library, given), given, {})
     return {
         "experts": experts,
         "equal_alone": _equal(ours.alone, theirs.alone),
@@ -95,31 +97,43 @@ def _row(experts: int, given: argparse.Namespace) -> dict[str, Any]:
 
 def _ours(library: Stored, given: argparse.Namespace) -> list[str]:
     options = ["--store", str(library.store), "--threads", str(given.threads), "--prefix-megabytes", "0"]
-    return [sys.executable, "-m", "workers.serving", "--dtype", "float32", "--device", "cpu", *options]
+    return [
+        sys.executable,
+        "-m",
+        "workers.serving",
+        "--host",
+        "127.0.0.1",
+        "--dtype",
+        "float32",
+        "--device",
+        "cpu",
+        *options,
+    ]
 
 
 def _theirs(library: Stored, given: argparse.Namespace) -> list[str]:
     options = ["--dtype", "float32", "--max-model-len", "1024", "--no-enable-prefix-caching"]
     options += ["--enforce-eager"] if given.eager else []
     options += ["--tensor-parallel-size", str(given.parallel)] if given.parallel > 1 else []
+    options += ["--router", given.router] if given.router else []
     command = [given.python, "-m", "fletch_vllm", "serve", str(library.checkpoint), "--name", LIBRARY]
     return [*command, "--host", "127.0.0.1", *options]
 
 
-def _measured(command: Sequence[str], given: argparse.Namespace) -> Measured:
+def _measured(command: Sequence[str], given: argparse.Namespace, said: Body) -> Measured:
     prompts = _asked(given)
     with _serving(command, given) as client:
-        _ask(client, prompts[0], given.tokens)  # warm
-        alone = [_ask(client, prompt, given.tokens) for prompt in prompts]
-        together = _at_once(client, prompts, given.tokens)
-        speeds = {count: _speed(client, count, given) for count in given.requests}
+        _ask(client, prompts[0], given.tokens, said)  # warm
+        alone = [_ask(client, prompt, given.tokens, said) for prompt in prompts]
+        together = _at_once(client, prompts, given.tokens, said)
+        speeds = {count: _speed(client, count, given, said) for count in given.requests}
     return Measured(alone, together, speeds)
 
 
 def _plain(command: Sequence[str], given: argparse.Namespace) -> list[Heard]:
     """What the base says without experts: answers that must be other ones, or nothing is shown by equal ones."""
     with _serving(command, given) as client:
-        return _at_once(client, _asked(given), given.tokens, model=f"{LIBRARY}/base")
+        return _at_once(client, _asked(given), given.tokens, {"model": f"{LIBRARY}/base"})
 
 
 @contextmanager
@@ -158,29 +172,27 @@ def _wait(process: subprocess.Popen[bytes], client: httpx.Client, log: Path) -> 
     raise SystemExit(f"a server does not answer; see {log}:\n{log.read_text()[-3000:]}")
 
 
-def _ask(client: httpx.Client, prompt: Sequence[int], tokens: int, model: str = LIBRARY) -> Heard:
-    body = {"model": model, "prompt": list(prompt), "max_tokens": tokens, "temperature": 0, "logprobs": 1}
-    answer = client.post("/v1/completions", json=body)
+def _ask(client: httpx.Client, prompt: Sequence[int], tokens: int, said: Body) -> Heard:
+    body = {"model": LIBRARY, "prompt": list(prompt), "max_tokens": tokens, "temperature": 0, "logprobs": 1}
+    answer = client.post("/v1/completions", json={**body, **said})
     if answer.is_error:
         raise SystemExit(f"{answer.status_code}: {answer.text}")
     choice = answer.json()["choices"][0]
     return Heard(tuple(choice["text"].split()), tuple(choice["logprobs"]["token_logprobs"]))
 
 
-def _at_once(
-    client: httpx.Client, prompts: Sequence[Sequence[int]], tokens: int, model: str = LIBRARY
-) -> list[Heard]:
+def _at_once(client: httpx.Client, prompts: Sequence[Sequence[int]], tokens: int, said: Body) -> list[Heard]:
     with ThreadPoolExecutor(len(prompts)) as people:
-        return list(people.map(lambda prompt: _ask(client, prompt, tokens, model), prompts))
+        return list(people.map(lambda prompt: _ask(client, prompt, tokens, said), prompts))
 
 
-def _speed(client: httpx.Client, count: int, given: argparse.Namespace) -> float:
+def _speed(client: httpx.Client, count: int, given: argparse.Namespace, said: Body) -> float:
     """Tokens per second, the best of some tries."""
     best = 0.0
     for attempt in range(given.repeats):
         prompts = _prompts(count, SHAPES[given.size].vocabulary, seed=100 * count + attempt)
         began = time.perf_counter()
-        heard = _at_once(client, prompts, given.tokens)
+        heard = _at_once(client, prompts, given.tokens, said)
         best = max(best, sum(len(one.logprobs) for one in heard) / (time.perf_counter() - began))
     return best
 
@@ -233,15 +245,17 @@ def _speed_lines(row: Mapping[str, Any]) -> list[list[str]]:
 
 def _settings(given: argparse.Namespace) -> dict[str, Any]:
     return {
-        name: getattr(given, name) for name in ("size", "threads", "tokens", "prompts", "eager", "parallel")
+        name: getattr(given, name)
+        for name in ("size", "router", "threads", "tokens", "prompts", "eager", "parallel")
     }
 
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.beside_vllm", description=__doc__)
     parser.add_argument("--python", required=True, help="of the environment with vLLM and fletch_vllm")
-    parser.add_argument("--size", choices=SHAPES, default="100M")
+    parser.add_argument("--size", choices=SHAPES, default="small")
     parser.add_argument("--experts", type=int, nargs="+", default=[16, 256])
+    parser.add_argument("--router", help="another one than the library's, which is arrow, top 2")
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--prompts", type=int, default=32)
