@@ -55,6 +55,23 @@ def arguments() -> argparse.ArgumentParser:
         default=Limits.prefix_megabytes,
         help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
     )
+    _add_limits(parser)
+    parser.add_argument(
+        "--weights-as-stored",
+        action="store_true",
+        help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=logs.FORMATS,
+        default="text",
+        help="lines for people, or a JSON object in each line for programs",
+    )
+    return parser
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """What may be held in memory and what may be asked for."""
     parser.add_argument(
         "--expert-megabytes",
         type=_one_or_more,
@@ -77,18 +94,6 @@ def arguments() -> argparse.ArgumentParser:
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=_one_or_more, default=getattr(Limits, name), help=what
         )
-    parser.add_argument(
-        "--weights-as-stored",
-        action="store_true",
-        help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
-    )
-    parser.add_argument(
-        "--log-format",
-        choices=logs.FORMATS,
-        default="text",
-        help="lines for people, or a JSON object in each line for programs",
-    )
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> None:
