@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import TemplateError
@@ -22,9 +23,32 @@ def chat_prompt(tokenizer: Any, turns: Sequence[Turn]) -> list[int]:
     """The tokens of a conversation up to where the assistant's answer begins; BadConversation."""
     if tokenizer.chat_template is None:
         return list(tokenizer(plain_prompt(turns))["input_ids"])
-    return list(
-        tokenizer(_rendered(tokenizer, turns, open_ended=True), add_special_tokens=False)["input_ids"]
-    )
+    return tool_prompt(tokenizer, _messages(turns))
+
+
+def tool_prompt(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+) -> list[int]:
+    """`chat_prompt` by a template, of messages and tools as OpenAI's API writes them; BadConversation."""
+    text = _rendered(tokenizer, messages, tools, open_ended=True)
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def knows_tools(tokenizer: Any) -> bool:
+    """Whether the base's chat template has a place for tools and their calls."""
+    return re.search(r"\btools\b", _template(tokenizer)) is not None
+
+
+def marks_calls(tokenizer: Any) -> bool:
+    """Whether the base is told to write a call as JSON between `<tool_call>` and `</tool_call>`."""
+    template = _template(tokenizer)
+    return "<tool_call>" in template and "<function=" not in template  # in which a call is no JSON
+
+
+def _template(tokenizer: Any) -> str:
+    """The text of the template; of several the one for tools, if there is one."""
+    found = tokenizer.chat_template or ""
+    return str(found.get("tool_use", found.get("default", "")) if isinstance(found, dict) else found)
 
 
 def chat_answer(tokenizer: Any, turns: Sequence[Turn], answer: str) -> list[int]:
@@ -34,8 +58,8 @@ def chat_answer(tokenizer: Any, turns: Sequence[Turn], answer: str) -> list[int]
     """
     if tokenizer.chat_template is None:
         return list(tokenizer(f" {answer}\n", add_special_tokens=False)["input_ids"])
-    prompt = _rendered(tokenizer, turns, open_ended=True)
-    whole = _rendered(tokenizer, [*turns, Turn("assistant", answer)], open_ended=False)
+    prompt = _rendered(tokenizer, _messages(turns), open_ended=True)
+    whole = _rendered(tokenizer, _messages([*turns, Turn("assistant", answer)]), open_ended=False)
     if not whole.startswith(prompt):
         raise BadConversation("the base's chat template writes an answered question unlike an open one")
     return list(tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"])
@@ -51,9 +75,22 @@ def chat_stops(tokenizer: Any) -> tuple[str, ...]:
     return PLAIN_STOPS if tokenizer.chat_template is None else ()
 
 
-def _rendered(tokenizer: Any, turns: Sequence[Turn], *, open_ended: bool) -> str:
-    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+def _messages(turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
+
+
+def _rendered(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    *,
+    open_ended: bool,
+) -> str:
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=open_ended))
-    except TemplateError as error:
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=open_ended
+            )
+        )
+    except (TemplateError, TypeError) as error:  # a TypeError is jinja's for a field that is not there
         raise BadConversation(f"the base's chat template refuses them: {error}") from error

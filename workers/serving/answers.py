@@ -19,7 +19,7 @@ from workers.serving.errors import ApiError, gone_away
 from workers.serving.journal import BROKE_OFF, Ended, Entry
 from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
-from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
+from workers.serving.shapes import Envelope, Shape, provenance, usage
 
 log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
@@ -101,15 +101,12 @@ async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str
 
 
 async def _written(job: Job, steps: Steps) -> dict[str, Any]:
-    writings = [Writing() for _ in job.generations]
+    writings = [job.shape.begin() for _ in job.generations]
     async with aclosing(job.counted(steps)) as counted:
         async for place, step in counted:
-            writings[place].add(step.tokens)
-            writings[place].finish = step.finish
-    choices = [
-        {"index": index, "finish_reason": writing.finish, **job.shape.whole(writing.tokens, job.tokenizer)}
-        for index, writing in enumerate(writings)
-    ]
+            writings[place].add(step)
+    fields = [job.shape.whole(writing, job.tokenizer) for writing in writings]
+    choices = [_choice(place, fields[place], writing.reason) for place, writing in enumerate(writings)]
     return job.envelope.of(
         job.shape.whole_object,
         choices,
@@ -143,7 +140,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
 
 
 async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None]:
-    writings = [Writing() for _ in job.generations]
+    writings = [job.shape.begin() for _ in job.generations]
     kind, opening = job.shape.chunk_object, job.shape.first()
     for place in range(len(writings)):
         if opening is not None:
@@ -153,12 +150,11 @@ async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None
             if not step.tokens and step.finish is None:
                 continue
             writing = writings[place]
-            piece = job.shape.piece(step.tokens, job.tokenizer, writing.length)
-            writing.add(step.tokens)
-            writing.finish = step.finish
+            writing.add(step)
+            piece = job.shape.piece(step.tokens, job.tokenizer, writing)
             last = all(other.finish for other in writings)
             ours = {"fletch": provenance(job.envelope.target, job.generations)} if last else {}
-            yield job.envelope.of(kind, [_choice(place, piece, step.finish)], **ours)
+            yield job.envelope.of(kind, [_choice(place, piece, writing.reason)], **ours)
 
 
 def _choice(index: int, fields: dict[str, Any], finish: str | None) -> dict[str, Any]:

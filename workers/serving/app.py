@@ -46,6 +46,7 @@ from workers.serving.scrape import look_up
 from workers.serving.shapes import Envelope, Shape
 from workers.serving.targets import Target, resolve
 from workers.serving.telemetry import NoTraces, Traces
+from workers.serving.tools import reader_of
 
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AnyBody)
@@ -101,7 +102,9 @@ class Server:
         self.runner.engine.require_room()
         target = await self._target(request, body)
         generations = await self._prepared(target, chat_generations, body)
-        return await self._answer(request, body, target, generations, shape=ChatShape())
+        return await self._answer(
+            request, body, target, generations, shape=ChatShape(lambda: reader_of(body))
+        )
 
     async def models(self, _request: Request) -> Response:
         return JSONResponse({"object": "list", "data": describe(self.libraries, self.started)})

@@ -132,21 +132,84 @@ class TextPart(BaseModel):
     text: str
 
 
-class Message(BaseModel):
-    """A turn of the conversation."""
+class Called(BaseModel):
+    """The function that an assistant called; `arguments` is JSON."""
 
     model_config = Strict
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+    name: Annotated[str, Field(min_length=1)]
+    arguments: str
+
+
+class ToolCall(BaseModel):
+    """A call in a conversation so far."""
+
+    model_config = Strict
+
+    id: str
+    type: Literal["function"] = "function"
+    function: Called
+    index: int | None = None  # which a stream gave it
+
+
+class Message(BaseModel):
+    """A turn of the conversation. What else clients keep in an answer's message is nothing here."""
+
+    model_config = Strict
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
     name: str | None = None
+    tool_calls: Annotated[list[ToolCall], Field(fail_fast=True)] | None = None
+    tool_call_id: str | None = None
+    refusal: None = None
+    annotations: None = None
+    audio: None = None
+    function_call: None = None
 
     @property
-    def text(self) -> str:
+    def text(self) -> str | None:
         """The content, its parts joined."""
-        if isinstance(self.content, str):
+        if self.content is None or isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
+
+
+class Function(BaseModel):
+    """A function that may be called; `parameters` is a JSON schema."""
+
+    model_config = Strict
+
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    """A tool; functions are the only ones."""
+
+    model_config = Strict
+
+    type: Literal["function"]
+    function: Function
+
+
+class FunctionName(BaseModel):
+    """Which function."""
+
+    model_config = Strict
+
+    name: str
+
+
+class NamedTool(BaseModel):
+    """The tool that must be called."""
+
+    model_config = Strict
+
+    type: Literal["function"]
+    function: FunctionName
 
 
 class ChatBody(AnyBody):
@@ -157,3 +220,6 @@ class ChatBody(AnyBody):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=128, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from routing import chat
 from routing.checks.samples import Turn
-from workers.serving.bodies import Message
-from workers.serving.errors import invalid
+from workers.serving.bodies import Message, Tool, ToolCall
+from workers.serving.errors import ApiError, invalid
 
 
-def chat_prompt(tokenizer: Any, messages: Sequence[Message]) -> list[int]:
+def chat_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
     """The tokens of a conversation up to where the assistant's answer begins."""
+    if any(message.tool_calls for message in messages) and not chat.knows_tools(tokenizer):
+        raise invalid("messages", "the chat template of this base has no place for `tool_calls`")
+    written = [_message(message) for message in messages]
     try:
-        return chat.chat_prompt(tokenizer, [Turn(message.role, message.text) for message in messages])
+        if tokenizer.chat_template is None:
+            return chat.chat_prompt(tokenizer, [Turn(one["role"], one["content"]) for one in written])
+        told = [tool.model_dump(exclude_none=True) for tool in tools]
+        return chat.tool_prompt(tokenizer, written, told)
     except chat.BadConversation as error:
         raise invalid("messages", str(error)) from error
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """As templates expect it: what is not there is left out, and arguments are an object."""
+    text = message.text
+    if text is None and not message.tool_calls:
+        raise ApiError(
+            400,
+            "messages.content: Field required",
+            code="missing_required_parameter",
+            param="messages.content",
+        )
+    written: dict[str, Any] = {"role": message.role, "content": text}
+    if message.tool_calls:
+        written["tool_calls"] = [_call(call) for call in message.tool_calls]
+    for field in ("name", "tool_call_id"):
+        if (value := getattr(message, field)) is not None:
+            written[field] = value
+    return written
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    name, arguments = call.function.name, call.function.arguments
+    try:
+        found = json.loads(arguments or "{}")
+    except (ValueError, RecursionError) as error:
+        raise invalid("messages.tool_calls", f"the arguments of {name} are no JSON: {error}") from error
+    return {"id": call.id, "type": "function", "function": {"name": name, "arguments": found}}

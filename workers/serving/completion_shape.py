@@ -7,6 +7,7 @@ from typing import Any
 
 from routing.sampling import Likelihood
 from routing.streaming import TextToken
+from workers.serving.shapes import Writing
 
 
 class CompletionShape:
@@ -16,16 +17,20 @@ class CompletionShape:
     whole_object = "text_completion"
     chunk_object = "text_completion"
 
-    def whole(self, tokens: Sequence[TextToken], tokenizer: Any) -> dict[str, Any]:
-        return self.piece(tokens, tokenizer, 0)
+    def begin(self) -> Writing:
+        return Writing()
+
+    def whole(self, writing: Writing, tokenizer: Any) -> dict[str, Any]:
+        return self.piece(writing.tokens, tokenizer, writing)
 
     def first(self) -> dict[str, Any] | None:
         return None
 
-    def piece(self, tokens: Sequence[TextToken], tokenizer: Any, offset: int) -> dict[str, Any]:
+    def piece(self, tokens: Sequence[TextToken], tokenizer: Any, writing: Writing) -> dict[str, Any]:
+        text = "".join(token.text for token in tokens)
         return {
-            "text": "".join(token.text for token in tokens),
-            "logprobs": _logprobs(tokens, tokenizer, offset),
+            "text": text,
+            "logprobs": _logprobs(tokens, tokenizer, writing.length - len(text)),
         }
 
 

@@ -15,6 +15,7 @@ from workers.serving.formats import form_of
 from workers.serving.guides import Grammar, Guides
 from workers.serving.options import Limits
 from workers.serving.targets import Target
+from workers.serving.tools import demanded, offered
 
 COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
@@ -46,14 +47,15 @@ def completion_generations(
 def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Guides) -> list[Generation]:
     """A generation for each choice."""
     tokenizer = target.model.base.tokenizer
-    prompt = tuple(chat_prompt(tokenizer, body.messages)) or _beginning(target, "messages")
+    tools = offered(body, tokenizer)
+    prompt = tuple(chat_prompt(tokenizer, body.messages, tools)) or _beginning(target, "messages")
     asked = body.max_completion_tokens or body.max_tokens
     _require_fit(prompt, asked or 1, target, limits, "messages")
     wanted = _Wanted(
         [prompt],
         asked or _room(prompt, target, limits),
         (body.top_logprobs or 0) if body.logprobs else None,
-        form_of(body),
+        demanded(body, tokenizer) or form_of(body),
         chat_stops(tokenizer),
     )
     return _generations(body, wanted, target, limits, guides)

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from routing.engine import Step
 from routing.generation import Finish, Generation
 from routing.streaming import TextToken
 from workers.serving.targets import Target
+from workers.serving.tool_calls import CallReader
 
 WEIGHT_DIGITS = 4
 SHARE_DIGITS = 6
@@ -23,14 +25,17 @@ class Shape(Protocol):
     whole_object: str
     chunk_object: str
 
-    def whole(self, tokens: Sequence[TextToken], tokenizer: Any) -> dict[str, Any]:
+    def begin(self) -> Writing:
+        """A choice of which nothing is written yet."""
+
+    def whole(self, writing: Writing, tokenizer: Any) -> dict[str, Any]:
         """The fields of a finished choice, besides its index and the reason of its end."""
 
     def first(self) -> dict[str, Any] | None:
         """The fields of the chunk that opens a choice in a stream, if there is one."""
 
-    def piece(self, tokens: Sequence[TextToken], tokenizer: Any, offset: int) -> dict[str, Any]:
-        """The fields of a chunk; `offset` is how many characters the choice had before it."""
+    def piece(self, tokens: Sequence[TextToken], tokenizer: Any, writing: Writing) -> dict[str, Any]:
+        """The fields of a chunk with these tokens, which the choice has taken already."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,22 @@ class Envelope:
 class Writing:
     """A choice as it is being written."""
 
+    reader: CallReader | None = None  # what finds calls of tools in it
     tokens: list[TextToken] = field(default_factory=list)
     length: int = 0
     finish: Finish | None = None
 
-    def add(self, tokens: Sequence[TextToken]) -> None:
-        """Take more tokens."""
-        self.tokens += tokens
-        self.length += sum(len(token.text) for token in tokens)
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, as clients know it; None before."""
+        called = self.finish == "stop" and self.reader is not None and bool(self.reader.calls)
+        return "tool_calls" if called else self.finish
+
+    def add(self, step: Step) -> None:
+        """Take more tokens, and the end if it has come."""
+        self.tokens += step.tokens
+        self.length += sum(len(token.text) for token in step.tokens)
+        self.finish = step.finish
 
 
 def usage(generations: Sequence[Generation], choices: int) -> dict[str, Any]:

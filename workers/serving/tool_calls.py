@@ -1,0 +1,98 @@
+"""Tool calls in the text of an answer: found while it comes, and told apart from what is said besides.
+
+Two ways of writing them are known: JSON between the marks of Hermes and Qwen, `<tool_call>{...}</tool_call>`,
+and an answer that is nothing but JSON (Llama 3.1 and others; marks that are special tokens leave no text). A
+call names a tool of the request and has an object of arguments, under `arguments` or `parameters`. Whatever
+is written otherwise is text and goes through untouched.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a tool; `arguments` is JSON."""
+
+    place: int
+    name: str
+    arguments: str
+    id: str = field(default_factory=lambda: f"call_{uuid.uuid4().hex[:24]}")
+
+    def body(self) -> dict[str, Any]:
+        """As OpenAI's API writes it."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+class CallReader:
+    """Reads one answer. Text comes out as soon as it is certain that it belongs to no call."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = frozenset(names)
+        self._held = ""
+        self._said = False
+        self.calls: list[Call] = []
+
+    def push(self, text: str, *, last: bool) -> tuple[str, list[Call]]:
+        """The text and the calls that are certain after some more of the answer, or after its end."""
+        self._held += text
+        known = len(self.calls)
+        said = "".join([*self._marked(), self._end() if last else self._certain()])
+        self._said = self._said or bool(said.strip())
+        return said, self.calls[known:]
+
+    def _marked(self) -> list[str]:
+        """Take what stands between marks; returns the text before and between them."""
+        said = []
+        while (start := self._held.find(OPEN)) >= 0:
+            end = self._held.find(CLOSE, start)
+            if end < 0:
+                break
+            before, inside = self._held[:start], self._held[start + len(OPEN) : end]
+            self._held = self._held[end + len(CLOSE) :]
+            if self._take(inside):
+                said.append(before.rstrip())
+            else:
+                said.append(f"{before}{OPEN}{inside}{CLOSE}")
+        return said
+
+    def _certain(self) -> str:
+        """Text up to where a call may have begun."""
+        if not self._said and not self.calls and self._held.lstrip()[:1] in ("", "{"):
+            return ""  # the whole answer may be a call
+        start = self._held.find(OPEN)
+        if start < 0:
+            lengths = range(min(len(self._held), len(OPEN) - 1), 0, -1)
+            start = len(self._held) - next((n for n in lengths if self._held.endswith(OPEN[:n])), 0)
+        start = len(self._held[:start].rstrip())  # what parts a text from a call belongs to neither
+        said, self._held = self._held[:start], self._held[start:]
+        return said
+
+    def _end(self) -> str:
+        said, self._held = self._held, ""
+        if not self._said and not self.calls and self._take(said):
+            return ""
+        return "" if self.calls and not said.strip() else said
+
+    def _take(self, text: str) -> bool:
+        """Whether this is a call, which is kept then."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(found, dict) or found.get("name") not in self._names:
+            return False
+        arguments = found.get("arguments", found.get("parameters"))
+        if not isinstance(arguments, dict):
+            return False
+        written = json.dumps(arguments, ensure_ascii=False)
+        self.calls.append(Call(len(self.calls), str(found["name"]), written))
+        return True

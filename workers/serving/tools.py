@@ -1,0 +1,76 @@
+"""What a request says of tools: who of them may be called, who must, and how a base writes that."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from llguidance import LLMatcher
+
+from routing import chat
+from workers.serving.bodies import ChatBody, NamedTool, Tool
+from workers.serving.errors import invalid
+from workers.serving.formats import OPTIONS
+from workers.serving.guides import Grammar
+from workers.serving.tool_calls import CLOSE, OPEN, CallReader
+
+NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def offered(body: ChatBody, tokenizer: Any) -> Sequence[Tool]:
+    """The tools that the base is told of; ApiError if its chat template has no place for any."""
+    names = [tool.function.name for tool in body.tools or ()]
+    if len(set(names)) != len(names):
+        raise invalid("tools", "found one name twice")
+    choice = body.tool_choice
+    if not names and choice not in (None, "none"):
+        raise invalid("tool_choice", "there are no tools to choose from; give `tools`")
+    if isinstance(choice, NamedTool) and choice.function.name not in names:
+        raise invalid("tool_choice", f"found {choice.function.name!r}, expected one of {', '.join(names)}")
+    if not names or choice == "none":
+        return ()
+    if not chat.knows_tools(tokenizer):
+        raise invalid("tools", "the chat template of this base has no place for tools; leave them out")
+    if body.response_format is not None and body.response_format.type != "text":
+        raise invalid("response_format", "and `tools` both say what an answer looks like; leave one out")
+    return body.tools or ()
+
+
+def reader_of(body: ChatBody) -> CallReader | None:
+    """What finds calls in an answer; None if none is expected."""
+    if not body.tools or body.tool_choice == "none":
+        return None
+    return CallReader([tool.function.name for tool in body.tools])
+
+
+def demanded(body: ChatBody, tokenizer: Any) -> Grammar | None:
+    """The form of an answer that must be a call: of any tool, or of the one that was named."""
+    choice, tools = body.tool_choice, body.tools or []
+    if choice in (None, "auto", "none"):
+        return None
+    several = not isinstance(choice, NamedTool) and body.parallel_tool_calls is not False
+    if isinstance(choice, NamedTool):
+        tools = [tool for tool in tools if tool.function.name == choice.function.name]
+    return Grammar(
+        LLMatcher.grammar_from_lark(_lark(tools, marked=chat.marks_calls(tokenizer), several=several)),
+        "tools",
+    )
+
+
+def _lark(tools: Sequence[Tool], *, marked: bool, several: bool) -> str:
+    """The schema of each tool's arguments is a document of its own, so that its `$ref` means what it says."""
+    call = f"{json.dumps(OPEN)} NEWLINE body NEWLINE {json.dumps(CLOSE)}" if marked else "body"
+    rules = [
+        "start: call" + (" (NEWLINE call)*" if marked and several else ""),
+        f"call: {call}",
+        "body: " + " | ".join(f"tool_{place}" for place in range(len(tools))),
+        'NEWLINE: "\\n"',
+    ]
+    for place, tool in enumerate(tools):
+        function = tool.function
+        schema = NOTHING if function.parameters is None else function.parameters
+        before = json.dumps(f'{{"name": {json.dumps(function.name)}, "arguments": ')
+        rules.append(f'tool_{place}: {before} arguments_{place} "}}"')
+        rules.append(f"arguments_{place}: %json {json.dumps({**schema, 'x-guidance': OPTIONS})}")
+    return "\n".join(rules)
