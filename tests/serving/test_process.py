@@ -87,3 +87,15 @@ def test_fewer_than_no_versions_with_private_experts_are_refused(capsys: pytest.
         arguments().parse_args(["--store", "store", "--private-versions", "-1"])
 
     assert "found -1, expected 0 or more" in capsys.readouterr().err
+
+
+def test_what_was_imported_is_not_looked_at_again_for_garbage(published: PublishedLibrary) -> None:
+    script = (
+        "import gc, sys, uvicorn, workers.serving.__main__ as serving\n"
+        "uvicorn.run = lambda app, **_: print(len(gc.get_objects()) < gc.get_freeze_count(), sys.getswitchinterval())\n"
+        f"serving.main(['--store', {published.url!r}, '--device', 'cpu'])"
+    )
+
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+
+    assert run.stdout.split() == ["True", "0.0005"]
