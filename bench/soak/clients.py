@@ -104,6 +104,7 @@ async def known(world: World, draw: Random) -> None:
     if draw.random() < 0.1:
         body["model"] = f"{LIBRARY}@{draw.choice(world.shelf.lately())}"
     said = await _asked(world, replace(question, body=body), draw)
+    world.tally.add("tokens recalled", said.cached)
     expected = world.references[said.fletch["manifest"], place]
     if said.texts[0] != expected:
         raise Fault(
