@@ -182,6 +182,19 @@ def test_who_has_no_weight_adds_nothing_not_even_what_is_not_finite(tokens: int)
     close(output, reference(torch.zeros(tokens, 10), hidden, only, module), torch.float32)
 
 
+@pytest.mark.parametrize("tokens", [FEW, FEW + 2])
+def test_an_expert_that_is_not_finite_harms_only_who_chose_it(tokens: int) -> None:
+    module = module_of([3, 2], 20, 10)
+    module.b[3:] = float("inf")
+    chosen = Selection(torch.tensor([[1]] + [[0]] * (tokens - 1)), torch.ones(tokens, 1))
+    hidden, output = torch.ones(tokens, 20), torch.zeros(tokens, 10)
+
+    triton_calls.mix(output, hidden, chosen, module)
+
+    assert not output[0].isfinite().any()
+    assert output[1:].isfinite().all()
+
+
 @pytest.mark.parametrize("experts", [5, 20])
 @pytest.mark.parametrize("tokens", [FEW, FEW + 2])
 def test_what_is_not_finite_stays_with_its_token(tokens: int, experts: int) -> None:
