@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,21 @@ def test_a_version_whose_canary_fails_is_refused(
         published.publish(2, MEMBERS[1])
         live.wait_until(lambda: "canary is silent" in live.get("/readyz").text)
 
+        assert say(live).json()["fletch"]["version"] == 1
+
+
+def test_an_expert_whose_numbers_are_sound_but_too_large_is_found_by_the_canary(
+    published: PublishedLibrary, small_library: SmallLibrary
+) -> None:
+    huge = {name: replace(one, b=one.b * 1e38) for name, one in small_library.experts()["bob/wide"].items()}
+    published.publish(1, MEMBERS[0])
+    published.entries["bob/wide"] = published.keep("bob/wide", huge)
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        published.publish(2, MEMBERS[1])
+        live.wait_until(lambda: "NotFinite" in live.get("/readyz").text)
+
+        assert "the canary's logits are not finite" in live.get("/readyz").json()["libraries"][0]["problem"]
         assert say(live).json()["fletch"]["version"] == 1
 
 
