@@ -38,11 +38,11 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     model = RoutedModel(as_base(llama(SHAPES[given.size])))
     clock = CLOCKS[given.clock]
-    stored = {name: step(model, None) for name, step in _phases(given)}
-    before = {name: min(_timed(step, clock) for _ in range(given.repeats)) for name, step in stored.items()}
+    stored = {name: step(model, None) for name, step in phases(given)}
+    before = {name: min(timed(step, clock) for _ in range(given.repeats)) for name, step in stored.items()}
     prepack(model.base.model)
     packs = {count: random_pack(model.base.spec, count, rank=RANK) for count in given.experts}
-    rows = [_row(name, step, model, packs, before[name], given) for name, step in _phases(given)]
+    rows = [_row(name, step, model, packs, before[name], given) for name, step in phases(given)]
     show(
         f"{given.size}: milliseconds of a step, and times the base of the same engine (bound), "
         f"rank {RANK}, top {TOP_K}",
@@ -74,7 +74,8 @@ def bound(model: RoutedModel, experts: int, tokens: int, *, prompt: bool) -> flo
     return 1 + more / (whole + head / (tokens if prompt else 1))
 
 
-def _phases(given: argparse.Namespace) -> Sequence[tuple[str, Callable[[RoutedModel, Route | None], Step]]]:
+def phases(given: argparse.Namespace) -> Sequence[tuple[str, Callable[[RoutedModel, Route | None], Step]]]:
+    """What is timed, by name: how a step of it is made ready for a model and a route."""
     decoding = [(f"decode, {count} at once", _decoding(count)) for count in given.batches]
     return [*decoding, (f"prompt of {given.prompt}", _reading(given.prompt))]
 
@@ -119,7 +120,7 @@ def _row(
     best = dict.fromkeys(steps, float("inf"))
     for _ in range(given.repeats):
         for count, step in steps.items():
-            best[count] = min(best[count], _timed(step, CLOCKS[given.clock]))
+            best[count] = min(best[count], timed(step, CLOCKS[given.clock]))
     prompt = name.startswith("prompt")
     tokens = given.prompt if prompt else int(name.split()[1])
     return {
@@ -137,7 +138,8 @@ def _row(
     }
 
 
-def _timed(step: Step, clock: Clock) -> float:
+def timed(step: Step, clock: Clock) -> float:
+    """Seconds of one step."""
     began = clock()
     step()
     return clock() - began

@@ -55,3 +55,8 @@ def _try(found: Any) -> None:
     wanted = 0.5 * (x @ a.T) @ b
     if not torch.allclose(output, wanted, rtol=1e-5):
         raise ArithmeticError(f"it mixed {output.tolist()}, expected {wanted.tolist()}")
+    output = torch.zeros(3, 7)
+    many, one = x.repeat(3, 1), torch.ones(3, 1, dtype=torch.int64)
+    found.mix_by_expert(*(part.numpy() for part in (output, many, one, shares.repeat(3, 1), a, b, bounds)))
+    if not torch.allclose(output, wanted.expand(3, 7), rtol=1e-5):
+        raise ArithmeticError(f"it mixed {output.tolist()}, expected {wanted.tolist()} in every row")

@@ -1,4 +1,4 @@
-"""Arrow in one go: scores, choice and mixture of a few tokens on a CPU, and of any number on a GPU.
+"""Arrow in one go: of a few tokens on a CPU, of any number on a GPU; and of many on a CPU by sketch.
 
 While answers are written a module sees one token of each, and what a step costs beside its numbers (a dozen
 small operations at each of a hundred modules) is as much as the numbers themselves.
@@ -6,6 +6,7 @@ small operations at each of a hundred modules) is as much as the numbers themsel
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,15 +15,17 @@ from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.routers import ROUTERS, Router, Selection
 from routing.routes import Seat
+from routing.sketches import choose_by_sketch, loops
 
 FEW = 16  # tokens: beyond, a matrix product of all scores is faster
+ARROW = ROUTERS["arrow"]
 
 
 def add_arrow(
     output: Float[Tensor, "tokens d_out"], hidden: Float[Tensor, "tokens d_in"], router: Router, seat: Seat
 ) -> Selection | None:
     """Add the mixture to `output`, in place, and return who was chosen; None: this is for the general way."""
-    if router is not ROUTERS["arrow"] or not seat.plain:
+    if router is not ARROW or not seat.plain:
         return None
     terms, module = seat.terms, seat.module
     on_gpu = kernels_for(terms.top_k, hidden, output, module.a)
@@ -32,12 +35,26 @@ def add_arrow(
         return selection
     if len(hidden) > FEW or not usable(output, hidden):
         return None
-    arrays, loops = module.arrays, kernels()
-    if arrays is None or loops is None:
+    arrays, sketch, compiled, read = module.arrays, module.sketch, kernels(), loops()
+    if arrays is None or compiled is None:
         return None
     shape = (len(hidden), min(terms.top_k, len(module)))
-    experts, weights = torch.empty(shape, dtype=torch.int64), torch.empty(shape)
-    loops.choose_and_mix(
-        output.numpy(), hidden.numpy(), *arrays, terms.temperature, experts.numpy(), weights.numpy()
-    )
-    return Selection(experts, weights)
+    experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
+    mixed = (output.numpy(), hidden.numpy(), *arrays)
+    if sketch is None or read is None:
+        compiled.choose_and_mix(*mixed, terms.temperature, experts, weights)
+    else:
+        read.choose_by_sketch_and_mix(*mixed, *sketch, terms.temperature, experts, weights)
+    return Selection(torch.from_numpy(experts), torch.from_numpy(weights))
+
+
+def choose_arrow(hidden: Float[Tensor, "tokens d_in"], router: Router, seat: Seat) -> Selection | None:
+    """Who is chosen for many tokens among many experts; None: this is for the general way."""
+    if router is not ARROW or not seat.plain or not usable(hidden):
+        return None
+    arrays, sketch = seat.module.arrays, seat.module.sketch
+    if arrays is None or sketch is None:
+        return None
+    terms = seat.terms
+    found = choose_by_sketch(hidden, arrays.prototypes, sketch, terms.top_k, terms.temperature)
+    return None if found is None else Selection(*found)

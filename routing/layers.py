@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from routing.few_tokens import add_arrow
+from routing.few_tokens import add_arrow, choose_arrow
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import ModulePack
 from routing.prepacked import PrepackedLinear
@@ -94,9 +94,11 @@ class RoutedLinear(nn.Module):
             seat = crowd.route.seats.get(self.name)
             if seat is None:
                 continue
-            mine = hidden[crowd.tokens]
-            done = add_arrow(rows[crowd.tokens], mine, crowd.route.router, seat)
-            selection = seat.select(crowd.route.router, mine) if done is None else done
+            everyone = crowd.tokens.start in {None, 0} and crowd.tokens.stop in {None, len(hidden)}
+            mine, its = (hidden, rows) if everyone else (hidden[crowd.tokens], rows[crowd.tokens])
+            router = crowd.route.router
+            done = add_arrow(its, mine, router, seat)
+            selection = done or choose_arrow(mine, router, seat) or seat.select(router, mine)
             if crowd.witness is not None:
                 crowd.witness(seat, self.name, selection)
             if done is None:

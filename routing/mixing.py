@@ -82,11 +82,12 @@ def add_compiled(
     selection: Selection,
     experts: ModulePack,
 ) -> None:
-    """On a CPU with numba: each pair in turn, whatever their number."""
+    """On a CPU with numba: a few pairs in turn, many expert by expert."""
     arrays = experts.arrays
     assert arrays is not None
     chosen, weights = selection.experts.contiguous().numpy(), selection.weights.contiguous().numpy()
-    loops.mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
+    mix = loops.mix if chosen.size <= FEW_PAIRS else loops.mix_by_expert
+    mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
 
 
 def add_one_by_one(

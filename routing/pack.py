@@ -25,6 +25,7 @@ from routing.classifier import Classifier
 from routing.errors import UnknownExpert
 from routing.profiles import Profile
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
+from routing.sketches import Sketch, sketched
 
 SMALLEST_DEVIATION = 1e-6
 
@@ -153,6 +154,11 @@ class ModulePack:
         return Arrays(prototypes, a, b, np.array(self.bounds, dtype=np.int64))
 
     @cached_property
+    def sketch(self) -> Sketch | None:
+        """The prototypes in a quarter of their bytes, where many are looked through on a CPU."""
+        return None if self.arrays is None else sketched(self.arrays.prototypes)
+
+    @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:
         """The rows of each member, filled up with its own first row; see `row_mask`."""
         starts = torch.tensor(self.bounds[:-1]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
@@ -218,7 +224,7 @@ class Pack:
             for module in self.modules.values()
             for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
             if not tensor.is_meta
-        )
+        ) + sum(module.sketch.levels.nbytes for module in self.modules.values() if module.sketch is not None)
 
     @cached_property
     def remembered(self) -> dict[tuple[object, ...], Any]:

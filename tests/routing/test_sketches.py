@@ -1,0 +1,212 @@
+"""Looking at sketches first chooses whom the float32 scores of all experts choose, with the same weights."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from routing import sketches
+from routing.few_tokens import FEW, add_arrow, choose_arrow
+from routing.pack import ModulePack, Pack
+from routing.routers import ROUTERS, Selection, Terms
+from routing.routes import Seat
+from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, multiplies, sketched
+from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
+
+ARROW = ROUTERS["arrow"]
+SCALES = [1.0, 1e-3, 1e-25, 1e-38, 1e-44, 1e4, 1e25, 3e38]  # of tokens: into what float32 ends at, both ways
+
+
+@pytest.fixture(autouse=True)
+def nobody_learns() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+def among(prototypes: torch.Tensor) -> ModulePack:
+    experts = module_pack([1] * len(prototypes))
+    experts.vectors.prototypes.copy_(prototypes)
+    return experts
+
+
+def drawn_prototypes(draw: torch.Generator, experts: int, spread: float) -> torch.Tensor:
+    """Vectors around one, some of them equal, opposite, tiny or zero."""
+    near = torch.randn(D_IN, generator=draw) + spread * torch.randn(experts, D_IN, generator=draw)
+    near[1::7] = near[0]
+    near[2::11] = -near[0]
+    near[3::13] *= 1e-20
+    near[4::17] = 0.0
+    return near
+
+
+def drawn_tokens(draw: torch.Generator, tokens: int, scale: float, odd: str) -> torch.Tensor:
+    hidden = torch.randn(tokens, D_IN, generator=draw) * scale
+    if odd == "zero":
+        hidden[0] = 0.0
+    elif odd == "outlier":
+        hidden[0, 1] *= 1e4
+    elif odd != "none":
+        hidden[0, 2] = float(odd)
+    return hidden
+
+
+def without_sketch(hidden: torch.Tensor, seat: Seat) -> Selection:
+    output = torch.zeros(len(hidden), D_OUT)
+    with patch("routing.few_tokens.loops", lambda: None):
+        chosen = add_arrow(output, hidden, ARROW, seat)
+    assert chosen is not None
+    return chosen
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    experts=st.integers(FEWEST, 90),
+    tokens=st.integers(1, FEW),
+    top_k=st.sampled_from([1, 2, 5, 90]),
+    spread=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 3.0]),
+    scale=st.sampled_from(SCALES),
+    odd=st.sampled_from(["none", "zero", "outlier", "nan", "inf", "-inf"]),
+    seed=st.integers(0, 999),
+)
+def test_a_few_tokens_choose_exactly_as_by_all_scores(
+    experts: int, tokens: int, top_k: int, spread: float, scale: float, odd: str, seed: int
+) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    module = among(drawn_prototypes(draw, experts, spread))
+    hidden = drawn_tokens(draw, tokens, scale, odd)
+    seat = Seat(module, Terms(top_k, 0.5, experts))
+    assert module.sketch is not None
+
+    chosen = add_arrow(torch.zeros(tokens, D_OUT), hidden, ARROW, seat)
+
+    expected = without_sketch(hidden, seat)
+    assert chosen is not None
+    assert torch.equal(chosen.experts, expected.experts)
+    assert torch.equal(chosen.weights, expected.weights)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    tokens=st.integers(FEW + 1, 40),
+    top_k=st.sampled_from([1, 2, 5]),
+    spread=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 3.0]),
+    scale=st.sampled_from(SCALES),
+    odd=st.sampled_from(["none", "zero", "outlier", "nan", "inf", "-inf"]),
+    seed=st.integers(0, 999),
+)
+def test_so_do_many(tokens: int, top_k: int, spread: float, scale: float, odd: str, seed: int) -> None:
+    if not multiplies():
+        pytest.skip("this processor does not multiply int8 exactly")
+    draw = torch.Generator().manual_seed(seed)
+    seat = Seat(among(drawn_prototypes(draw, FEWEST_FOR_MANY, spread)), Terms(top_k, 0.5, FEWEST_FOR_MANY))
+    hidden = drawn_tokens(draw, tokens, scale, odd)
+
+    chosen = choose_arrow(hidden, ARROW, seat)
+
+    assert chosen is not None
+    for start in range(0, tokens, FEW):
+        few = slice(start, start + FEW)
+        expected = without_sketch(hidden[few].contiguous(), seat)
+        assert torch.equal(chosen.experts[few], expected.experts)
+        assert torch.equal(chosen.weights[few], expected.weights)
+
+
+def test_most_experts_are_never_scored() -> None:
+    """Else all of this were for nothing: of 256 random vectors about a dozen are looked at in float32."""
+    read = loops()
+    assert read is not None
+    draw = np.random.default_rng(3)
+    prototypes = draw.standard_normal((256, 768)).astype(np.float32)
+    prototypes /= np.linalg.norm(prototypes, axis=1, keepdims=True)
+    hidden = draw.standard_normal((1, 768)).astype(np.float32)
+    sketch = sketched(prototypes)
+    assert sketch is not None
+    scored = np.sort(np.abs(prototypes @ hidden[0]))
+    spoilt = prototypes.copy()
+    spoilt[np.abs(prototypes @ hidden[0]) < scored[-20]] = np.nan
+    experts, weights = np.zeros((1, 2), dtype=np.int64), np.zeros((1, 2), dtype=np.float32)
+    nothing = np.zeros((0, 768), dtype=np.float32)
+
+    read.choose_by_sketch_and_mix(
+        np.zeros((1, 768), dtype=np.float32), hidden, spoilt, nothing, nothing, np.zeros(257, dtype=np.int64),
+        *sketch, 1.0, experts, weights,
+    )  # fmt: skip
+
+    assert np.isnan(spoilt).any(axis=1).sum() == 236
+    assert experts[0].tolist() == np.argsort(-np.abs(prototypes @ hidden[0]))[:2].tolist()
+
+
+def test_the_mixture_is_the_same() -> None:
+    module = module_pack([1 + place % 5 for place in range(80)])
+    seat = Seat(module, Terms(3, 1.0, 80))
+    hidden, before = torch.randn(5, D_IN), torch.randn(5, D_OUT)
+    output = before.clone()
+
+    chosen = add_arrow(output, hidden, ARROW, seat)
+
+    assert module.sketch is not None
+    assert chosen is not None
+    torch.testing.assert_close(
+        output.double(), reference(before, hidden, chosen, module), atol=1e-4, rtol=1e-4
+    )
+
+
+def test_few_or_spoilt_prototypes_have_none() -> None:
+    assert module_pack([1] * (FEWEST - 1)).sketch is None
+    vectors = torch.ones(FEWEST, D_IN)
+    vectors[3, 1] = float("nan")
+    assert sketched(vectors.numpy()) is None
+
+
+def test_its_bytes_are_counted() -> None:
+    module = module_pack([1] * FEWEST)
+    parts = (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
+    names = tuple(f"a/{place}" for place in range(FEWEST))
+
+    stored = sum(part.untyped_storage().nbytes() for part in parts)
+    assert Pack(names, {"m": module}).nbytes == stored + FEWEST * D_IN
+
+
+@pytest.mark.parametrize("missing", ["few", "another router", "int8"])
+def test_others_go_the_general_way(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if missing == "int8":
+        monkeypatch.setattr(sketches, "multiplies", lambda: False)
+    experts = FEWEST_FOR_MANY - (missing == "few")
+    router = ROUTERS["spectral" if missing == "another router" else "arrow"]
+    seat = Seat(module_pack([1] * experts), Terms(2, 1.0, experts))
+
+    assert choose_arrow(torch.randn(20, D_IN), router, seat) is None
+
+
+def test_loops_that_choose_wrong_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = type("Wrong", (), {"choose_by_sketch_and_mix": staticmethod(lambda *_: None)})
+    real = importlib.import_module
+
+    def imported(name: str) -> Any:
+        return wrong if name == "routing.sketch_loops" else real(name)
+
+    monkeypatch.setattr(importlib, "import_module", imported)
+    with caplog.at_level(logging.WARNING):
+        assert sketches.loops.__wrapped__() is None
+
+    assert "every expert is scored, which is slower" in caplog.text
+
+
+def test_int8_that_is_cut_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return (left.int() @ right.int()).clamp(-(2**15), 2**15 - 1)
+
+    monkeypatch.setattr(torch, "_int_mm", cut)
+
+    assert not multiplies.__wrapped__()
