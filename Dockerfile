@@ -31,7 +31,7 @@ COPY workers/__init__.py workers/
 COPY workers/serving workers/serving
 USER fletch
 EXPOSE 8081
-CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--host", "0.0.0.0", "--port", "8081"]
+CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--host", "0.0.0.0", "--port", "8081", "--callers", "passes"]
 
 FROM base AS worker
 COPY requirements/worker.txt requirements/

@@ -11,12 +11,16 @@ import httpx
 
 from fletch.exits import CommandError, Exit
 from fletch.hub import SERVER_ERRORS, TIMEOUT, Unreachable
+from fletch.passes import HEADER as PASS_HEADER
+from fletch.passes import HubPass
 from fletch.private import Private
 
 DATA = "data: "
 END = "[DONE]"
 ENDS = {401: Exit.NOT_ALLOWED, 403: Exit.NOT_ALLOWED, 404: Exit.NOT_FOUND}
 ABOUT_PRIVATE = "private_"
+ABOUT_PASSES = "pass_"
+MISSING_PASS = ("pass_missing", "pass_expired", "pass_forged")
 LEAST_SHARE = 0.005  # what rounds to nothing is not said
 
 
@@ -45,17 +49,22 @@ class Answer:
 
 
 class Expired(CommandError):
-    """The list of private experts was good for too short a time; the hub has a new one."""
+    """A list of private experts, or a pass, is missing or good no longer; the hub has a new one."""
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(Exit.NOT_ALLOWED, message)
+        self.is_about_pass = code.startswith(ABOUT_PASSES)
 
 
 @dataclass(frozen=True)
 class Serving:
     """A serving process. It knows nothing of the hub's tokens, so none is sent to it; lists of private
-    experts are made for it.
+    experts are made for it, and passes, which it is sent when it asks for one.
     """
 
     address: str
     private: Private | None = None
+    hub_pass: HubPass | None = None
 
     def complete(self, body: Mapping[str, Any], say: Callable[[str], None]) -> Answer:
         """Let it continue a text; `say` hears the answer as it comes."""
@@ -87,14 +96,31 @@ class Serving:
 
     def events(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a streamed answer. CommandError for a refusal, Unreachable for what breaks off."""
-        if self.private is None:
-            yield from self._stream(path, body, {})
-            return
-        try:
-            yield from self._stream(path, body, self.private.headers())
-        except Expired:  # said before anything else is
-            self.private.renew()
-            yield from self._stream(path, body, self.private.headers())
+        renewed: set[bool] = set()
+        while True:
+            headers = self._headers()
+            try:
+                yield from self._stream(path, body, headers)
+            except Expired as error:  # said before anything else is
+                if error.is_about_pass in renewed or not self._renew(error, headers):
+                    raise
+                renewed.add(error.is_about_pass)
+            else:
+                return
+
+    def _headers(self) -> dict[str, str]:
+        papers = [paper for paper in (self.private, self.hub_pass) if paper is not None]
+        return {name: value for paper in papers for name, value in paper.headers().items()}
+
+    def _renew(self, error: Expired, sent: Mapping[str, str]) -> bool:
+        """Have the hub make what is missing; False where nobody is signed in there."""
+        if not error.is_about_pass:
+            if self.private is not None:
+                self.private.renew()
+            return self.private is not None
+        if self.hub_pass is not None:
+            self.hub_pass.renew(sent.get(PASS_HEADER))
+        return self.hub_pass is not None
 
     def _stream(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
@@ -129,6 +155,8 @@ def _refusal(response: httpx.Response) -> CommandError:
         return Unreachable(message)
     if code.startswith(ABOUT_PRIVATE):
         message += "; --no-private asks without them"
-    if code == "private_expired":
-        return Expired(Exit.NOT_ALLOWED, message)
+    if code in MISSING_PASS:
+        message += "; `fletch login` signs you in at its hub"
+    if code in (*MISSING_PASS, "private_expired"):
+        return Expired(message, code)
     return CommandError(ENDS.get(response.status_code, Exit.REFUSED), message)

@@ -57,6 +57,9 @@ class Environment(BaseSettings):
     store_url: str | None = None
 
     serving_url: str = "http://127.0.0.1:8081"
+    serving_callers: Literal["open", "passes"] | None = None
+    serving_answers_at_once: int = Field(default=8, ge=0)
+    serving_tokens_per_minute: int = Field(default=60_000, ge=0)
     import_from: Names = ("https://huggingface.co",)
     read_through: str = ""
     export_to: Names = ()

@@ -22,6 +22,9 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
     folder.mkdir(parents=True, exist_ok=True)
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
+SERVING_CALLERS = ENV.serving_callers
+SERVING_ANSWERS_AT_ONCE = ENV.serving_answers_at_once
+SERVING_TOKENS_PER_MINUTE = ENV.serving_tokens_per_minute
 IMPORT_FROM = ENV.import_from
 READ_THROUGH = ENV.read_through
 EXPORT_TO = ENV.export_to

@@ -114,6 +114,13 @@ class Engine:
         """How many generations wait for a place."""
         return len(self._waiting)
 
+    def held(self, caller: str) -> int:
+        """How many answers of this caller are under way or wait."""
+        with self._lock:
+            return sum(
+                ticket.caller == caller for queue in (self._running, self._waiting) for ticket in queue
+            )
+
     def memory_bytes(self) -> dict[str, int]:
         """By base: how much memory the keys and values of the answers under way take."""
         with self._lock:

@@ -17,6 +17,7 @@ from fletch.command import Outcome
 from fletch.command import command as make
 from fletch.exits import CommandError, Exit
 from fletch.hub import Hub
+from fletch.passes import HubPass
 from fletch.private import Private
 
 ROUTING = ("version", "router", "top_k", "shortlist", "experts")
@@ -80,6 +81,7 @@ def command(ctx: click.Context, /, library: str, prompt: str | None, **said: Any
     serving = Serving(
         serving_address(library, hub, said.pop("serving")),
         _private(library, hub, said.pop("names"), without=said.pop("no_private") or said["alone"] == "base"),
+        hub_pass(library, hub),
     )
     chat, as_json = said.pop("chat"), ctx.meta["json"]
     body = _body(library, said)
@@ -150,6 +152,14 @@ def serving_address(library: str, hub: str | None, serving: str | None) -> str:
     if named:
         return address_of(named)
     return address_of(str(Hub(account(hub)).get(f"/libraries/{library}")["serving_url"]))
+
+
+def hub_pass(library: str, hub: str | None) -> HubPass | None:
+    """The pass to ask with, where a serving process wants one; None where nobody is signed in."""
+    if named_hub(hub) is None:
+        return None
+    found = account(hub)
+    return None if found.token is None else HubPass(Hub(found), library.partition("@")[0])
 
 
 def _private(library: str, hub: str | None, names: Sequence[str], *, without: bool) -> Private | None:

@@ -11,7 +11,7 @@ from fletch import options, screen
 from fletch.asking import Serving
 from fletch.command import Outcome
 from fletch.command import command as make
-from fletch.commands.ask import serving_address
+from fletch.commands.ask import hub_pass, serving_address
 from fletch.exits import CommandError, Exit
 from fletch.load import Load, put_on
 
@@ -66,9 +66,9 @@ def command(
         {**body, "prompt": texts[number % len(texts)].replace("{number}", str(number))}
         for number in range(requests)
     ]
-    address = serving_address(library, hub, serving)
+    serves = Serving(serving_address(library, hub, serving), hub_pass=hub_pass(library, hub))
     with screen.steps("answers") as report:
-        load = put_on(Serving(address), bodies, at_once=min(at_once, requests), heard=report)
+        load = put_on(serves, bodies, at_once=min(at_once, requests), heard=report)
     return Outcome(load.to_json(), _said(load), Exit.NO if load.refusals else Exit.DONE)
 
 

@@ -8,7 +8,7 @@ from hub import schemas
 from hub.accounts.models import Scope
 from hub.accounts.visitors import AnyVisitor, Bearer, author, person
 from hub.errors import NotFound
-from hub.indexes import checkpoints, guests, queries, services
+from hub.indexes import checkpoints, guests, passes, queries, services
 from hub.indexes.models import ComposedCheckpoint
 from hub.indexes.schemas import (
     ChangeOut,
@@ -18,6 +18,8 @@ from hub.indexes.schemas import (
     GuestsIn,
     GuestsOut,
     Member,
+    PassIn,
+    PassOut,
     PromoteIn,
     PromotionOut,
     VersionDetail,
@@ -29,6 +31,7 @@ from hub.library import queries as libraries
 
 router = Router(tags=["index versions"], auth=AnyVisitor())
 NOBODY_NAMED = GuestsIn()
+HERE_ALONE = PassIn()
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 
 
@@ -101,6 +104,21 @@ def private_experts(request: HttpRequest, slug: str, body: GuestsIn = NOBODY_NAM
     return GuestsOut.of(
         guests.guest_list(user=user, library=libraries.library(slug), names=sorted(set(body.experts)))
     )
+
+
+@router.post(
+    "/libraries/{slug}/pass",
+    response={200: PassOut, **REFUSALS},
+    auth=AnyVisitor(Scope.INFER),
+    operation_id="serving_pass",
+)
+def serving_pass(request: HttpRequest, slug: str, body: PassIn = HERE_ALONE) -> PassOut:
+    """A pass for a serving process that answers only who brings one: send its token as `X-Fletch-Pass`, or as
+    the API key of a client of OpenAI's. It is good for ten minutes.
+    """
+    user = person(request)
+    library = libraries.library(slug)
+    return PassOut.of(passes.issue(user=user, library=library, everywhere=body.everywhere))
 
 
 @router.post(

@@ -50,7 +50,7 @@ def guest_list(*, user: User, library: Library, names: Sequence[str] = ()) -> Gu
     expires_at = timezone.now() + LIFETIME
     if not found:
         return GuestList((), expires_at, None)
-    _require_known_key(library)
+    require_known_key(library)
     statement = {
         "format": FORMAT,
         "library": library.slug,
@@ -59,6 +59,21 @@ def guest_list(*, user: User, library: Library, names: Sequence[str] = ()) -> Gu
     }
     content = json.dumps(statement, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return GuestList(found, expires_at, signing.signed(content.encode()))
+
+
+def require_known_key(library: Library) -> None:
+    """What a hub signs with a new secret key waits for a worker to say so in the index store.
+
+    Raises Conflict, and asks a worker for it.
+    """
+    if library.guest_key == signing.public_key().hex():
+        return
+    with transaction.atomic():
+        jobs.enqueue(JobKind.PROMOTE, library_id=library.pk)
+    raise Conflict(
+        f"the serving processes of {library.slug} do not know this hub's key yet; a worker is about to tell "
+        "them, so ask again in a moment"
+    )
 
 
 def guests(user: User, library: Library) -> QuerySet[Release]:
@@ -110,15 +125,3 @@ def _entry(release: Any) -> dict[str, object]:
         "factors_size": release.factors_size,
         **(introduced if release.profile_digest else {}),
     }
-
-
-def _require_known_key(library: Library) -> None:
-    """The first list of a hub whose secret key is new waits for a worker to say so in the index store."""
-    if library.guest_key == signing.public_key().hex():
-        return
-    with transaction.atomic():
-        jobs.enqueue(JobKind.PROMOTE, library_id=library.pk)
-    raise Conflict(
-        f"the serving processes of {library.slug} do not know this hub's key yet; a worker is about to tell "
-        "them, so ask again in a moment"
-    )

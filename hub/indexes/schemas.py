@@ -9,7 +9,7 @@ from ninja import Schema
 from pydantic import Field
 
 from hub.adapters.models import Release
-from hub.indexes import guests
+from hub.indexes import guests, passes
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
 from hub.schemas import FileOut, JobOut, Reason, Text
@@ -129,6 +129,30 @@ class GuestsOut(Schema):
     def of(cls, found: guests.GuestList) -> Self:
         experts = [Member.of(release) for release in found.releases]
         return cls(token=found.token, expires_at=found.expires_at, experts=experts)
+
+
+class PassIn(Schema):
+    everywhere: bool = Field(default=False, description="for every library of this hub, not this one alone")
+
+
+class PassOut(Schema):
+    """A pass for the serving processes, and what it says."""
+
+    token: str = Field(description="for the header X-Fletch-Pass, or as the API key of a client of OpenAI's")
+    expires_at: datetime
+    libraries: list[str] | None = Field(description="null: all of this hub")
+    answers_at_once: int | None = Field(description="null: no limit")
+    tokens_per_minute: int | None = Field(description="read and written; null: no limit")
+
+    @classmethod
+    def of(cls, found: passes.Pass) -> Self:
+        return cls(
+            token=found.token,
+            expires_at=found.expires_at,
+            libraries=None if found.libraries is None else list(found.libraries),
+            answers_at_once=found.answers,
+            tokens_per_minute=found.tokens_per_minute,
+        )
 
 
 class CheckpointIn(Schema):

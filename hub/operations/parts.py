@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.conf import settings
+
 from hub.operations.liveness import worker_file
 from hub.operations.processes import Part
 
@@ -84,7 +86,10 @@ def serving_part(layout: Layout, port: int) -> Part:
         command=(
             *(sys.executable, "-m", "workers.serving", "--store", layout.store_url),
             *("--host", layout.host, "--port", str(port)),
+            *(("--callers", settings.SERVING_CALLERS) if settings.SERVING_CALLERS else ()),
         ),
+        # Web process and workers want the same cores: threads that spin while they wait would hold them.
+        environment={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "PASSIVE"},
         ready=answers(f"{address}/healthz"),
         withheld=(*SECRETS, *(f"{name}_FILE" for name in SECRETS)),
         address=address,

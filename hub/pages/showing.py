@@ -112,9 +112,15 @@ def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> di
         "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
         "peft": snippets.load_with_peft(release.library, adapter.full_name, release.oid),
         "served": snippets.ask_served_model(
-            settings.SERVING_URL, f"{release.library.slug}/{adapter.full_name}"
+            served(request, release.library), f"{release.library.slug}/{adapter.full_name}"
         ),
     }
+
+
+def served(request: HttpRequest, library: Library) -> snippets.Served:
+    """Where a library's models answer, and whether with a pass alone."""
+    hub = own_address(request) if settings.SERVING_CALLERS == "passes" else None
+    return snippets.Served(settings.SERVING_URL, library.slug, hub)
 
 
 def upload_page(

@@ -1,6 +1,7 @@
 """What a person pastes into a terminal or a notebook. Plain text: templates escape it."""
 
 import shlex
+from dataclasses import dataclass
 
 from hub.library.models import Library
 from hub.pages.phrases import short
@@ -12,19 +13,33 @@ def auto_class(library: Library) -> str:
     return {"causal": "AutoModelForCausalLM", "encoder-decoder": "AutoModelForSeq2SeqLM"}[family]
 
 
-def ask_served_model(serving_url: str, model: str) -> str:
+@dataclass(frozen=True)
+class Served:
+    """Where a library's models answer, and of which hub a pass is asked for; None where they need none."""
+
+    url: str
+    library: str
+    hub: str | None = None
+
+
+def ask_served_model(served: Served, model: str) -> str:
     """Ask the composed model over the OpenAI protocol."""
+    fetched = "" if served.hub is None else _pass_in_shell(served.hub, served.library)
     return (
-        f"curl {serving_url}/v1/completions \\\n"
+        f"{fetched}curl {served.url}/v1/completions \\\n"
         "  -H 'Content-Type: application/json' \\\n"
-        f'  -d \'{{"model": "{model}", "prompt": "Hello", "max_tokens": 64}}\''
+        + ('  -H "Authorization: Bearer $PASS" \\\n' if fetched else "")
+        + f'  -d \'{{"model": "{model}", "prompt": "Hello", "max_tokens": 64}}\''
     )
 
 
-def openai_client(serving_url: str, model: str) -> str:
+def openai_client(served: Served, model: str) -> str:
+    key, fetched = '"none"', ""
+    if served.hub is not None:
+        key, fetched = "fresh_pass", _pass_in_python(served.hub, served.library)
     return (
-        "from openai import OpenAI\n\n"
-        f'client = OpenAI(base_url="{serving_url}/v1", api_key="none")\n'
+        f"from openai import OpenAI\n\n{fetched}"
+        f'client = OpenAI(base_url="{served.url}/v1", api_key={key})\n'
         f'answer = client.completions.create(model="{model}", prompt="Hello", max_tokens=64)\n'
         "print(answer.choices[0].text)"
     )
@@ -106,3 +121,23 @@ _LOADERS = {
         "'"
     ),
 }
+
+
+def _pass_in_shell(hub_url: str, library: str) -> str:
+    return (
+        f'PASS=$(curl --silent --fail -X POST -H "Authorization: Bearer $FLETCH_TOKEN" \\\n'
+        f"  {hub_url}/api/v1/libraries/{library}/pass \\\n"
+        "  | python3 -c 'import json, sys; print(json.load(sys.stdin)[\"token\"])')  # good for ten minutes\n"
+    )
+
+
+def _pass_in_python(hub_url: str, library: str) -> str:
+    """The client asks for its key before every request."""
+    return (
+        "import os\n"
+        "import httpx\n\n"
+        "def fresh_pass():\n"
+        '    token = {"Authorization": "Bearer " + os.environ["FLETCH_TOKEN"]}\n'
+        f'    asked = httpx.post("{hub_url}/api/v1/libraries/{library}/pass", headers=token)\n'
+        '    return asked.raise_for_status().json()["token"]\n\n'
+    )

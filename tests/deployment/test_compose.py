@@ -126,7 +126,13 @@ def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: s
 
         run_here(services["web"], data, "manage.py", "create_library", "tiny", str(tiny_llama()), "--wait")
 
-        wait_for(lambda: "tiny" in served(serving), logs["serving"])
+        run_here(services["web"], data, "manage.py", "create_user", "ada")
+        token = run_here(
+            services["web"], data, "manage.py", "create_token", "ada", "--scope", "infer"
+        ).strip()
+
+        assert served(serving, "no pass") == {"refused with 401"}
+        wait_for(lambda: "tiny" in served(serving, pass_of(web, token)), logs["serving"])
 
 
 def here(command: list[str]) -> list[str]:
@@ -135,8 +141,8 @@ def here(command: list[str]) -> list[str]:
     return [sys.executable, *rest] if program == "python" else [sys.executable, "-m", program, *rest]
 
 
-def run_here(service: Mapping[str, object], moves: Moves, *arguments: str) -> None:
-    """A command of the container, or another one in its environment, to its end."""
+def run_here(service: Mapping[str, object], moves: Moves, *arguments: str) -> str:
+    """What a command of the container, or another one in its environment, says until its end."""
     wanted = [sys.executable, *arguments] if arguments else here(compose.command(service, moves))
     done = subprocess.run(
         wanted,
@@ -148,6 +154,7 @@ def run_here(service: Mapping[str, object], moves: Moves, *arguments: str) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @contextlib.contextmanager
@@ -170,12 +177,29 @@ def is_healthy(service: Mapping[str, object], moves: Moves) -> bool:
     ).returncode
 
 
-def served(port: int) -> set[str]:
+def pass_of(port: int, token: str) -> str:
+    """What the web process hands to the owner of a token, asked through a proxy."""
+    headers = {
+        "Authorization": f"Bearer {token}",
+        "Content-Type": "application/json",
+        "Host": VALUES["FLETCH_ALLOWED_HOSTS"],
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-For": "192.0.2.7",
+    }
+    address = f"http://127.0.0.1:{port}/api/v1/libraries/tiny/pass"
+    with urllib.request.urlopen(urllib.request.Request(address, b"{}", headers), timeout=10) as answer:
+        return str(json.load(answer)["token"])
+
+
+def served(port: int, token: str) -> set[str]:
+    """The models that the serving process says to who brings this pass, or that it refuses."""
+    address = f"http://127.0.0.1:{port}/v1/models"
+    asked = urllib.request.Request(address, headers={"X-Fletch-Pass": token})
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5) as answer:
+        with urllib.request.urlopen(asked, timeout=5) as answer:
             return {model["id"] for model in json.load(answer)["data"]}
-    except urllib.error.URLError:
-        return set()
+    except urllib.error.HTTPError as refusal:
+        return {f"refused with {refusal.code}"}
 
 
 def wait_for(fact: Callable[[], bool], log: Path, *, seconds: float = 90.0) -> None:

@@ -31,6 +31,7 @@ class Script:
     refuses: dict[str, str] = field(default_factory=dict)  # lists of private experts, and the code of why
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    passes: Sequence[str] | None = None  # the ones that are good; None where nobody needs one
 
     def events(self, *, chat: bool) -> Iterator[dict[str, Any]]:
         for piece in self.pieces:
@@ -50,6 +51,8 @@ def script() -> Iterator[Script]:
             script.headers.append(dict(self.headers))
             script.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             code = script.refuses.get(self.headers["X-Fletch-Private"])
+            if script.passes is not None and self.headers["X-Fletch-Pass"] not in script.passes:
+                code = "pass_expired" if self.headers["X-Fletch-Pass"] else "pass_missing"
             self.send_response(401 if code else script.status)
             self.end_headers()
             if code:
@@ -251,3 +254,29 @@ def test_a_list_that_ended_is_asked_for_again_and_other_refusals_say_how_to_do_w
     assert (forged.status, early.status) == (3, 6)
     assert "--no-private asks without them" in forged.err
     assert "do not know this hub's key yet" in early.err
+
+
+def test_a_pass_is_asked_for_when_a_serving_process_wants_one_and_once_more_if_it_is_not_good(
+    stranger: Shell, script: Script, book: GuestBook
+) -> None:
+    signed_in = {"FLETCH_HUB": book.url, "FLETCH_TOKEN": "hf_secret"}
+    words = ("ask", "tales@3", "Say", "--no-private", "--serving", script.url)
+    book.experts = ["any: the book gives tokens then"]
+    script.passes = ["list-1"]
+
+    said = stranger.fletch(*words, **signed_in)
+    nobody = stranger.fletch(*words)
+    never = stranger.fletch(*words, **signed_in)
+
+    assert said.status == 0, said.err
+    assert [headers.get("X-Fletch-Pass") for headers in script.headers] == [
+        None,
+        "list-1",
+        None,
+        None,
+        "list-2",
+    ]
+    assert book.asked == [("/api/v1/libraries/tales/pass", {}, "Bearer hf_secret")] * 2
+    assert (nobody.status, never.status) == (3, 3)
+    assert "`fletch login` signs you in" in nobody.err
+    assert not [headers for headers in script.headers if "Authorization" in headers]

@@ -1,5 +1,7 @@
 """What a person pastes loads the base that the library really grows on."""
 
+import subprocess
+
 import pytest
 
 from hub.library.models import Library
@@ -31,3 +33,21 @@ def test_a_base_is_loaded_by_the_class_of_its_family(library: Library, loader: s
 
 def test_a_library_whose_base_is_not_inspected_yet_is_taken_for_causal() -> None:
     assert snippets.auto_class(Library(slug="new")) == "AutoModelForCausalLM"
+
+
+def test_where_a_pass_is_needed_what_is_pasted_asks_for_one() -> None:
+    needed = snippets.Served("http://models", "quill", "http://hub")
+    shell, python = snippets.ask_served_model(needed, "quill"), snippets.openai_client(needed, "quill")
+
+    subprocess.run(["bash", "-n"], input=shell, text=True, check=True)
+    compile(python, "snippet", "exec")
+    for text in (shell, python):
+        assert "http://hub/api/v1/libraries/quill/pass" in text
+        assert "FLETCH_TOKEN" in text
+
+
+def test_where_none_is_needed_nothing_is_said_of_it() -> None:
+    open_ = snippets.Served("http://models", "quill")
+
+    for text in (snippets.ask_served_model(open_, "quill"), snippets.openai_client(open_, "quill")):
+        assert "pass" not in text.lower()

@@ -15,7 +15,7 @@ import uvicorn
 from openai import OpenAI
 
 from workers.serving.app import Server, create_app
-from workers.serving.options import Limits, Options
+from workers.serving.options import CallerKind, Limits, Options
 from workers.serving.telemetry import Traces
 
 
@@ -56,11 +56,21 @@ class LiveServer:
 
 @contextmanager
 def live_server(
-    store: str, *, limits: Limits | None = None, library: str | None = None, traces: Traces | None = None
+    store: str,
+    *,
+    limits: Limits | None = None,
+    library: str | None = None,
+    traces: Traces | None = None,
+    callers: CallerKind = "open",
 ) -> Iterator[LiveServer]:
     """Serve a store on a free port until the block ends."""
     options = Options(
-        store=store, library=library, poll_seconds=0.05, retry_seconds=0.2, limits=limits or Limits()
+        store=store,
+        library=library,
+        callers=callers,
+        poll_seconds=0.05,
+        retry_seconds=0.2,
+        limits=limits or Limits(),
     )
     app = create_app(options, traces)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

@@ -73,15 +73,16 @@ def test_a_request_is_a_span_with_one_for_each_thing_that_it_waited_for(traced: 
     assert request.attributes["fletch.library"] == "tales"
     assert request.attributes["http.response.status_code"] == 200
     assert {phase.parent.span_id for phase in phases if phase.parent} == {request.context.span_id}
-    times = [time or 0 for time in (request.start_time, *(one.end_time for one in phases), request.end_time)]
+    ends = [request.start_time, *(phase.end_time for phase in phases), request.end_time]
+    times = [moment or 0 for moment in ends]
     assert times == sorted(times)
     assert [phase.start_time for phase in phases[1:]] == [phase.end_time for phase in phases[:-1]]
     _, _, prefill, decode = phases
     assert (prefill.attributes or {})["gen_ai.usage.input_tokens"] == usage["prompt_tokens"]
     assert (decode.attributes or {})["gen_ai.usage.output_tokens"] == usage["completion_tokens"]
-    ends = [dict(event.attributes or {}) for event in decode.events]
-    assert sorted(end["gen_ai.choice.index"] for end in ends) == [0, 1]
-    assert {end["gen_ai.response.finish_reason"] for end in ends} == {"length"}
+    told = [dict(event.attributes or {}) for event in decode.events]
+    assert {one["gen_ai.choice.index"] for one in told} == {0, 1}
+    assert {one["gen_ai.response.finish_reason"] for one in told} == {"length"}
 
 
 def test_no_word_of_what_was_said_is_in_a_span(traced: Traced) -> None:

@@ -1,4 +1,4 @@
-"""Private experts between hub, worker and serving process: what one signs the others know."""
+"""Private experts and passes between hub, worker and serving process: what one signs the others know."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from pytest_django import Settings
 
 from hub import signing
-from hub.indexes import guests
+from hub.indexes import guests, passes
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from hub.library.models import Library
@@ -15,6 +15,7 @@ from routing.index import objects_of
 from tests.tiny import tiny_adapter
 from tests.workers.uploading import ready_library, upload, user, work_off_jobs
 from workers import indexing, places
+from workers.serving.callers import PassDoor
 from workers.serving.guests import Guests, believed
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -60,3 +61,17 @@ def test_a_new_secret_key_is_said_in_the_store_by_the_next_promotion(settings: S
     library.refresh_from_db()
     assert places.index_store().guest_key(library.slug) == signing.public_key() != before
     assert library.guest_key == signing.public_key().hex()
+
+
+def test_a_pass_that_the_hub_signs_lets_its_owner_in() -> None:
+    library = ready_library()
+    key = places.index_store().guest_key(library.slug)
+    assert key is not None
+    door = PassDoor(lambda: {library.slug: key})
+    given = passes.issue(user=user(), library=library)
+    everywhere = passes.issue(user=user(), library=library, everywhere=True)
+
+    for one in (given, everywhere):
+        caller = door.caller({"X-Fletch-Pass": one.token}, "127.0.0.1")
+        door.require(caller, library.slug)
+        assert (caller.name, caller.answers, caller.tokens_per_minute) == (user().username, 8, 60_000)

@@ -7,12 +7,14 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 import torch
 import uvicorn
 
 from workers.serving import logs
 from workers.serving.app import create_app
+from workers.serving.callers import KINDS
 from workers.serving.options import Limits, Options
 from workers.serving.telemetry import traces
 
@@ -66,6 +68,12 @@ def arguments() -> argparse.ArgumentParser:
         help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
     )
     parser.add_argument(
+        "--callers",
+        choices=KINDS,
+        help="whom it answers: `open`, whoever reaches it; `passes`, who brings a pass of the hub; "
+        "must be said unless the address is a loopback one, where it is open",
+    )
+    parser.add_argument(
         "--log-format",
         choices=logs.FORMATS,
         default="text",
@@ -104,6 +112,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
     parser = arguments()
     given = parser.parse_args(argv)
+    if given.callers is None and not _only_this_machine(given.host):
+        parser.error(
+            f"--host {given.host} is reached by other machines: say --callers passes (who brings a pass of "
+            "the hub is answered) or --callers open (everybody is; behind a proxy that knows whom it lets in)"
+        )
     logs.begin(given.log_format)
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
     # each other.
@@ -125,6 +138,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             memory_megabytes=given.memory_megabytes,
             **{name: getattr(given, name) for name in COUNTS},
         ),
+        callers=given.callers or "open",
     )
     app = create_app(options, traces(os.environ))
     _keep_pauses_short()
@@ -150,6 +164,14 @@ def _keep_pauses_short() -> None:
     gc.collect()
     gc.freeze()
     sys.setswitchinterval(SWITCH_INTERVAL)
+
+
+def _only_this_machine(host: str) -> bool:
+    """Whether only programs of this machine reach what listens there; names but for one lead anywhere."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _none_or_more(number: str) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +35,7 @@ class Job:
     choices: int  # of each prompt
     metrics: Metrics
     entry: Entry
+    charge: Callable[[int], None]  # tokens to whoever asks
 
     @property
     def tokenizer(self) -> Any:
@@ -72,6 +73,7 @@ class Job:
         entry = self.entry
         entry.prompt_tokens, entry.completion_tokens = counts["prompt_tokens"], counts["completion_tokens"]
         entry.recalled_tokens = counts["prompt_tokens_details"]["cached_tokens"]
+        self.charge(entry.prompt_tokens - entry.recalled_tokens + entry.completion_tokens)
         metrics.prompt_tokens.labels(library).inc(entry.prompt_tokens)
         metrics.completion_tokens.labels(library).inc(entry.completion_tokens)
         metrics.recalled_tokens.labels(library).inc(entry.recalled_tokens)

@@ -26,8 +26,11 @@ from routing.engine import Engine, EngineFull
 from routing.generation import Generation
 from routing.guidance import GuideLost
 from routing.store import open_store
+from workers.serving import names
 from workers.serving.answers import Job, answer_stream, answer_whole
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
+from workers.serving.budgets import Budgets, require_answers
+from workers.serving.callers import Caller, Door, OpenDoor, PassDoor
 from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.errors import ApiError, from_validation, gone_away, not_found
@@ -71,6 +74,10 @@ class Server:
         self.runner = Runner(engine)
         self.traces = traces
         self.guides = Guides()
+        self.door: Door = (
+            PassDoor(lambda: self.libraries.hub_keys) if options.callers == "passes" else OpenDoor()
+        )
+        self.budgets = Budgets()
         self.started = int(time.time())
         # Where experts are read when they are wanted, a request may wait for room: on a thread of these, so
         # that those of the others are not taken. As many as the engine takes answers, and no more.
@@ -89,6 +96,17 @@ class Server:
             await run_in_threadpool(self.runner.stop)
             await run_in_threadpool(self.traces.end)
             self._waiters.shutdown(wait=False, cancel_futures=True)
+
+    def admitting(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint for those alone whom the door lets in."""
+
+        async def admitted(request: Request) -> Response:
+            entry: Entry = request.state.entry
+            caller = self.door.caller(request.headers, entry.caller or "")
+            entry.caller, request.state.caller = caller.name, caller
+            return await endpoint(request)
+
+        return admitted
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
@@ -130,6 +148,11 @@ class Server:
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _target(self, request: Request, body: AnyBody) -> Target:
+        caller: Caller = request.state.caller
+        address = names.parse(body.model)
+        if address is not None and address.library in self.libraries.served:
+            self.door.require(caller, address.library)
+        self.budgets.require_tokens(caller)
         guest_list = request.headers.get(HEADER)
         target = await run_in_threadpool(
             resolve, self.libraries, body.model, body.routing, guest_list=guest_list
@@ -182,12 +205,22 @@ class Server:
         *,
         shape: Shape,
     ) -> Response:
-        name = f"{shape.prefix}-{uuid.uuid4().hex}"
-        envelope = Envelope(name, int(time.time()), body.model, target)
+        envelope = Envelope(f"{shape.prefix}-{uuid.uuid4().hex}", int(time.time()), body.model, target)
         entry: Entry = request.state.entry
+        caller: Caller = request.state.caller
+        name = f"{caller.name} {body.user or ''}" if caller.shares_by_user else caller.name
+        require_answers(caller, self.runner.engine.held(name), len(generations))
         entry.answers, entry.streamed, entry.submitted = len(generations), bool(body.stream), time.monotonic()
-        job = Job(envelope, shape, generations, body.n or 1, self.metrics, entry)
-        steps = self.runner.submit(generations, caller=f"{entry.caller} {body.user or ''}")
+        job = Job(
+            envelope,
+            shape,
+            generations,
+            body.n or 1,
+            self.metrics,
+            entry,
+            partial(self.budgets.charge, caller),
+        )
+        steps = self.runner.submit(generations, caller=name)
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage
@@ -204,15 +237,18 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     def path(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
         return Path(pattern, _counted(pattern, endpoint, server.metrics), methods=[method])
 
+    def asking(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
+        return path(pattern, server.admitting(endpoint), method)
+
     app = Starlette(
         lifespan=server.lifespan,
         middleware=[Middleware(Journal, told=[say, server.traces.request])],
         exception_handlers={HTTPException: _http_error},
         routes=[
-            path("/v1/completions", server.completions, "POST"),
-            path("/v1/chat/completions", server.chat, "POST"),
-            path("/v1/models", server.models),
-            path("/v1/models/{name:path}", server.model),
+            asking("/v1/completions", server.completions, "POST"),
+            asking("/v1/chat/completions", server.chat, "POST"),
+            asking("/v1/models", server.models),
+            asking("/v1/models/{name:path}", server.model),
             path("/healthz", server.healthz),
             path("/readyz", server.readyz),
             path("/metrics", server.counts),

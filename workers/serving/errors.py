@@ -48,6 +48,8 @@ class ApiError(Exception):
     def response(self) -> Response:
         """The error as an HTTP response."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:  # noqa: PLR2004 - Unauthorized, which must say how to come in (RFC 9110, 15.5.2)
+            headers["WWW-Authenticate"] = 'Bearer realm="fletch"'
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from base64 import b64decode
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Annotated
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from routing.digests import canonical_json, digest_of
 from routing.errors import RoutingError
 from routing.index import ExpertEntry
 from workers.serving.errors import ApiError
+from workers.serving.signed import signed_part
 
 HEADER = "X-Fletch-Private"
 FORMAT = 1
-URL_SAFE = b"-_"
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -70,7 +67,10 @@ def believed(token: str, *, library: str, key: bytes | None) -> Guests:
     """The guests of a list that this library's hub has signed and that is still good; ApiError if not."""
     if key is None:
         raise not_taken(f"the hub of {library} has not said in the index store by which key it signs them")
-    statement = _read(_signed_part(token, key))
+    content = signed_part(token, key)
+    if content is None:
+        raise _refused(401, "private_forged", "the list does not bear the signature of this library's hub")
+    statement = _read(content)
     if statement.library != library:
         raise _refused(
             403, "private_other_library", f"the list is for library {statement.library}, not for {library}"
@@ -89,19 +89,6 @@ def not_taken(why: str) -> ApiError:
 def unusable(error: RoutingError) -> ApiError:
     """The list is good, but an expert in it is not in the index store any more, or does not fit the base."""
     return _refused(400, "private_unavailable", f"the private experts cannot be added: {error}")
-
-
-def _signed_part(token: str, key: bytes) -> bytes:
-    """What was signed; ApiError unless it was this key that signed it."""
-    forged = _refused(401, "private_forged", "the list does not bear the signature of this library's hub")
-    statement, _, signature = token.partition(".")
-    try:
-        content = b64decode(statement, altchars=URL_SAFE, validate=True)
-        signed = b64decode(signature, altchars=URL_SAFE, validate=True)
-        Ed25519PublicKey.from_public_bytes(key).verify(signed, content)
-    except (ValueError, InvalidSignature) as error:
-        raise forged from error
-    return content
 
 
 def _read(content: bytes) -> _Statement:

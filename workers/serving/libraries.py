@@ -55,6 +55,7 @@ class Library:
         self.model: RoutedModel | None = None
         self.live: Version | None = None
         self.problem: Problem | None = None
+        self.hub_key: bytes | None = None  # by which passes are believed, as it was at the last look
         self._store = store
         self._options = options
         self._metrics = metrics
@@ -86,6 +87,8 @@ class Library:
         """Bring what is served in line with the store; if that fails nothing changes but `problem`."""
         try:
             ref, current = self._store.library_ref(self.name), self._store.current(self.name)
+            if self._options.callers == "passes":
+                self.hub_key = self.guest_key()
         except BadManifest as error:
             self._refuse(None, error)
             return
@@ -215,6 +218,13 @@ class Libraries:
     def served(self) -> Mapping[str, Library]:
         """The libraries by name."""
         return MappingProxyType(self._served)
+
+    @property
+    def hub_keys(self) -> Mapping[str, bytes]:
+        """By library: whose passes are believed. A library whose hub has said no key is not there."""
+        return {
+            name: library.hub_key for name, library in self._served.items() if library.hub_key is not None
+        }
 
     def start(self) -> None:
         """Watch the store until `stop`."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 MEGABYTE = 2**20
+CallerKind = Literal["open", "passes"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Options:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     weights_as_stored: bool = False
+    callers: CallerKind = "open"
     poll_seconds: float = 0.5
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)

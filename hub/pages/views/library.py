@@ -10,7 +10,7 @@ from django.views.decorators.http import require_safe
 from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
 from hub.mirrors.queries import mirrors
-from hub.pages import listing, snippets
+from hub.pages import listing, showing, snippets
 from hub.pages.browsing import browse_page
 
 PAGE = 50
@@ -25,6 +25,7 @@ def home(request: HttpRequest) -> HttpResponse:
 @require_safe
 def library(request: HttpRequest, slug: str) -> HttpResponse:
     found = listing.library_called(slug)
+    served = showing.served(request, found)
     checkpoints = ComposedCheckpoint.objects.filter(library=found).select_related("version", "requested_by")
     context = {
         "library": found,
@@ -33,8 +34,8 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
         "clusters": listing.clusters_of(found),
         "mirrors": mirrors(found),
         "serving_url": settings.SERVING_URL,
-        "ask": snippets.ask_served_model(settings.SERVING_URL, found.slug),
-        "client": snippets.openai_client(settings.SERVING_URL, found.slug),
+        "ask": snippets.ask_served_model(served, found.slug),
+        "client": snippets.openai_client(served, found.slug),
     }
     return render(request, "library/library.html", context)
 
