@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from routing.base import Base, target_layers, widths
-from routing.pack import Pack, Update, pack_updates
+from routing.pack import ModulePack, Pack, RoutingVectors, Update, pack_updates
 from routing.spec import BaseRef, BaseSpec, TargetModule
 
 
@@ -24,6 +24,7 @@ class Shape:
     heads: int
     kv_heads: int
     vocabulary: int
+    tied: bool = True
 
 
 SHAPES = {
@@ -31,11 +32,15 @@ SHAPES = {
     "small": Shape(512, 8, 1376, 8, 4, 8192),
     "100M": Shape(768, 12, 2048, 12, 4, 32_000),
     "430M": Shape(2048, 8, 5632, 16, 8, 32_000),
+    "1B": Shape(2048, 16, 8192, 32, 8, 128_256),
+    "8B": Shape(4096, 32, 14_336, 32, 8, 128_256, tied=False),
 }
 
 
-def llama(shape: Shape) -> LlamaForCausalLM:
-    """A Llama of this shape with seeded random weights, on the CPU in float32."""
+def llama(
+    shape: Shape, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+) -> LlamaForCausalLM:
+    """A Llama of this shape with seeded random weights, made where they shall be."""
     config = LlamaConfig(
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
@@ -43,10 +48,12 @@ def llama(shape: Shape) -> LlamaForCausalLM:
         num_attention_heads=shape.heads,
         num_key_value_heads=shape.kv_heads,
         vocab_size=shape.vocabulary,
-        tie_word_embeddings=True,
+        tie_word_embeddings=shape.tied,
     )
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval().requires_grad_(requires_grad=False)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return model.eval().requires_grad_(requires_grad=False)
 
 
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
@@ -62,9 +69,7 @@ def as_base(model: LlamaForCausalLM) -> Base:
         for name, layer in target_layers(model)
     )
     spec = BaseSpec("bench", "LlamaForCausalLM", None, "", "", "", model.config.vocab_size, 4096, modules)
-    return Base(
-        spec, model, words(model.config.vocab_size), torch.device("cpu"), torch.float32, BaseRef("bench")
-    )
+    return Base(spec, model, words(model.config.vocab_size), model.device, model.dtype, BaseRef("bench"))
 
 
 def random_pack(spec: BaseSpec, experts: int, *, rank: int) -> Pack:
@@ -92,6 +97,34 @@ def mixed_pack(spec: BaseSpec, experts: int, *, ranks: Sequence[int]) -> Pack:
         for place in range(experts)
     ]
     return Pack(tuple(f"bench/{place:04d}" for place in range(experts)), pack_updates(updates))
+
+
+def pack_on_device(
+    spec: BaseSpec, experts: int, *, rank: int, device: torch.device, dtype: torch.dtype
+) -> Pack:
+    """The like of `random_pack`, each module in one piece where it shall be: for thousands of experts.
+
+    Its experts have no gates, and those take no memory.
+    """
+    generator = torch.Generator(device).manual_seed(1)
+
+    def normal(rows: int, width: int, kind: torch.dtype) -> torch.Tensor:
+        return torch.randn(rows, width, generator=generator, device=device, dtype=kind)
+
+    def module(target: TargetModule) -> ModulePack:
+        gates = torch.full((1, 1), torch.nan, device=device).expand(experts, target.d_in)
+        return ModulePack(
+            members=tuple(range(experts)),
+            vectors=RoutingVectors(
+                normal(experts, target.d_in, torch.float32).mul_(target.d_in**-0.5), gates
+            ),
+            a=normal(experts * rank, target.d_in, dtype).mul_(target.d_in**-0.5),
+            b=normal(experts * rank, target.d_out, dtype).mul_(0.02),
+            bounds=tuple(range(0, experts * rank + 1, rank)),
+        )
+
+    modules = {target.name: module(target) for target in spec.target_modules}
+    return Pack(tuple(f"bench/{place:04d}" for place in range(experts)), modules)
 
 
 def _random_update(module: TargetModule, rank: int, generator: torch.Generator) -> Update:

@@ -117,13 +117,13 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--host {given.host} is reached by other machines: say --callers passes (who brings a pass of "
             "the hub is answered) or --callers open (everybody is; behind a proxy that knows whom it lets in)"
         )
+    device = _device(given.device)
+    if given.warm_megabytes is not None and (given.expert_megabytes is None or device.type == "cpu"):
+        parser.error("--warm-megabytes: expected with --expert-megabytes, and on a GPU alone")
     logs.begin(given.log_format)
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
     # each other.
     torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
-    device = _device(given.device)
-    if given.warm_megabytes is not None and (given.expert_megabytes is None or device.type == "cpu"):
-        parser.error("--warm-megabytes: expected with --expert-megabytes, and on a GPU alone")
     options = Options(
         store=given.store,
         library=given.library,
