@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from routing import prepacked
 from routing.base import load_base
 from routing.composed import compose
-from routing.prepacked import PrepackedLinear, prepack
+from routing.prepacked import PrepackedLinear, prepack, rounded
 from routing.spec import BaseRef
 from routing.weights import layers_of
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
@@ -84,3 +84,28 @@ def test_what_would_answer_otherwise_stays_as_it_is(
 def test_half_precision_is_laid_out_too_and_double_is_not() -> None:
     assert prepack(nn.Sequential(nn.Linear(64, 32).bfloat16())) == 1
     assert prepack(nn.Sequential(nn.Linear(64, 32).double())) == 0
+
+
+@torch.inference_mode()
+def test_any_number_of_rows_is_answered_and_onednn_meets_few_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = nn.Linear(32, 48)
+    packed = PrepackedLinear(layer)
+    met, product = set(), packed._product
+
+    def watched(x: torch.Tensor) -> torch.Tensor:
+        met.add(x.numel() // x.shape[-1])
+        return product(x)
+
+    monkeypatch.setattr(packed, "_product", watched)
+    for rows in range(0, 400, 3):
+        x = torch.randn(1, rows, 32)
+        torch.testing.assert_close(packed(x), layer(x), atol=1e-5, rtol=1e-4)
+
+    assert len(met) < 60
+
+
+def test_rows_grow_by_an_eighth_at_most() -> None:
+    assert [rounded(rows) for rows in (0, 1, 7, 16, 17, 33, 65, 129, 255, 257)] == [
+        *(0, 1, 7, 16, 18, 36, 72, 144, 256, 288)
+    ]
+    assert all(rows <= rounded(rows) <= rows * 9 / 8 for rows in range(5000))
