@@ -15,7 +15,7 @@ from hub.adapters import gates, gitnames, history, paths, queries, quota
 from hub.adapters.finite import finite
 from hub.adapters.introductions import Introduction
 from hub.adapters.models import Adapter, Release, ReleaseEvent
-from hub.adapters.signals import standing_changed
+from hub.adapters.signals import settling, standing_changed
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
@@ -138,6 +138,7 @@ def record_report(
     False when it was recorded before. Raises Fenced.
     """
     release = Release.objects.select_for_update(no_key=True).get(pk=release_id)
+    settling.send(sender=Adapter, adapter=release.adapter)
     claims.hold(claim)
     rejected = any(finding["severity"] == "error" for finding in findings)
     open_statuses = (
@@ -187,6 +188,7 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     )
     # one admission at a time
     library = Library.objects.select_for_update(no_key=True).get(pk=release.library.pk)
+    settling.send(sender=Adapter, adapter=release.adapter)
     claims.hold(claim)
     if release.status != Release.Status.VALIDATED:
         return False

@@ -7,13 +7,19 @@ from django.db.migrations import Migration
 from django.dispatch import receiver
 
 from hub.adapters.models import Adapter
-from hub.adapters.signals import described, liked, standing_changed
+from hub.adapters.signals import described, liked, settling, standing_changed
 from hub.search import services
 
 
 @receiver(described)
 def described_anew(adapter: Adapter, **_: Any) -> None:
     services.describe_again(adapter)
+
+
+@receiver(settling)
+def about_to_be_judged(adapter: Adapter, **_: Any) -> None:
+    """Jobs are locked after the rows that they are about."""
+    services.hold(adapter)
 
 
 @receiver(standing_changed)

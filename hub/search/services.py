@@ -17,13 +17,13 @@ AT_ONCE = 200
 
 def describe_again(adapter: Adapter) -> None:
     """Its name, its library or its main changed."""
-    entry = _held(adapter)
+    entry = hold(adapter)
     _write(entry, describing.said(adapter, history.head(adapter)))
 
 
 def judge_again(adapter: Adapter) -> None:
     """Something became of a release."""
-    entry = _held(adapter)
+    entry = hold(adapter)
     _write(entry, describing.stands(adapter))
 
 
@@ -49,12 +49,12 @@ def untrue(adapter: Adapter) -> list[str]:
 def _reindex(pks: list[int]) -> int:
     changed = 0
     for adapter in Adapter.objects.filter(pk__in=pks).select_related("owner").order_by("pk"):
-        entry = _held(adapter)
+        entry = hold(adapter)
         changed += _write(entry, describing.whole(adapter))
     return changed
 
 
-def _held(adapter: Adapter) -> Entry:
+def hold(adapter: Adapter) -> Entry:
     """Its entry, held by this transaction until it ends; made where there is none."""
     Entry.objects.bulk_create([Entry(adapter=adapter)], ignore_conflicts=True)
     return Entry.objects.select_for_update(no_key=True).get(pk=adapter.pk)
