@@ -6,7 +6,6 @@ where anything is amiss torch computes the same, with one line in the log.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import cache
 from typing import Any
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.pack import ModulePack, Update, pack_updates
+from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 DEVICE = "cuda"
@@ -44,19 +44,8 @@ def kernels_for(k: int, *tensors: Tensor) -> Any | None:
 @cache
 def kernels(device: torch.device, dtype: torch.dtype) -> Any | None:
     """The module with the kernels; None, and one line in the log, where this device has torch alone."""
-    try:
-        found = importlib.import_module("routing.triton_calls")
-        _try(found, device, dtype)
-    except Exception as error:  # noqa: BLE001 - a compiler or a driver can fail in any way, and torch computes the same
-        log.warning(
-            "%s in %s: experts are chosen and mixed by torch alone, which is slower: %s: %s",
-            device,
-            dtype,
-            type(error).__name__,
-            error,
-        )
-        return None
-    return found
+    instead = f"{device} in {dtype}: experts are chosen and mixed by torch alone, which is slower"
+    return tried("routing.triton_calls", lambda found: _try(found, device, dtype), log.warning, instead)
 
 
 def _try(found: Any, device: torch.device, dtype: torch.dtype) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 TRIED = (
@@ -21,13 +22,7 @@ TRIED = (
 @cache
 def kernels() -> Any | None:
     """The module with the loops; None, and one line in the log, where there is torch alone."""
-    try:
-        found = importlib.import_module("routing.kernels")
-        _try(found)
-    except Exception as error:  # noqa: BLE001 - a compiler can fail in any way, and torch computes the same
-        log.warning("experts are mixed by torch alone, which is slower: %s: %s", type(error).__name__, error)
-        return None
-    return found
+    return tried("routing.kernels", _try, log.warning, "experts are mixed by torch alone, which is slower")
 
 
 def usable(*tensors: Tensor) -> bool:

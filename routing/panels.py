@@ -7,7 +7,6 @@ other, input by input. It does not promise that, so a small weight is laid out f
 from __future__ import annotations
 
 import ctypes
-import importlib
 import logging
 from functools import cache
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.compiled import usable
+from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 FEW = 2  # tokens: from the third on oneDNN is as fast
@@ -54,13 +54,7 @@ def multiplied(
 @cache
 def loops() -> Any | None:
     """The compiled loops; None, and one line in the log, where weights do not lie as they expect."""
-    try:
-        found = importlib.import_module("routing.panel_loops")
-        _try(found)
-    except Exception as error:  # noqa: BLE001 - private operators and a compiler can fail in any way
-        log.info("single tokens are multiplied by torch: %s: %s", type(error).__name__, error)
-        return None
-    return found
+    return tried("routing.panel_loops", _try, log.info, "single tokens are multiplied by torch")
 
 
 def _try(found: Any) -> None:

@@ -9,7 +9,6 @@ r + e below the k-th largest r - e has k others above it.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from functools import cache
 from typing import Any, NamedTuple
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.compiled import kernels
+from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 FEWEST = 64  # experts: below, reading their prototypes costs no more than looking twice
@@ -82,13 +82,7 @@ def choose_by_sketch(
 @cache
 def loops() -> Any | None:
     """The compiled loops that read sketches; None, and a line in the log, where they do not choose right."""
-    try:
-        found = importlib.import_module("routing.sketch_loops")
-        _try(found)
-    except Exception as error:  # noqa: BLE001 - a compiler can fail in any way, and all can be scored
-        log.warning("every expert is scored, which is slower: %s: %s", type(error).__name__, error)
-        return None
-    return found
+    return tried("routing.sketch_loops", _try, log.warning, "every expert is scored, which is slower")
 
 
 @cache

@@ -1,12 +1,9 @@
 """Guest lists: who may ask a library's model with which private experts, and until when."""
 
-import json
-from base64 import urlsafe_b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -21,17 +18,14 @@ from hub.library import services as libraries
 from hub.library.models import Library
 from tests.hub import making
 from tests.hub.conftest import Api, api_of
+from tests.hub.signed import known_library, statement
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def place() -> Library:
-    """A library whose serving processes know the hub's key."""
-    found = making.library()
-    libraries.record_guest_key(found.pk, signing.public_key())
-    found.refresh_from_db()
-    return found
+    return known_library()
 
 
 @pytest.fixture
@@ -52,13 +46,6 @@ def asked(api: Api, *experts: str) -> Any:
 
 def names(api: Api) -> list[str]:
     return [one["adapter"] for one in asked(api).json()["experts"]]
-
-
-def statement(token: str) -> Any:
-    """What a list says, if the hub's public key believes it."""
-    content, signature = map(urlsafe_b64decode, token.split("."))
-    Ed25519PublicKey.from_public_bytes(signing.public_key()).verify(signature, content)
-    return json.loads(content)
 
 
 def test_an_owner_gets_a_signed_list_that_names_the_expert_as_a_manifest_would(

@@ -1,12 +1,9 @@
 """Passes: who may ask the serving processes, for how long and how much, as the hub says it."""
 
-import json
-from base64 import urlsafe_b64decode
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -16,30 +13,19 @@ from hub.indexes import passes
 from hub.jobs.models import Job, JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
-from tests.hub import making
 from tests.hub.conftest import Api, api_of
+from tests.hub.signed import known_library, statement
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
 def place() -> Library:
-    """A library whose serving processes know the hub's key."""
-    found = making.library()
-    libraries.record_guest_key(found.pk, signing.public_key())
-    found.refresh_from_db()
-    return found
+    return known_library()
 
 
 def asked(api: Api, **body: object) -> Any:
     return api.post("/libraries/tiny/pass", body)
-
-
-def statement(token: str) -> Any:
-    """What a pass says, if the hub's public key believes it."""
-    content, signature = map(urlsafe_b64decode, token.split("."))
-    Ed25519PublicKey.from_public_bytes(signing.public_key()).verify(signature, content)
-    return json.loads(content)
 
 
 def test_a_pass_says_who_may_ask_which_library_how_much_and_until_when(ada: User, place: Library) -> None:

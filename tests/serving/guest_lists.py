@@ -46,3 +46,11 @@ class Hub:
         content = json.dumps(statement).encode()
         token = b".".join(urlsafe_b64encode(part) for part in (content, self.key.sign(content)))
         return {"X-Fletch-Private": token.decode()}
+
+
+def known_hub(published: PublishedLibrary, members: list[str]) -> Hub:
+    """A hub that published these as version 1, and whose key the store names."""
+    published.publish(1, members)
+    hub = Hub(published)
+    hub.say_key()
+    return hub

@@ -14,7 +14,7 @@ import pytest
 from routing.composed import ComposedModel
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
-from tests.serving.guest_lists import Hub
+from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
 from workers.serving import joined, versions
 from workers.serving.guests import Guests
@@ -28,10 +28,7 @@ CHAT = [{"role": "user", "content": TEXT}]
 @pytest.fixture
 def hub(published: PublishedLibrary) -> Hub:
     """Three experts are published, two are not, and the store names the hub's key."""
-    published.publish(1, MEMBERS)
-    hub = Hub(published)
-    hub.say_key()
-    return hub
+    return known_hub(published, MEMBERS)
 
 
 @pytest.fixture

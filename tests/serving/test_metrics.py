@@ -18,7 +18,7 @@ from routing.generation import Generation, Request
 from routing.traces import ModuleTrace, Shares
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
-from tests.serving.guest_lists import Hub
+from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
@@ -30,10 +30,7 @@ BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 6, "temperature": 0}
 
 @pytest.fixture
 def hub(published: PublishedLibrary) -> Hub:
-    published.publish(1, MEMBERS)
-    hub = Hub(published)
-    hub.say_key()
-    return hub
+    return known_hub(published, MEMBERS)
 
 
 @pytest.fixture
