@@ -194,7 +194,7 @@ class Pack:
     `keys` say which bytes each expert was made from, so that a later pack can take over what has not changed.
     `neutral` is the digest of the `text` that the moments were taken on; None before that. `usual` is each
     expert's evidence at one token of it (see `routing.evidence`), NaN for those not measured. `profiles` are
-    by expert, and empty where none was given.
+    by expert, and empty where none was given; `profile_keys` are the digests of those that come from a store.
     """
 
     experts: tuple[str, ...]
@@ -204,6 +204,7 @@ class Pack:
     text: Int[Tensor, "sequences length"] | None = None
     usual: Moments | None = None
     profiles: tuple[Profile | None, ...] = ()
+    profile_keys: tuple[str | None, ...] = ()
     classifier: Classifier | None = None
 
     @cached_property

@@ -107,7 +107,8 @@ def load_pack(
         keys,
         manifest.calibration if same_text else None,
         usual=usual,
-        profiles=tuple(_profile(store, entry) for entry in manifest.experts),
+        profiles=_profiles(store, manifest.experts, previous),
+        profile_keys=tuple(entry.profile for entry in manifest.experts),
         classifier=None if learnt is None else store.read_classifier(learnt),
     )
 
@@ -145,6 +146,7 @@ def join_guests(
         keys=keys,
         usual=_usual(pack, keys),
         profiles=tuple(given[own[name]] if name in own else _profile(store, invited[name]) for name in names),
+        profile_keys=(),
     )
 
 
@@ -157,6 +159,14 @@ def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tu
         found = ", ".join(unknown) or "none"
         raise RoutingError(f"experts: found {found}, expected members of this index version")
     return tuple(entry for entry in manifest.experts if entry.adapter in experts)
+
+
+def _profiles(
+    store: IndexStore, entries: Sequence[ExpertEntry], previous: Pack | None
+) -> tuple[Profile | None, ...]:
+    """Those that `previous` has are not read again."""
+    known = {} if previous is None else dict(zip(previous.profile_keys, previous.profiles, strict=False))
+    return tuple(known.get(entry.profile) or _profile(store, entry) for entry in entries)
 
 
 def _profile(store: IndexStore, entry: ExpertEntry) -> Profile | None:

@@ -16,6 +16,7 @@ from workers.serving.errors import ApiError
 from workers.serving.guests import Guests, not_taken, unusable
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.retiring import Retiring
 from workers.serving.versions import NotEnoughMemory, Version, with_guests
 
 IDLE_SECONDS = 600.0  # as long as a list is good; whoever asks again later waits again
@@ -37,8 +38,9 @@ class Joined:
     One is assembled at a time, on the thread of who asked: neither the model's thread nor a swap waits.
     """
 
-    def __init__(self, store: IndexStore, options: Options, metrics: Metrics) -> None:
+    def __init__(self, store: IndexStore, options: Options, metrics: Metrics, retiring: Retiring) -> None:
         self._store = store
+        self._retiring = retiring
         self._limit = options.limits.private_versions
         self._metrics = metrics
         self._held: OrderedDict[Key, _Held] = OrderedDict()
@@ -91,6 +93,7 @@ class Joined:
             raise _busy(str(error)) from error
         except RoutingError as error:
             raise unusable(error) from error
+        self._retiring.after_use(joined.pack)
         with self._lock:
             self._held[key] = _Held(joined, time.monotonic())
             self._packs.append(weakref.ref(joined.pack))

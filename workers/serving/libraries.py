@@ -18,6 +18,7 @@ from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.pinned import Pinned
+from workers.serving.retiring import Retiring
 from workers.serving.telemetry import Assembly
 from workers.serving.versions import Version, assemble, load_model
 
@@ -49,6 +50,7 @@ class Library:
         options: Options,
         metrics: Metrics,
         tell: Tell,
+        retiring: Retiring,
         shelf: Shelf | None = None,
     ) -> None:
         self.name = name
@@ -60,6 +62,7 @@ class Library:
         self._options = options
         self._metrics = metrics
         self._tell = tell
+        self._retiring = retiring
         self._shelf = shelf
         self._ref: LibraryRef | None = None
         self._pinned = Pinned(options.limits)
@@ -182,7 +185,7 @@ class Library:
     def _assemble(self, current: Current) -> Version:
         if self.model is None:
             raise UnknownVersion(f"{self.name}: its base is not loaded")
-        return assemble(
+        version = assemble(
             self._store,
             self.model,
             library=self.name,
@@ -191,6 +194,8 @@ class Library:
             previous=self.live,
             shelf=self._shelf,
         )
+        self._retiring.after_use(version.pack)
+        return version
 
 
 class Libraries:
@@ -207,7 +212,8 @@ class Libraries:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
         self.shelf = _shelf(options, metrics)
-        self.joined = Joined(store, options, metrics)
+        self._retiring = Retiring()
+        self.joined = Joined(store, options, metrics, self._retiring)
         self.unreachable: str | None = None
         self.looked = False
 
@@ -228,12 +234,14 @@ class Libraries:
 
     def start(self) -> None:
         """Watch the store until `stop`."""
+        self._retiring.start()
         self._thread.start()
 
     def stop(self) -> None:
         """End the watching."""
         self._stop.set()
         self._thread.join()
+        self._retiring.stop()
 
     def look(self) -> None:
         """Look at the store once and follow it."""
@@ -241,11 +249,7 @@ class Libraries:
         known = self._served
         if known and not names:
             raise NoLibraries("it lists no library any more; what was served stays")
-        self._served = {
-            name: known.get(name)
-            or Library(name, self._store, self._options, self._metrics, self._tell, self.shelf)
-            for name in names
-        }
+        self._served = {name: known.get(name) or self._library(name) for name in names}
         for library in self._served.values():
             if self._stop.is_set():
                 return
@@ -254,6 +258,11 @@ class Libraries:
         self._bases = {digest: model for digest, model in self._bases.items() if id(model) in in_use}
         self.joined.tidy({key for library in self._served.values() for key in library.held_manifests})
         self.looked = True
+
+    def _library(self, name: str) -> Library:
+        return Library(
+            name, self._store, self._options, self._metrics, self._tell, self._retiring, shelf=self.shelf
+        )
 
     def _names(self) -> list[str]:
         names = self._store.libraries()

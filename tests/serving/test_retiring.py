@@ -1,0 +1,50 @@
+"""An index version's memory outlives its last user by as little as it takes to free it in small steps."""
+
+from __future__ import annotations
+
+import gc
+import time
+import weakref
+
+import torch
+
+from routing.pack import Pack, Update, pack_updates
+from workers.serving.retiring import Retiring
+
+MODULES = 5
+
+
+def a_pack() -> Pack:
+    update = Update(torch.ones(4), torch.ones(2, 4), torch.ones(2, 3))
+    return Pack(("ada/plain",), pack_updates([{f"layer{number}": update for number in range(MODULES)}]))
+
+
+def alive(modules: list[weakref.ref[object]]) -> int:
+    gc.collect()
+    return sum(module() is not None for module in modules)
+
+
+def test_modules_are_kept_past_their_last_user_and_then_let_go() -> None:
+    retiring, pack = Retiring(), a_pack()
+    modules: list[weakref.ref[object]] = [weakref.ref(module) for module in pack.modules.values()]
+    retiring.after_use(pack)
+
+    del pack
+    kept = alive(modules)
+    retiring.start()
+    retiring.stop()
+
+    assert kept == MODULES
+    assert alive(modules) == 0
+
+
+def test_what_is_in_use_stays() -> None:
+    retiring, pack = Retiring(), a_pack()
+    retiring.after_use(pack)
+    retiring.start()
+
+    time.sleep(0.05)
+    retiring.stop()
+
+    assert len(pack.modules) == MODULES
+    assert all(module.a.shape == (2, 4) for module in pack.modules.values())

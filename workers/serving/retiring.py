@@ -1,0 +1,44 @@
+"""Letting go of index versions: module by module, on a thread that nobody waits for.
+
+A large version is returned to the system in tens of milliseconds during which nothing else runs, and the one
+who lets go of it last is the model's thread, between two tokens of somebody's answer.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from queue import SimpleQueue
+
+from routing.pack import ModulePack, Pack
+
+PAUSE = 0.001  # seconds between two modules
+
+
+class Retiring:
+    """Holds the modules of the packs that it was told of, and lets go of them soon after all others have."""
+
+    def __init__(self) -> None:
+        self._unused: SimpleQueue[list[ModulePack] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._let_go, name="retiring", daemon=True)
+
+    def start(self) -> None:
+        """Work until `stop`."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after what is not used by now."""
+        self._unused.put(None)
+        self._thread.join()
+
+    def after_use(self, pack: Pack) -> None:
+        """Have the pack's modules outlive it for as long as it takes to free them in small steps."""
+        ending = weakref.finalize(pack, self._unused.put, list(pack.modules.values()))
+        ending.atexit = False  # then all of it goes at once, and nobody is being answered
+
+    def _let_go(self) -> None:
+        while (modules := self._unused.get()) is not None:
+            while modules:
+                modules.pop()
+                time.sleep(PAUSE)
