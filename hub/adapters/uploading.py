@@ -138,7 +138,7 @@ def staged_files(request: HttpRequest) -> Iterator[StagedUpload]:
             staged = archives.unpack(cast("BinaryIO", files[0].file), files[0].name or "", into=Path(folder))
         else:
             staged = _single_files(files, request.POST.getlist("paths"))
-        yield StagedUpload(staged, _place_of(samples) if samples else None)
+        yield StagedUpload(staged, place_of(samples) if samples else None)
 
 
 def _single_files(files: "Sequence[UploadedFile[Any]]", names: Sequence[str]) -> list[StagedFile]:
@@ -153,9 +153,9 @@ def _single_files(files: "Sequence[UploadedFile[Any]]", names: Sequence[str]) ->
     if findings:
         raise BadArchive("A file cannot be accepted: its name is not safe.", findings)
     inside = paths.without_common_folder([path for path, _ in kept])
-    return [StagedFile(path, _place_of(file)) for path, (_, file) in zip(inside, kept, strict=True)]
+    return [StagedFile(path, place_of(file)) for path, (_, file) in zip(inside, kept, strict=True)]
 
 
-def _place_of(file: "UploadedFile[Any]") -> Path:
+def place_of(file: "UploadedFile[Any]") -> Path:
     """Every uploaded file lies on disk: the handler above knows no other place."""
     return Path(cast("TemporaryUploadedFile", file).temporary_file_path())

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages.views import access, accounts, adapters, devices, exports, indexes, library
+from hub.pages.views import access, accounts, adapters, devices, exports, indexes, library, mending
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
@@ -27,6 +27,7 @@ urlpatterns = [
     path("<owner>/<name>/access/<action>", access.act, name="access"),
     path(RELEASE, adapters.release, name="release"),
     path(f"{RELEASE}/course", adapters.course, name="course"),
+    path(f"{RELEASE}/mend", mending.mend, name="mend"),
     path(f"{RELEASE}/yank", adapters.yank, name="yank"),
     path(f"{RELEASE}/quarantine", adapters.quarantine, name="quarantine"),
     path(f"{RELEASE}/restore", adapters.restore, name="restore"),

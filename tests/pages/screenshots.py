@@ -66,6 +66,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "adapter-private": (at(made.private), ada),
         "adapter-quarantined": (at(made.quarantined), None),
         "release-maintainer": (f"{at(made.ready)}/releases/{made.ready.oid}", cleo),
+        "mend": (f"{at(made.rejected)}/releases/{made.rejected.oid}/mend", ada),
         "upload-start": ("/upload", ada),
         "upload": (f"/libraries/{slug}/upload", ada),
         "versions": (f"/libraries/{slug}/versions", cleo),

@@ -36,6 +36,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/upload",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
+        f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
         f"/{made.contributor.username}",
         "/settings/tokens",
     ]

@@ -1,0 +1,45 @@
+"""Fix and try again: a new release of the same adapter, made of one that is here."""
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from hub.adapters import mending, permissions
+from hub.adapters.models import Release
+from hub.adapters.uploading import refuse_if_stopped
+from hub.errors import HubError, Invalid
+from hub.http import status_of
+from hub.pages import reading
+from hub.pages.mending import Mending, changes_in, doubled, mending_of, with_typed
+
+
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def mend(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
+    adapter = reading.adapter_called(owner, name, request.user)
+    permissions.require_write(request.user, adapter)
+    release = reading.release_called(adapter, oid)
+    found = mending_of(release)
+    if request.method != "POST":
+        return _page(request, release, found)
+    try:
+        made = _mended(request, release, found)
+    except HubError as error:
+        return _page(request, release, with_typed(found, request), error)
+    return redirect("release", owner, name, made.oid)
+
+
+def _mended(request: HttpRequest, release: Release, found: Mending) -> Release:
+    refuse_if_stopped(request)
+    with changes_in(request, found.parts) as changes:
+        if twice := doubled(changes):
+            raise Invalid(f"{', '.join(twice)}: found twice, expected once. Replace it or add it, not both.")
+        return mending.mend(release, changes, message=request.POST.get("message", "").strip())
+
+
+def _page(
+    request: HttpRequest, release: Release, found: Mending, error: HubError | None = None
+) -> HttpResponse:
+    context = {"adapter": release.adapter, "release": release, "mending": found, "error": error}
+    return render(request, "adapters/mend.html", context, status=status_of(error) if error else 200)
