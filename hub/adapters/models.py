@@ -51,6 +51,13 @@ class Adapter(models.Model):
 
     class Meta:
         ordering: ClassVar = ["owner__username", "name"]
+        indexes: ClassVar = [
+            Index(
+                fields=["library"],
+                condition=Q(private=False, deleted_at=None),
+                name="open_adapters_by_library",
+            )
+        ]
         constraints: ClassVar = [
             UniqueConstraint(fields=["owner", "name_key"], name="adapter_names_are_unique_per_owner"),
         ]

@@ -31,6 +31,9 @@ class Evaluation(models.Model):
     members = models.JSONField(help_text="by member of the suite: its metric, how many questions")
     rows = models.JSONField(help_text="by way to answer: its mean, and what it is above the base")
     scores = models.JSONField(help_text="by way to answer: the value of each member")
+    policy_mean = models.FloatField(
+        null=True, blank=True, help_text="of the library's policy, out of `rows`: what is drawn over versions"
+    )
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:

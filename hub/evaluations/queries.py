@@ -1,11 +1,63 @@
 """Evaluations that stand: those that nobody withdrew."""
 
-from django.db.models import Max, QuerySet
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from django.db.models import F, Max, QuerySet, Window
+from django.db.models.functions import RowNumber
 
 from hub.errors import NotFound
 from hub.evaluations.models import Evaluation
 from hub.indexes.models import IndexVersion
 from hub.library.models import Library
+
+MOST_POINTS = 60  # of a library's course, the newest evaluations
+
+
+@dataclass(frozen=True)
+class Point:
+    """How a library's policy did on a suite, as of one version."""
+
+    version: int
+    mean: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a library's policy did on one suite, version by version, asked equally many questions each time."""
+
+    suite: str
+    points: tuple[Point, ...]
+
+
+def courses(libraries: Collection[int]) -> dict[int, Course]:
+    """For each of these libraries (by id) that was evaluated its course on the suite that was asked last: one
+    read for all of them.
+    """
+    place = Window(RowNumber(), partition_by=F("version__library"), order_by=F("pk").desc())
+    standing = Evaluation.objects.filter(
+        version__library__in=libraries, withdrawn_at=None, policy_mean__isnull=False
+    )
+    rows = (
+        standing.annotate(place=place)
+        .filter(place__lte=MOST_POINTS)
+        .order_by("-pk")
+        .values_list("version__library", "suite", "limit", "version__number", "policy_mean")
+    )
+    by_library: dict[int, list[tuple[str, int | None, int, float]]] = defaultdict(list)
+    for library, suite, limit, number, mean in rows:
+        by_library[library].append((suite, limit, number, mean))
+    return {library: _course(newest_first) for library, newest_first in by_library.items()}
+
+
+def _course(newest_first: list[tuple[str, int | None, int, float]]) -> Course:
+    suite, limit, _, _ = newest_first[0]
+    means: dict[int, float] = {}
+    for one, questions, number, mean in newest_first:
+        if (one, questions) == (suite, limit):
+            means.setdefault(number, mean)
+    return Course(suite, tuple(Point(number, means[number]) for number in sorted(means)))
 
 
 def of_version(version: IndexVersion) -> QuerySet[Evaluation]:

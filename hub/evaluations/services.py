@@ -38,6 +38,7 @@ def record(*, version: IndexVersion, by: User, said: EvaluationIn) -> Evaluation
         members={name: member.dict() for name, member in said.members.items()},
         rows=[row.dict(exclude={"members"}) for row in said.rows],
         scores={row.variant: row.members for row in said.rows},
+        policy_mean=next((row.mean for row in said.rows if row.kind == "policy"), None),
     )
 
 

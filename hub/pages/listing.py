@@ -1,25 +1,40 @@
-"""Libraries as the pages list them."""
+"""Libraries as the pages list them, and adapters where a page shows some of them: all found by one search."""
 
+from collections.abc import Iterable
 from typing import Any
 
-from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
-from django.db.models.fields.json import KeyTransform
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Coalesce
 
-from hub.adapters.models import Adapter, Release
-from hub.adapters.permissions import visible_adapters
+from hub.accounts.models import User
+from hub.adapters.models import Adapter
 from hub.clusters import queries as clusters
 from hub.errors import NotFound
-from hub.indexes.models import IndexMember
 from hub.library.models import Library
 from hub.library.permissions import Visitor
+from hub.search.asking import Asked
+from hub.search.facets import LIBRARY, OWNER
+from hub.search.finding import Found
+from hub.search.models import Entry
+
+NAME_OF_BASE = KeyTextTransform("name", "base_spec")
 
 
 def shelf() -> QuerySet[Library]:
-    """Every library with what its card says: current version, adapters, last contribution."""
-    open_adapters = Q(adapters__private=False)
-    return Library.objects.select_related("current").annotate(
-        adapter_count=Count("adapters", filter=open_adapters, distinct=True),
-        last_contribution=Max("adapters__releases__created_at", filter=open_adapters),
+    """Every library with what its card says: current version, adapters, last contribution.
+
+    Both are looked up by an index, however many adapters there are; `base_name` stands for the whole spec,
+    which names every module of the base.
+    """
+    return (
+        Library.objects.select_related("current")
+        .defer("base_spec")
+        .annotate(
+            adapter_count=Coalesce(Subquery(_count()), 0),
+            last_contribution=Subquery(_last_contribution()),
+            base_name=NAME_OF_BASE,
+        )
     )
 
 
@@ -38,35 +53,38 @@ def clusters_of(library: Library) -> dict[str, Any] | None:
 
 
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
-    """The adapters that the visitor may know of, each with its newest release and what is served of it."""
-    known = with_newest(visible_adapters(visitor).filter(library=library))
-    return known.annotate(served_number=Subquery(_served(library)))
+    """A library's adapters that the visitor may know of, the last contributed first."""
+    return Found(visitor, Asked(chosen={LIBRARY: (library.slug,)}, sort="new")).adapters
 
 
-def with_newest(adapters: QuerySet[Adapter]) -> QuerySet[Adapter]:
-    """Adds what lists say of each adapter's newest release, in the same query; the last contributed first."""
-    newest = Release.objects.filter(adapter=OuterRef("pk")).order_by("-number")
-    measured = newest.exclude(statistics={})
-    return (
-        adapters.select_related("owner", "library")
-        .annotate(
-            newest_number=Subquery(newest.values("number")[:1]),
-            newest_status=Subquery(newest.values("status")[:1]),
-            newest_at=Subquery(newest.values("created_at")[:1]),
-            newest_yanked_at=Subquery(newest.values("yanked_at")[:1]),
-            newest_quarantined_at=Subquery(newest.values("quarantined_at")[:1]),
-            summary=Subquery(measured.annotate(_s=KeyTransform("summary", "statistics")).values("_s")[:1]),
-            expert_size=Subquery(measured.values("factors_size")[:1]),
-        )
-        .order_by(F("newest_at").desc(nulls_last=True), "pk")
+def contributions_of(person: User, visitor: Visitor) -> QuerySet[Adapter]:
+    """A person's adapters that the visitor may know of, the last contributed first."""
+    return Found(visitor, Asked(chosen={OWNER: (person.username,)}, sort="new")).adapters
+
+
+def served(library: Library, adapters: Iterable[Adapter]) -> set[int]:
+    """Which of these adapters (by id) have a release in the version that is served now."""
+    if library.current is None:
+        return set()
+    members = library.current.memberships().filter(release__adapter__in=[one.pk for one in adapters])
+    return set(members.values_list("release__adapter", flat=True))
+
+
+def _open_adapters() -> QuerySet[Adapter]:
+    """Of the library of the outer query."""
+    return Adapter.objects.filter(library=OuterRef("pk"), private=False, deleted_at=None)
+
+
+def _count() -> QuerySet[Adapter, Any]:
+    return _open_adapters().order_by().values("library").annotate(number=Count("pk")).values("number")
+
+
+def _last_contribution() -> QuerySet[Entry, Any]:
+    """The newest release of any of its adapters, by the entries that lists are sorted by."""
+    entries = Entry.objects.filter(
+        adapter__library=OuterRef("pk"),
+        adapter__private=False,
+        adapter__deleted_at=None,
+        newest_at__isnull=False,
     )
-
-
-def _served(library: Library) -> QuerySet[IndexMember, Any]:
-    """The release number that the current version serves for the adapter of the outer query."""
-    number = library.current.number if library.current else 0
-    return (
-        IndexMember.objects.filter(library=library, release__adapter=OuterRef("pk"), since__lte=number)
-        .filter(Q(until=None) | Q(until__gt=number))
-        .values("release__number")[:1]
-    )
+    return entries.order_by("-newest_at").values("newest_at")[:1]

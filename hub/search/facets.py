@@ -46,9 +46,9 @@ BANDS = (
     Band("33-64", "33 to 64", 33, 64),
     Band("65-", "65 and more", 65, OPEN_ENDED),
 )
-RANK, OWNER = "rank", "owner"
+LIBRARY, RANK, OWNER = "library", "rank", "owner"
 FACETS = (
-    Facet("library", "Library", "library__slug"),
+    Facet(LIBRARY, "Library", "library__slug"),
     Facet("task", "Task", "entry__task"),
     Facet("kind", "Kind", "entry__kind", {value: label for value, label in Entry.Kind.choices if value}),
     Facet(RANK, "Rank", "entry__rank", {band.value: band.label for band in BANDS}),

@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import CheckConstraint, Q
+from django.db.models import CheckConstraint, Index, Q
 
 from hub.adapters.models import Adapter
 
@@ -46,6 +46,7 @@ class Entry(models.Model):
     class Meta:
         ordering: ClassVar = ["pk"]
         verbose_name_plural = "entries"
+        indexes: ClassVar = [Index(fields=["-newest_at"], name="entries_by_newest_release")]
         constraints: ClassVar = [
             CheckConstraint(
                 condition=Q(standing__in=["ready", "examined", "rejected", "quarantined", "yanked", "empty"]),

@@ -11,10 +11,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from hub.accounts import services
 from hub.accounts.models import User
-from hub.adapters.permissions import visible_adapters
 from hub.errors import NotFound
 from hub.pages.forms import TokenForm
-from hub.pages.listing import with_newest
+from hub.pages.listing import contributions_of
 from hub.pages.visitors import signed_in
 
 PAGE = 50
@@ -25,7 +24,7 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
     person = User.objects.filter(username=username, is_active=True).first()
     if person is None:
         raise NotFound(f"There is nobody called {username} here.")
-    adapters = with_newest(visible_adapters(request.user).filter(owner=person))
+    adapters = contributions_of(person, request.user)
     context = {"person": person, "page": Paginator(adapters, PAGE).get_page(request.GET.get("page"))}
     return render(request, "accounts/profile.html", context)
 

@@ -10,32 +10,38 @@ from django.views.decorators.http import require_safe
 from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
 from hub.mirrors.queries import mirrors
+from hub.pages import home as shelf
 from hub.pages import listing, showing, snippets
 from hub.pages.browsing import browse_page
 
-PAGE = 50
+PAGE = 20
+MOST_TO_CHOOSE = 100
 RECENT = 5
 
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
-    return render(request, "library/home.html", {"libraries": listing.shelf()})
+    """What this hub is, and its libraries."""
+    page = shelf.libraries(request.GET.get("page"))
+    return render(request, "library/home.html", {"page": page, "cards": list(shelf.cards(page))})
 
 
 @require_safe
 def library(request: HttpRequest, slug: str) -> HttpResponse:
     found = listing.library_called(slug)
-    served = showing.served(request, found)
+    answering = showing.served(request, found)
+    page = Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page"))
     checkpoints = ComposedCheckpoint.objects.filter(library=found).select_related("version", "requested_by")
     context = {
         "library": found,
-        "page": Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page")),
+        "page": page,
+        "served": listing.served(found, page),
         "checkpoints": checkpoints[:RECENT],
         "clusters": listing.clusters_of(found),
         "mirrors": mirrors(found),
         "serving_url": settings.SERVING_URL,
-        "ask": snippets.ask_served_model(served, found.slug),
-        "client": snippets.openai_client(served, found.slug),
+        "ask": snippets.ask_served_model(answering, found.slug),
+        "client": snippets.openai_client(answering, found.slug),
     }
     return render(request, "library/library.html", context)
 
@@ -50,7 +56,7 @@ def browse(request: HttpRequest) -> HttpResponse:
 @require_safe
 def upload_start(request: HttpRequest) -> HttpResponse:
     """Which library an upload is for; not a question where there is only one."""
-    ready = list(listing.shelf().filter(status=Library.Status.READY)[: PAGE * 2])
+    ready = list(listing.shelf().filter(status=Library.Status.READY)[:MOST_TO_CHOOSE])
     if len(ready) == 1:
         return redirect("upload", slug=ready[0].slug)
     return render(request, "library/upload_start.html", {"libraries": ready})
