@@ -14,7 +14,7 @@ from hub.http import own_address
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
-from hub.pages import exporting, reading, snippets
+from hub.pages import exporting, liking, reading, snippets
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm, UploadForm
 from hub.pages.pipeline import course_of
 from hub.pages.visitors import signed_in
@@ -28,7 +28,11 @@ def adapter_page(request: HttpRequest, adapter: Adapter) -> dict[str, Any]:
     """The adapter with its newest release in full."""
     newest = reading.newest_release(adapter)
     page = Paginator(reading.releases_of(adapter), RELEASES).get_page(request.GET.get("page"))
-    context = release_page(request, newest) if newest else {"adapter": adapter}
+    context = (
+        release_page(request, newest)
+        if newest
+        else {"adapter": adapter, "likes": liking.of_adapter(adapter, request.user)}
+    )
     may_write = permissions.may_write(request.user, adapter)
     return {
         **context,
@@ -56,7 +60,6 @@ def access_of(visitor: Visitor, adapter: Adapter) -> dict[str, Any]:
 def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
     adapter = release.adapter
     files = reading.files_of(release)
-    may_maintain = permissions.may_maintain(request.user, adapter)
     return {
         "adapter": adapter,
         "release": release,
@@ -67,9 +70,9 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "size": sum(file.blob.size for file in files),
         "card": reading.card_of(files),
         "may_write": permissions.may_write(request.user, adapter),
-        "may_maintain": may_maintain,
-        "may_download": permissions.may_have_files(request.user, adapter)
-        and (release.quarantined_at is None or permissions.may_write(request.user, adapter) or may_maintain),
+        "may_maintain": permissions.may_maintain(request.user, adapter),
+        "may_download": may_download(request.user, release),
+        "likes": liking.of_adapter(adapter, request.user),
         "sees_log": sees_log(request.user, adapter),
         "hears": hears(request.user, release),
         "reason_form": ReasonForm(auto_id=False),
@@ -79,6 +82,13 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }
+
+
+def may_download(visitor: Visitor, release: Release) -> bool:
+    """Whether this visitor may have the files: let in, and in quarantine only whoever decides about it."""
+    adapter = release.adapter
+    decides = permissions.may_write(visitor, adapter) or permissions.may_maintain(visitor, adapter)
+    return permissions.may_have_files(visitor, adapter) and (release.quarantined_at is None or decides)
 
 
 def hears(visitor: Visitor, release: Release) -> bool:
@@ -106,14 +116,24 @@ def sees_log(visitor: Visitor, adapter: Adapter) -> bool:
 
 
 def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> dict[str, str]:
-    adapter, hub = release.adapter, own_address(request)
+    adapter, hub, library = release.adapter, own_address(request), release.library
+    summary = release.statistics.get("summary", {})
+    closed = bool(adapter.private or adapter.gating)
     return {
-        "private": snippets.ask_with_private(hub, release.library.slug, adapter.full_name),
-        "fetch": snippets.fetch_files(hub, adapter.full_name, oid=release.oid, paths=paths),
-        "peft": snippets.load_with_peft(release.library, adapter.full_name, release.oid),
-        "served": snippets.ask_served_model(
-            served(request, release.library), f"{release.library.slug}/{adapter.full_name}"
+        "private": snippets.ask_with_private(hub, library.slug, adapter.full_name),
+        "hf": snippets.fetch_with_hf(hub, adapter.full_name, release.oid, needs_token=closed),
+        "fletch": snippets.fetch_by_command(hub, adapter.full_name, release.oid),
+        "curl": snippets.fetch_files(
+            hub, adapter.full_name, oid=release.oid, paths=paths, needs_token=closed
         ),
+        "peft": snippets.load_with_peft(library, adapter.full_name, release.oid),
+        "vllm": snippets.serve_with_vllm(
+            library, adapter.full_name, release.oid, rank=summary.get("rank_largest", 0)
+        )
+        if summary.get("expert_kind", "LoRA") == "LoRA"
+        else "",
+        "served": snippets.ask_served_model(served(request, library), f"{library.slug}/{adapter.full_name}"),
+        "ask": snippets.ask_alone(hub, library.slug, adapter.full_name),
     }
 
 

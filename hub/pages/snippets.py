@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from hub.library.models import Library
 from hub.pages.phrases import short
 
+VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what --max-lora-rank may be
+
 
 def auto_class(library: Library) -> str:
     """The class of transformers that loads a library's base."""
@@ -54,11 +56,38 @@ def ask_with_private(hub_url: str, library: str, full_name: str) -> str:
     )
 
 
-def fetch_files(hub_url: str, full_name: str, *, oid: str, paths: list[str]) -> str:
+def folder_of(full_name: str, oid: str) -> str:
+    """Where what is pasted puts a release."""
+    return f"{full_name.rpartition('/')[2]}-{short(oid)}"
+
+
+def fetch_with_hf(hub_url: str, full_name: str, oid: str, *, needs_token: bool = False) -> str:
+    """Download one release with Hugging Face's own command line."""
+    login = "hf auth login\n" if needs_token else ""
+    return (
+        f"export HF_ENDPOINT={hub_url}\n{login}"
+        f"hf download {full_name} --revision {oid} \\\n"
+        f"  --local-dir {folder_of(full_name, oid)}"
+    )
+
+
+def fetch_by_command(hub_url: str, full_name: str, oid: str) -> str:
+    """Download one release with ours, which goes on where it broke off and compares with the digests."""
+    return (
+        f"fletch login --hub {hub_url}\n"
+        f"fletch download {full_name}@{oid} \\\n"
+        f"  --to {folder_of(full_name, oid)}"
+    )
+
+
+def fetch_files(
+    hub_url: str, full_name: str, *, oid: str, paths: list[str], needs_token: bool = False
+) -> str:
     """Download one release, file by file, into a folder named after it."""
-    folder = f"{full_name.rpartition('/')[2]}-{short(oid)}"
+    folder = folder_of(full_name, oid)
+    token = '-H "Authorization: Bearer $FLETCH_TOKEN" ' if needs_token else ""
     return "\n".join(
-        "curl --fail --location --create-dirs --output "
+        f"curl --fail --location --create-dirs {token}--output "
         + shlex.quote(f"{folder}/{path}")
         + " "
         + shlex.quote(f"{hub_url}/{full_name}/resolve/{oid}/{path}")
@@ -67,13 +96,29 @@ def fetch_files(hub_url: str, full_name: str, *, oid: str, paths: list[str]) -> 
 
 
 def load_with_peft(library: Library, full_name: str, oid: str) -> str:
-    folder, loader = f"{full_name.rpartition('/')[2]}-{short(oid)}", auto_class(library)
+    folder, loader = folder_of(full_name, oid), auto_class(library)
     return (
         "from peft import PeftModel\n"
         f"from transformers import {loader}\n\n"
         f'base = {loader}.from_pretrained("{library.base_source}")\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
+
+
+def serve_with_vllm(library: Library, full_name: str, oid: str, *, rank: int) -> str:
+    """Serve the base with this one LoRA; vLLM takes ranks up to the next of its sizes."""
+    size = next((size for size in VLLM_RANKS if size >= rank), rank)
+    name = full_name.rpartition("/")[2]
+    return (
+        f"vllm serve {shlex.quote(library.base_source)} \\\n"
+        f"  --enable-lora --max-lora-rank {size} \\\n"
+        f"  --lora-modules {name}={folder_of(full_name, oid)}"
+    )
+
+
+def ask_alone(hub_url: str, library: str, full_name: str) -> str:
+    """Ask one expert of the served model by our command line."""
+    return f"fletch login --hub {hub_url}\nfletch ask {library} 'Hello' --alone {full_name}"
 
 
 def upload_by_command(hub_url: str, library: str) -> str:

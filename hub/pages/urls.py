@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from hub.pages.views import access, accounts, adapters, devices, exports, indexes, library, mending
+from hub.pages.views import (
+    access,
+    accounts,
+    adapters,
+    devices,
+    exports,
+    files,
+    indexes,
+    library,
+    likes,
+    mending,
+)
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
@@ -25,7 +36,9 @@ urlpatterns = [
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
     path("<owner>/<name>/access/<action>", access.act, name="access"),
+    path("<owner>/<name>/like", likes.like, name="like"),
     path(RELEASE, adapters.release, name="release"),
+    path(f"{RELEASE}/files/<path:path>", files.file, name="release_file"),
     path(f"{RELEASE}/course", adapters.course, name="course"),
     path(f"{RELEASE}/mend", mending.mend, name="mend"),
     path(f"{RELEASE}/yank", adapters.yank, name="yank"),

@@ -185,9 +185,22 @@ def files(seed: object, card: str | None = CARD) -> dict[str, bytes]:
     config = json.dumps(
         {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "seed": str(seed)}
     )
-    weights = hashlib.sha256(str(seed).encode()).digest() * 4096
-    found = {"adapter_config.json": config.encode(), "adapter_model.safetensors": weights}
+    found = {"adapter_config.json": config.encode(), "adapter_model.safetensors": weights(seed)}
     return {**found, "README.md": card.encode()} if card is not None else found
+
+
+def weights(seed: object, *, layers: int = 2, rank: int = 8) -> bytes:
+    """A safetensors file of a few tensors, with numbers that nobody trained."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for layer in range(layers):
+        for half, shape in (("lora_A", [rank, 576]), ("lora_B", [576, rank])):
+            begin, end = end, end + 4 * shape[0] * shape[1]
+            name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.{half}.weight"
+            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
+    said = json.dumps(header).encode()
+    numbers = hashlib.sha256(str(seed).encode()).digest() * (end // 32)
+    return len(said).to_bytes(8, "little") + said + numbers
 
 
 def judge(

@@ -67,6 +67,8 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "adapter-quarantined": (at(made.quarantined), None),
         "release-maintainer": (f"{at(made.ready)}/releases/{made.ready.oid}", cleo),
         "mend": (f"{at(made.rejected)}/releases/{made.rejected.oid}/mend", ada),
+        "file": (f"{at(made.ready)}/releases/{made.ready.oid}/files/adapter_model.safetensors", None),
+        "file-text": (f"{at(made.ready)}/releases/{made.ready.oid}/files/README.md", None),
         "upload-start": ("/upload", ada),
         "upload": (f"/libraries/{slug}/upload", ada),
         "versions": (f"/libraries/{slug}/versions", cleo),

@@ -37,6 +37,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
+        f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}/files/adapter_config.json",
         f"/{made.contributor.username}",
         "/settings/tokens",
     ]

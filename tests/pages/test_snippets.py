@@ -46,6 +46,21 @@ def test_where_a_pass_is_needed_what_is_pasted_asks_for_one() -> None:
         assert "FLETCH_TOKEN" in text
 
 
+def test_every_way_to_fetch_puts_a_release_into_the_folder_that_is_loaded() -> None:
+    hub, name, oid = "http://hub", "ada/poetry", "0a" * 20
+    ways = [
+        snippets.fetch_with_hf(hub, name, oid, needs_token=True),
+        snippets.fetch_by_command(hub, name, oid),
+        snippets.fetch_files(hub, name, oid=oid, paths=["a b.json"], needs_token=True),
+        snippets.serve_with_vllm(CAUSAL, name, oid, rank=12),
+    ]
+
+    for text in ways:
+        subprocess.run(["bash", "-n"], input=text, text=True, check=True)
+    assert all("poetry-0a0a0a0a0a0a" in text for text in ways)
+    assert "--max-lora-rank 16" in ways[-1]
+
+
 def test_where_none_is_needed_nothing_is_said_of_it() -> None:
     open_ = snippets.Served("http://models", "quill")
 
