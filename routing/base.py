@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import align_module_device
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jaxtyping import Float
@@ -20,6 +21,7 @@ from routing.digests import digest_of, digest_of_file
 from routing.errors import UnsupportedBase, WrongBase
 from routing.family import FAMILIES, Family, family_of
 from routing.spec import BaseRef, BaseSpec, TargetModule
+from routing.spread import Devices, Spread, places
 from routing.tokenizer_files import tokenizer_file_digests
 
 DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
@@ -31,7 +33,10 @@ NO_REMOTE_CODE = {"trust_remote_code": False, "local_files_only": True}
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base model in evaluation mode, with what was known of it before."""
+    """A loaded base model in evaluation mode, with what was known of it before.
+
+    `device` is where its inputs go; `places` says where each target module computes, where a base is spread.
+    """
 
     spec: BaseSpec
     model: Any
@@ -39,6 +44,12 @@ class Base:
     device: torch.device
     dtype: torch.dtype
     ref: BaseRef
+    places: Mapping[str, torch.device] | None = None
+
+    @property
+    def devices(self) -> Devices:
+        """Where its experts belong: one device, or one for each target module."""
+        return self.device if self.places is None else self.places
 
     @property
     def family(self) -> Family:
@@ -60,23 +71,35 @@ def load_base(
     spec: BaseSpec | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    spread: Spread | None = None,
 ) -> Base:
     """Load the base at `ref` (a folder or a hub id may stand for it) for inference.
 
+    With a spread it goes where that says, and `device` is not asked.
     WrongBase, naming the fields, if it is not what `spec` pins; UnsupportedBase if it cannot be loaded.
     """
     ref = ref if isinstance(ref, BaseRef) else BaseRef(str(ref))
     folder = local_folder(ref)
     if spec is not None:
         refuse_another_base(spec, folder)
-    model = _load_model(folder, dtype)
+    model = _load_model(folder, dtype, spread)
     if spec is None:
         modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
         name = folder.name if Path(ref.source).is_dir() else ref.source
         spec = _spec(folder, model, name=name, target_modules=modules)
     tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
-    frozen = model.to(device).eval().requires_grad_(False)  # noqa: FBT003
-    return Base(spec, frozen, tokenizer, torch.device(device), dtype, ref)
+    model = model.eval().requires_grad_(False)  # noqa: FBT003
+    if spread is None:
+        return Base(spec, model.to(device), tokenizer, torch.device(device), dtype, ref)
+    return Base(
+        spec,
+        model,
+        tokenizer,
+        _entrance(model),
+        dtype,
+        ref,
+        places(model, [one.name for one in spec.target_modules]),
+    )
 
 
 def refuse_another_base(spec: BaseSpec, folder: Path) -> None:
@@ -146,10 +169,18 @@ def weights_digest(folder: Path) -> str:
     return digest_of("".join(digest_of_file(path) for path in files).encode())
 
 
-def _load_model(folder: Path, dtype: torch.dtype | str) -> Any:
+def _entrance(model: Any) -> torch.device:
+    """Where a spread model takes its tokens."""
+    entrance = model.get_input_embeddings()
+    name = next(name for name, module in model.named_modules() if module is entrance)
+    return places(model, [name])[name]
+
+
+def _load_model(folder: Path, dtype: torch.dtype | str, spread: Spread | None = None) -> Any:
+    where = {} if spread is None else spread.options
     try:
         loader = family_of(AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)).loader
-        return loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, **NO_REMOTE_CODE)
+        return loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, **where, **NO_REMOTE_CODE)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
         raise UnsupportedBase(
             f"{folder}: transformers cannot load this as a causal or an encoder-decoder LM: {error}"
@@ -187,7 +218,8 @@ def _spectral_norm(layer: Any) -> float:
     A few power iterations from a seeded start. It only says what a plausible update is; three digits keep
     the description of one base equal on machines that round differently.
     """
-    weight: Float[Tensor, "rows columns"] = layer.weight.detach().float()
+    with align_module_device(layer):  # of a spread base it may lie in a file
+        weight: Float[Tensor, "rows columns"] = layer.weight.detach().float().cpu()
     direction = torch.randn(weight.shape[1], generator=torch.Generator().manual_seed(0))
     for _ in range(POWER_ITERATIONS):
         image = weight @ direction

@@ -145,7 +145,7 @@ def compose(
     from the base.
     """
     pack = pack_experts(
-        experts, base.spec, gates=gates, profiles=profiles, device=base.device, dtype=base.dtype
+        experts, base.spec, gates=gates, profiles=profiles, device=base.devices, dtype=base.dtype
     )
     wanted, routed = policy or DEFAULT_POLICY, RoutedModel(base)
     if neutral is None and needs_moments(routing_of(wanted)):
@@ -163,7 +163,7 @@ def compose_version(
     Its own encoder, where it has one, is loaded from `encoder_at`, by default from where the version says.
     WrongBase, MissingObject, CorruptObject, WrongEncoder, or RoutingError for an expert that does not fit.
     """
-    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=base.dtype)
+    pack = load_pack(store, manifest, base.spec, device=base.devices, dtype=base.dtype)
     routed = RoutedModel(base)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)

@@ -80,9 +80,10 @@ def evidence_by_token(
     seen = torch.zeros(length, len(pack.experts), device=model.base.device)
 
     def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
-        scores = score(hidden, module).view(len(tokens), -1, len(module))
-        total[:, length - scores.shape[1] :, module.member_ids] += scores
-        seen[length - scores.shape[1] :, module.member_ids] += 1
+        scores = score(hidden, module).view(len(tokens), -1, len(module)).to(total.device)
+        members = module.member_ids.to(total.device)
+        total[:, length - scores.shape[1] :, members] += scores
+        seen[length - scores.shape[1] :, members] += 1
 
     survey(model, pack, tokens, look)
     return Evidence(total, seen)

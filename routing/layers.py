@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
+from accelerate.utils import align_module_device
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -125,7 +126,9 @@ class RoutedLinear(nn.Module):
         """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
         layer = self.base_layer
         transposed = isinstance(layer, Conv1D) or (isinstance(layer, PrepackedLinear) and layer.transposed)
-        return layer.weight.T if transposed else layer.weight
+        with align_module_device(layer):  # of a spread base it may lie in a file
+            weight = layer.weight
+        return weight.T if transposed else weight
 
 
 def together(choices: Sequence[Chosen]) -> Iterator[Chosen]:

@@ -217,6 +217,11 @@ class Pack:
         """Whether its experts' factors are elsewhere."""
         return any(module.bare for module in self.modules.values())
 
+    @cached_property
+    def scattered(self) -> bool:
+        """Whether its modules lie on several devices, as those of a base that is spread."""
+        return len({module.device for module in self.modules.values()}) > 1
+
     @property
     def nbytes(self) -> int:
         """How much memory its tensors take, the smallest left out."""

@@ -19,6 +19,7 @@ from routing.prototypes import RoutingVector, routing_vectors
 from routing.repacking import repacked
 from routing.scaled_pack import ScaledPart
 from routing.spec import BaseSpec
+from routing.spread import Devices, device_at
 from routing.store import IndexStore
 
 Progress = Callable[[int, int, str], None]
@@ -32,6 +33,10 @@ class Halves:
     a: Float[Tensor, "rank d_in"]
     b: Float[Tensor, "rank d_out"]
     scaled: ScaledPart | None
+
+    def on(self, device: torch.device) -> Halves:
+        """The same on this device: itself where that is the host."""
+        return self if device.type == "cpu" else self.copied(device)
 
     def copied(self, device: torch.device) -> Halves:
         """The same in memory of its own."""
@@ -49,7 +54,7 @@ def pack_experts(
     *,
     gates: Mapping[str, Mapping[str, torch.Tensor]] | None = None,
     profiles: Mapping[str, Profile] | None = None,
-    device: torch.device,
+    device: Devices,
     dtype: torch.dtype,
 ) -> Pack:
     """A pack of experts in memory, ordered by name; RoutingError if one does not fit the base."""
@@ -74,7 +79,7 @@ def load_pack(
     manifest: IndexManifest,
     spec: BaseSpec,
     *,
-    device: torch.device,
+    device: Devices,
     dtype: torch.dtype | None,
     previous: Pack | None = None,
     progress: Progress = quiet,
@@ -119,7 +124,7 @@ def join_guests(
     guests: Sequence[ExpertEntry],
     spec: BaseSpec,
     *,
-    device: torch.device,
+    device: Devices,
     dtype: torch.dtype,
 ) -> Pack:
     """The pack with these experts beside its own, each in the place of another release of the same adapter.
@@ -187,7 +192,7 @@ def read_halves(
 
 
 def _read(
-    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: torch.device, dtype: torch.dtype | None
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: Devices, dtype: torch.dtype | None
 ) -> Updates:
     """An expert's updates; bare ones where no dtype is given."""
     vectors = store.read_vectors(entry)
@@ -205,20 +210,21 @@ def _updates(
     factors: Mapping[str, Factors],
     spec: BaseSpec,
     *,
-    device: torch.device,
+    device: Devices,
     dtype: torch.dtype,
 ) -> Updates:
     """One expert's updates as they lie in a pack, in the base's order of modules."""
     updates = {}
     for name, module in factors.items():
-        half = _halves(expert, name, module, spec, device, dtype)
-        prototype, gate = _recognised(expert, name, vectors[name], device)
+        here = device_at(device, name)
+        half = _halves(expert, name, module, spec, here, dtype)
+        prototype, gate = _recognised(expert, name, vectors[name], here)
         updates[name] = Update(prototype, half.a, half.b, gate, scaled=half.scaled)
     return updates
 
 
 def _bare_updates(
-    expert: str, vectors: Mapping[str, RoutingVector], spec: BaseSpec, device: torch.device
+    expert: str, vectors: Mapping[str, RoutingVector], spec: BaseSpec, device: Devices
 ) -> Updates:
     """The same without factors: tensors without memory stand in their place."""
     updates = {}
@@ -228,7 +234,7 @@ def _bare_updates(
         if vector.prototype.shape != (target.d_in,):
             found = tuple(vector.prototype.shape)
             raise RoutingError(f"{expert}, {name}: found a prototype of {found}, expected ({target.d_in},)")
-        prototype, gate = _recognised(expert, name, vector, device)
+        prototype, gate = _recognised(expert, name, vector, device_at(device, name))
         updates[name] = Update(prototype, _nothing(rank, target.d_in), _nothing(rank, target.d_out), gate)
     return updates
 

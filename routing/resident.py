@@ -25,6 +25,7 @@ from routing.pack import ModulePack, Moments, Pack, Update, only, pack_placed, u
 from routing.packing import Halves, read_halves
 from routing.residence import Residence, Stay, Wanted
 from routing.routed import RoutedModel
+from routing.spread import device_at
 from routing.store import IndexStore
 
 log = logging.getLogger(__name__)
@@ -210,8 +211,7 @@ class ResidentPack:
             if factors is None:
                 factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
                 self.shelf.warm.put(entry.factors, factors, self._sizes[place])
-            if base.device.type != "cpu":
-                factors = {name: half.copied(base.device) for name, half in factors.items()}
+            factors = {name: half.on(device_at(base.devices, name)) for name, half in factors.items()}
             self._require_proven(place, factors)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"

@@ -288,9 +288,13 @@ def _terms_at(module: ModulePack, usual: Terms, rows: Int[Tensor, " rows"] | Non
     return replace(
         usual,
         allowed=rows,
-        prior=None if usual.prior is None else usual.prior[module.member_ids],
-        shares=None if usual.shares is None else usual.shares[module.member_ids],
+        prior=None if usual.prior is None else _at(module, usual.prior),
+        shares=None if usual.shares is None else _at(module, usual.shares),
     )
+
+
+def _at(module: ModulePack, by_expert: Float[Tensor, " experts"]) -> Float[Tensor, " members"]:
+    return by_expert.to(module.device)[module.member_ids]
 
 
 def _rows_of(module: ModulePack, places: frozenset[int]) -> Int[Tensor, " rows"]:

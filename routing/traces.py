@@ -60,7 +60,7 @@ class Record:
     def spoken(self, tokens: slice) -> tuple[Int[Tensor, " pairs"], Float[Tensor, " pairs"]]:
         """Every expert that these tokens chose anywhere, and the weight it was given there."""
         if tokens == EVERYTHING:  # of an encoder-decoder, modules see different numbers of tokens
-            found = [part for _, part in self.modules]
+            found = self._in_one_place
             experts = torch.cat([part.experts.flatten() for part in found])
             return experts, torch.cat([part.weights.flatten() for part in found])
         mine = self.side_by_side.of(tokens)
@@ -69,11 +69,20 @@ class Record:
     @cached_property
     def side_by_side(self) -> ModuleTrace:
         """All modules in one: put together once, however many answers take their part of it."""
-        found = [part for _, part in self.modules]
+        found = self._in_one_place
         return ModuleTrace(
             torch.cat([part.experts for part in found], dim=1),
             torch.cat([part.weights for part in found], dim=1),
         )
+
+    @property
+    def _in_one_place(self) -> list[ModuleTrace]:
+        """All of them on one device."""
+        found = [part for _, part in self.modules]
+        if not self.pack.scattered:
+            return found
+        device = found[0].experts.device
+        return [ModuleTrace(part.experts.to(device), part.weights.to(device)) for part in found]
 
 
 @dataclass(frozen=True)

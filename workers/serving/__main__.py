@@ -12,7 +12,8 @@ from ipaddress import ip_address
 import torch
 import uvicorn
 
-from workers.serving import logs
+from routing.spread import parsed
+from workers.serving import heap, logs
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
 from workers.serving.options import Limits, Options
@@ -45,6 +46,13 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--library", help="serve this library only")
     parser.add_argument(
         "--device", default="auto", help="cpu, cuda, cuda:1 ...; auto takes a GPU if there is one"
+    )
+    parser.add_argument(
+        "--spread",
+        nargs="+",
+        metavar="DEVICE=ROOM",
+        help="spread a base that no device can hold: auto, or how much of it each may hold, such as 0=20GiB "
+        "1=20GiB cpu=60GiB; what fits nowhere stays in its files and is read for each pass",
     )
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
     parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
@@ -120,7 +128,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = _device(given.device)
     if given.warm_megabytes is not None and (given.expert_megabytes is None or device.type == "cpu"):
         parser.error("--warm-megabytes: expected with --expert-megabytes, and on a GPU alone")
+    try:
+        spread = None if given.spread is None else parsed(given.spread)
+    except ValueError as error:
+        parser.error(f"--spread: {error}")
     logs.begin(given.log_format)
+    heap.share()
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
     # each other.
     torch.set_num_threads(given.threads or max(1, (os.cpu_count() or 2) - 1))
@@ -129,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         library=given.library,
         device=device,
         dtype=DTYPES[given.dtype],
+        spread=spread,
         weights_as_stored=given.weights_as_stored,
         limits=Limits(
             private_versions=given.private_versions,

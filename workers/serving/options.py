@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+from routing.spread import Spread
+
 MEGABYTE = 2**20
 CallerKind = Literal["open", "passes"]
 
@@ -48,6 +50,7 @@ class Options:
     library: str | None = None
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
+    spread: Spread | None = None  # then the device is not asked
     weights_as_stored: bool = False
     callers: CallerKind = "open"
     poll_seconds: float = 0.5

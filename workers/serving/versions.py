@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -68,14 +69,22 @@ class Version:
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
     """A library's base, compared with its specification; RoutingError says what is missing or different."""
     spec = store.read_base(ref.base)
-    base = load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype)
-    if base.device.type == "cpu" and not options.weights_as_stored:
+    base = load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype, spread=options.spread)
+    if base.places is not None:
+        log.info("%s: %s", spec.name, _spread(base))
+    elif base.device.type == "cpu" and not options.weights_as_stored:
         count = prepack(base.model)
         log.info("%s: the weights of %d layers are laid out for this processor", spec.name, count)
     model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
     log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
     log.info("%s: a token of an answer takes %d bytes", spec.name, model.token_bytes)
     return model
+
+
+def _spread(base: Base) -> str:
+    """What of a spread base lies where, in words."""
+    found = Counter(str(place) for place in base.model.hf_device_map.values())
+    return "its parts lie " + ", ".join(f"{count} on {place}" for place, count in sorted(found.items()))
 
 
 def assemble(
@@ -97,7 +106,7 @@ def assemble(
     _require_memory(0, manifest.experts, base, shelf)
     known = None if previous is None else previous.pack
     dtype = base.dtype if shelf is None else None
-    pack = load_pack(store, manifest, base.spec, device=base.device, dtype=dtype, previous=known)
+    pack = load_pack(store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
@@ -119,7 +128,7 @@ def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
     _require_memory(known.nbytes, guests.entries, base, shelf)
-    pack = join_guests(store, known, guests.entries, base.spec, device=base.device, dtype=base.dtype)
+    pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
         pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
     resident = None
