@@ -16,6 +16,7 @@ from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
 from routing.together import Heard, Reading, read_alone
 from routing.traces import ModuleTrace, Shares, Trace, joined
+from routing.voices import Voice, last_voice
 
 PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
 
@@ -26,6 +27,7 @@ Finish = Literal["stop", "length"]
 class Request:
     """What is asked of the model. `route` None is the plain base; `logprobs` is a number of alternatives.
 
+    With `trace` every selection is kept, with `voices` each token says who spoke where it was predicted.
     `choice` tells apart the answers to one prompt, so that each draws its own tokens from one seed. Answers
     with an equal `conversation` do not read again what they have in common (see `routing.prefixes`).
     """
@@ -38,6 +40,7 @@ class Request:
     logprobs: int | None = None
     echo: bool = False
     trace: bool = False
+    voices: bool = False
     choice: int = 0
     conversation: str | None = None
 
@@ -72,6 +75,7 @@ class Generation:
         self._echo = Speller(model.base.tokenizer)
         self._before: Float[Tensor, " vocabulary"] | None = None
         self._spoken: list[ModuleTrace] = []
+        self._voice: Voice | None = None
 
     @property
     def passed_tokens(self) -> int:
@@ -109,6 +113,8 @@ class Generation:
         echoed = self._echo_of(reading.tokens, heard.logits) if self._echoes else []
         self.read_tokens += reading.tokens
         self._before = heard.logits[-1]
+        if self.request.voices and heard.record is not None and not self._unread:
+            self._voice = last_voice(heard.record, heard.tokens, read=len(reading.tokens))
         return echoed if self._unread else echoed + self._speak()
 
     def advance(self) -> list[TextToken]:
@@ -194,7 +200,8 @@ class Generation:
             return self._end("stop")
         if self._guide is not None:
             self._guide.hear(token)
-        certain = self._certain(self._text.push(token, self._likelihood(self._before, token)))
+        spelt = self._text.push(token, self._likelihood(self._before, token), self._voice)
+        certain = self._certain(spelt)
         if self._stops.stopped:
             self._finished("stop")
             return certain

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from routing.sampling import Likelihood
+from routing.voices import Voice
 
 CONTEXT_TOKENS = 6  # tokenizers that mark word starts need what stood before to decide on a leading space
 HELD_TOKENS = 8  # no character has more bytes than that: what is still undecodable then is not text
@@ -20,6 +21,7 @@ class TextToken:
     token: int
     text: str
     likelihood: Likelihood | None = None
+    voice: Voice | None = None
 
 
 class Detokenizer:
@@ -66,9 +68,9 @@ class Speller:
         self._detokenizer = Detokenizer(tokenizer, context)
         self._held: list[TextToken] = []
 
-    def push(self, token: int, likelihood: Likelihood | None) -> list[TextToken]:
+    def push(self, token: int, likelihood: Likelihood | None, voice: Voice | None = None) -> list[TextToken]:
         """The tokens whose text is whole now."""
-        spelt = TextToken(token, self._detokenizer.push(token), likelihood)
+        spelt = TextToken(token, self._detokenizer.push(token), likelihood, voice)
         self._held.append(spelt)
         return self._take() if spelt.text else []
 

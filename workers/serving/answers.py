@@ -19,7 +19,8 @@ from workers.serving.errors import ApiError, gone_away
 from workers.serving.journal import BROKE_OFF, Ended, Entry
 from workers.serving.metrics import Metrics
 from workers.serving.runner import Steps
-from workers.serving.shapes import Envelope, Shape, provenance, usage
+from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
+from workers.serving.voices import Voices
 
 log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
@@ -36,6 +37,14 @@ class Job:
     metrics: Metrics
     entry: Entry
     charge: Callable[[int], None]  # tokens to whoever asks
+    voices: Callable[[], Voices | None] = lambda: None  # of one choice
+
+    def begin(self) -> list[Writing]:
+        """A choice for each generation, of which nothing is written yet."""
+        writings = [self.shape.begin() for _ in self.generations]
+        for writing in writings:
+            writing.voices = self.voices()
+        return writings
 
     @property
     def tokenizer(self) -> Any:
@@ -103,11 +112,13 @@ async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str
 
 
 async def _written(job: Job, steps: Steps) -> dict[str, Any]:
-    writings = [job.shape.begin() for _ in job.generations]
+    writings = job.begin()
     async with aclosing(job.counted(steps)) as counted:
         async for place, step in counted:
             writings[place].add(step)
-    fields = [job.shape.whole(writing, job.tokenizer) for writing in writings]
+    fields = [
+        {**job.shape.whole(writing, job.tokenizer), **writing.heard(writing.tokens)} for writing in writings
+    ]
     choices = [_choice(place, fields[place], writing.reason) for place, writing in enumerate(writings)]
     return job.envelope.of(
         job.shape.whole_object,
@@ -142,7 +153,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
 
 
 async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None]:
-    writings = [job.shape.begin() for _ in job.generations]
+    writings = job.begin()
     kind, opening = job.shape.chunk_object, job.shape.first()
     for place in range(len(writings)):
         if opening is not None:
@@ -153,7 +164,10 @@ async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None
                 continue
             writing = writings[place]
             writing.add(step)
-            piece = job.shape.piece(step.tokens, job.tokenizer, writing)
+            piece = {
+                **job.shape.piece(step.tokens, job.tokenizer, writing),
+                **writing.heard(step.tokens),
+            }
             last = all(other.finish for other in writings)
             ours = {"fletch": provenance(job.envelope.target, job.generations)} if last else {}
             yield job.envelope.of(kind, [_choice(place, piece, writing.reason)], **ours)
@@ -164,4 +178,5 @@ def _choice(index: int, fields: dict[str, Any], finish: str | None) -> dict[str,
 
 
 def _event(content: dict[str, Any]) -> bytes:
-    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n".encode()
+    written = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {written}\n\n".encode()

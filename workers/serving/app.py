@@ -50,6 +50,7 @@ from workers.serving.shapes import Envelope, Shape
 from workers.serving.targets import Target, resolve
 from workers.serving.telemetry import NoTraces, Traces
 from workers.serving.tools import reader_of
+from workers.serving.voices import voices_of
 
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AnyBody)
@@ -219,6 +220,7 @@ class Server:
             self.metrics,
             entry,
             partial(self.budgets.charge, caller),
+            partial(voices_of, target, body.routing.trace),
         )
         steps = self.runner.submit(generations, caller=name)
         if not body.stream:

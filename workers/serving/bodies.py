@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,8 @@ Strict = ConfigDict(extra="forbid", frozen=True, strict=True)
 Strings = Annotated[list[str], Field(fail_fast=True)]
 Tokens = Annotated[list[int], Field(fail_fast=True)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+BriefTrace = Literal["tokens", "modules"]
+BRIEF_TRACES: tuple[str, ...] = get_args(BriefTrace)
 
 
 class RoutingBody(BaseModel):
@@ -33,7 +35,7 @@ class RoutingBody(BaseModel):
     general: Strings | None = None
     subtract: Annotated[Number, Field(ge=0)] | None = None
     version: Annotated[int, Field(ge=1)] | None = None
-    trace: bool = False
+    trace: bool | BriefTrace = False
 
 
 class StreamOptions(BaseModel):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from routing.chat import chat_stops
 from routing.generation import Generation, Request
 from routing.sampling import Sampling
-from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
+from workers.serving.bodies import BRIEF_TRACES, AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import ApiError, invalid
 from workers.serving.formats import form_of
@@ -68,8 +68,7 @@ def _generations(
     count = len(prompts) * choices
     _require_few(count, limits)
     stop = _stops(body, wanted, limits)
-    if body.routing.trace:
-        _require_small_trace(target, count, len(prompts[0]) + wanted.max_tokens, limits)
+    _require_small_trace(body, wanted, target, limits)
     form = wanted.form
     followers = iter([None] * count if form is None else guides.begin(form, target.model, count))
     ways = target.ways([_deciding(prompt, body) for prompt in prompts])
@@ -84,7 +83,8 @@ def _generations(
                 stop=stop,
                 logprobs=wanted.logprobs,
                 echo=isinstance(body, CompletionBody) and bool(body.echo),
-                trace=body.routing.trace,
+                trace=body.routing.trace is True,
+                voices=body.routing.trace in BRIEF_TRACES,
                 choice=choice,
                 conversation=body.prompt_cache_key,
             ),
@@ -197,10 +197,17 @@ def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:
     return max(1, min(base.spec.context - taken, limits.max_tokens, fitting))
 
 
-def _require_small_trace(target: Target, answers: int, positions: int, limits: Limits) -> None:
-    if answers > 1:
+def _require_small_trace(body: AnyBody, wanted: _Wanted, target: Target, limits: Limits) -> None:
+    """Who leads at each token is little; what every module chose is bounded."""
+    asked, answers = body.routing.trace, len(wanted.prompts) * (body.n or 1)
+    if asked is True and answers > 1:
         raise invalid("routing.trace", "is given for one answer at a time; leave out `n` and further prompts")
-    entries = 0 if target.route is None else positions * target.route.entries
+    if target.route is None or asked in (False, "tokens"):
+        return
+    if asked is True:
+        entries = (len(wanted.prompts[0]) + wanted.max_tokens) * target.route.entries
+    else:
+        entries = answers * wanted.max_tokens * len(target.route.seats)
     if entries > limits.trace_entries:
         raise invalid(
             "routing.trace", f"would have {entries} entries, expected at most {limits.trace_entries}"

@@ -12,6 +12,7 @@ from routing.generation import Finish, Generation
 from routing.streaming import TextToken
 from workers.serving.targets import Target
 from workers.serving.tool_calls import CallReader
+from workers.serving.voices import Voices
 
 WEIGHT_DIGITS = 4
 SHARE_DIGITS = 6
@@ -66,6 +67,7 @@ class Writing:
     """A choice as it is being written."""
 
     reader: CallReader | None = None  # what finds calls of tools in it
+    voices: Voices | None = None  # what says of its tokens who spoke
     tokens: list[TextToken] = field(default_factory=list)
     length: int = 0
     finish: Finish | None = None
@@ -81,6 +83,10 @@ class Writing:
         self.tokens += step.tokens
         self.length += sum(len(token.text) for token in step.tokens)
         self.finish = step.finish
+
+    def heard(self, tokens: Sequence[TextToken]) -> dict[str, Any]:
+        """Who spoke in tokens that it has taken, if that was asked for."""
+        return {} if self.voices is None else {"fletch": self.voices.of(tokens)}
 
 
 def usage(generations: Sequence[Generation], choices: int) -> dict[str, Any]:
