@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.guidance import Guide
+from routing.penalties import Bent
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
@@ -68,6 +69,7 @@ class Generation:
         self._ends = end_tokens(model)
         self._memory = model.new_memory(request.prompt, most=request.length)
         self._chance = request.sampling.generator(request.choice)
+        self._bent: Bent | None = None
         self._unread = model.base.family.opening(model.base.model, request.prompt)
         self.read_tokens: list[int] = []
         self._text = Speller(model.base.tokenizer, self._unread)
@@ -194,8 +196,10 @@ class Generation:
         if self.completion_tokens >= self.request.max_tokens or self._before is None:
             return self._end("length")
         allowed = None if self._guide is None else self._guide.allowed()
-        token = draw(self._before, self.request.sampling, self._chance, allowed)
+        token = draw(self._drawn_by(self._before), self.request.sampling, self._chance, allowed)
         self.completion_tokens += 1
+        if self._bent is not None:
+            self._bent.hear(token)
         if token in self._ends:
             return self._end("stop")
         if self._guide is not None:
@@ -211,6 +215,15 @@ class Generation:
             return certain + self._end("length")
         self._unread = [token]
         return certain
+
+    def _drawn_by(self, logits: Float[Tensor, " vocabulary"]) -> Float[Tensor, " vocabulary"]:
+        """What the next token is drawn by: the model's logits, bent where the request has penalties."""
+        penalties = self.request.sampling.penalties
+        if not penalties.bend:
+            return logits
+        if self._bent is None:
+            self._bent = Bent(penalties, self.request.prompt, logits)
+        return self._bent.of(logits)
 
     def _certain(self, spelt: list[TextToken]) -> list[TextToken]:
         """The tokens that no stop string can begin in any more, up to where one has begun."""

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from routing.errors import NotFinite
+from routing.penalties import Penalties
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn: temperature 0 takes the likeliest; equal seeds draw equal tokens."""
+    """How tokens are drawn: temperature 0 takes the likeliest; equal seeds draw equal tokens.
+
+    Of the tokens that temperature leaves likely, `min_p` keeps those at least so likely as this share of the
+    likeliest one (arXiv 2407.01082), `top_k` so many of the likeliest, `top_p` the likeliest that together
+    reach it (arXiv 1904.09751); in this order.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
+    top_k: int | None = None
+    min_p: float = 0.0
+    penalties: Penalties = field(default_factory=Penalties)
 
     def generator(self, choice: int) -> torch.Generator:
         """The source of chance for one of the choices of a request."""
@@ -53,7 +62,7 @@ def draw(
     scores = logits.cpu().double()
     # behind the best, so that the smallest temperature overflows nothing
     probabilities = ((scores - scores.max()) / sampling.temperature).softmax(dim=-1)
-    return int(torch.multinomial(_nucleus(probabilities, sampling.top_p), 1, generator=generator))
+    return int(torch.multinomial(_likely(probabilities, sampling), 1, generator=generator))
 
 
 def likelihood(logits: Float[Tensor, " vocabulary"], token: int, alternatives: int) -> Likelihood:
@@ -64,10 +73,20 @@ def likelihood(logits: Float[Tensor, " vocabulary"], token: int, alternatives: i
     return Likelihood(float(logprobs[token]), tuple(pairs))
 
 
+def _likely(probabilities: Float[Tensor, " vocabulary"], sampling: Sampling) -> Float[Tensor, " vocabulary"]:
+    """Zero where the sampling rules a token out as not likely enough."""
+    if sampling.min_p > 0.0:
+        floor = sampling.min_p * probabilities.max()
+        probabilities = probabilities.masked_fill(probabilities < floor, 0.0)
+    if sampling.top_k is not None and sampling.top_k < len(probabilities):
+        best = probabilities.topk(sampling.top_k)
+        probabilities = torch.zeros_like(probabilities).scatter(0, best.indices, best.values)
+    return probabilities if sampling.top_p >= 1.0 else _nucleus(probabilities, sampling.top_p)
+
+
 def _nucleus(probabilities: Float[Tensor, " vocabulary"], top_p: float) -> Float[Tensor, " vocabulary"]:
-    """Zero outside the smallest set of likeliest tokens that together reach `top_p` (arXiv 1904.09751)."""
-    if top_p >= 1.0:
-        return probabilities
+    """Zero outside the smallest set of likeliest tokens that together reach this part of what is left."""
+    probabilities = probabilities / probabilities.sum()
     ordered, tokens = probabilities.sort(descending=True, stable=True)
     beyond = ordered.cumsum(dim=-1) - ordered >= top_p
     beyond[0] = False

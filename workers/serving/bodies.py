@@ -13,6 +13,7 @@ Tokens = Annotated[list[int], Field(fail_fast=True)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 BriefTrace = Literal["tokens", "modules"]
 BRIEF_TRACES: tuple[str, ...] = get_args(BriefTrace)
+Bias = Annotated[Number, Field(ge=-100, le=100)]
 
 
 class RoutingBody(BaseModel):
@@ -105,9 +106,12 @@ class AnyBody(BaseModel):
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: Annotated[Number, Field(ge=0, le=0)] | None = None
-    frequency_penalty: Annotated[Number, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    top_k: Annotated[int, Field(ge=-1)] | None = None
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
     user: str | None = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     metadata: dict[str, str] | None = None

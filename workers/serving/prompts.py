@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from routing.chat import chat_stops
 from routing.generation import Generation, Request
-from routing.sampling import Sampling
 from workers.serving.bodies import BRIEF_TRACES, AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import ApiError, invalid
 from workers.serving.formats import form_of
 from workers.serving.guides import Grammar, Guides
 from workers.serving.options import Limits
+from workers.serving.samplings import sampling_of
 from workers.serving.targets import Target
 from workers.serving.tools import demanded, offered
 
@@ -67,7 +67,7 @@ def _generations(
     prompts, choices = wanted.prompts, body.n or 1
     count = len(prompts) * choices
     _require_few(count, limits)
-    stop = _stops(body, wanted, limits)
+    stop, sampling = _stops(body, wanted, limits), sampling_of(body, target.model.base.spec.vocabulary)
     _require_small_trace(body, wanted, target, limits)
     form = wanted.form
     followers = iter([None] * count if form is None else guides.begin(form, target.model, count))
@@ -79,7 +79,7 @@ def _generations(
                 prompt,
                 wanted.max_tokens,
                 route=way,
-                sampling=_sampling(body),
+                sampling=sampling,
                 stop=stop,
                 logprobs=wanted.logprobs,
                 echo=isinstance(body, CompletionBody) and bool(body.echo),
@@ -93,14 +93,6 @@ def _generations(
         for prompt, way in zip(prompts, ways, strict=True)
         for choice in range(choices)
     ]
-
-
-def _sampling(body: AnyBody) -> Sampling:
-    return Sampling(
-        1.0 if body.temperature is None else body.temperature,
-        1.0 if body.top_p is None else body.top_p,
-        body.seed,
-    )
 
 
 def _deciding(prompt: tuple[int, ...], body: AnyBody) -> tuple[int, ...]:
