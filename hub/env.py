@@ -56,6 +56,7 @@ class Environment(BaseSettings):
     s3_secret_key: SecretStr | None = None
     store_url: str | None = None
 
+    public_url: str = ""
     serving_url: str = "http://127.0.0.1:8081"
     serving_callers: Literal["open", "passes"] | None = None
     serving_answers_at_once: int = Field(default=8, ge=0)
@@ -110,7 +111,7 @@ class Environment(BaseSettings):
     def _hubs_have_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_address_of_a_hub(address) for address in value)
 
-    @field_validator("read_through")
+    @field_validator("read_through", "public_url")
     @classmethod
     def _it_has_an_address(cls, value: str) -> str:
         return _address_of_a_hub(value) if value else value
@@ -148,6 +149,12 @@ class Environment(BaseSettings):
         if complaints:
             raise ValueError("\n".join(complaints))
         return self
+
+    @property
+    def public_address(self) -> str:
+        """Where people find the hub, for letters, which no request asks for. Empty where nobody said it."""
+        known = (self.public_url, *self.trusted_origins)
+        return next((one.rstrip("/") for one in known if one and "*" not in one), "")
 
     @property
     def limits(self) -> Limits:

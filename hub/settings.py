@@ -22,6 +22,7 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
     folder.mkdir(parents=True, exist_ok=True)
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
+PUBLIC_URL = ENV.public_address
 SERVING_CALLERS = ENV.serving_callers
 SERVING_ANSWERS_AT_ONCE = ENV.serving_answers_at_once
 SERVING_TOKENS_PER_MINUTE = ENV.serving_tokens_per_minute
@@ -94,6 +95,7 @@ INSTALLED_APPS = [
     "hub.mirrors",
     "hub.exports",
     "hub.evaluations",
+    "hub.notifications",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",
@@ -128,6 +130,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "hub.pages.bell.bell",
             ]
         },
     }

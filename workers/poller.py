@@ -30,6 +30,7 @@ from hub.downloads import services as downloads
 from hub.jobs import services as jobs
 from hub.jobs.models import Job
 from hub.mirrors import services as mirrors
+from hub.notifications import services as notifications
 from hub.operations.liveness import worker_file
 from workers.claiming import record_death
 from workers.folders import sweep_work_folders
@@ -182,6 +183,7 @@ class Rounds(threading.Thread):
         blobs.sweep_temporary(LEFTOVER_AFTER)
         sweep_work_folders(LEFTOVER_AFTER)
         mirrors.look_at_followed()
+        notifications.forget_old()
 
 
 def due(queues: list[str], *, exclude: set[int]) -> QuerySet[Job]:

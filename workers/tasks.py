@@ -12,6 +12,7 @@ from workers import (
     indexing,
     inspection,
     introductions,
+    mailing,
     promotion,
     validation,
     vectors,
@@ -34,6 +35,7 @@ DUTIES = {
     JobKind.INTRODUCE: Duty(introductions.introduce, seconds=7200),
     JobKind.FEED: Duty(feeding.read, seconds=600),
     JobKind.EXPORT: Duty(exporting.push, seconds=7200),
+    JobKind.MAIL: Duty(mailing.send, seconds=120),
 }
 
 register(app, DUTIES)

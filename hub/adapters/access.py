@@ -4,6 +4,7 @@ from django.db import transaction
 
 from hub.accounts.models import User
 from hub.adapters.models import Access, Adapter
+from hub.adapters.signals import access_asked, access_decided
 from hub.errors import Invalid, NotFound
 
 State = Access.State
@@ -16,14 +17,17 @@ def gate(*, adapter: Adapter, gating: str) -> None:
     Adapter.objects.filter(pk=adapter.pk).update(gating=gating)
 
 
+@transaction.atomic
 def ask(*, adapter: Adapter, user: User, message: str = "") -> Access:
     """A person asks for the files; where nobody needs to decide they have them at once. Raises Invalid."""
     if not adapter.gating:
         raise Invalid(f"{adapter.full_name} is open: its files can be downloaded without asking")
     state = State.ACCEPTED if adapter.gating == Adapter.Gating.AUTO else State.PENDING
-    asked, _ = Access.objects.get_or_create(
+    asked, is_new = Access.objects.get_or_create(
         adapter=adapter, user=user, defaults={"state": state, "message": message.strip()[:500]}
     )
+    if is_new:
+        access_asked.send(sender=Access, access=asked)
     return asked
 
 
@@ -44,16 +48,21 @@ def decide(*, adapter: Adapter, user: User, state: str, reason: str = "") -> Acc
         raise NotFound(f"{user.username} did not ask for {adapter.full_name}")
     asked.state, asked.reason = state, reason.strip()[:500]
     asked.save(update_fields=["state", "reason"])
+    access_decided.send(sender=Access, access=asked)
     return asked
 
 
+@transaction.atomic
 def invite(*, adapter: Adapter, user: User) -> Access:
     """Let somebody in who did not ask; whoever was turned away is let in after all. Raises Invalid."""
     if user.pk == adapter.owner_id:
         raise Invalid(f"{adapter.full_name} is yours already")
+    was_in = Access.objects.filter(adapter=adapter, user=user, state=State.ACCEPTED).exists()
     invited, _ = Access.objects.update_or_create(
         adapter=adapter, user=user, defaults={"state": State.ACCEPTED, "reason": ""}
     )
+    if not was_in:
+        access_decided.send(sender=Access, access=invited)
     return invited
 
 

@@ -116,6 +116,11 @@ def may_write(visitor: Visitor, adapter: Adapter) -> bool:
     return visitor.is_authenticated and visitor.pk == adapter.owner_id
 
 
+def keepers(adapter: Adapter) -> list[User]:
+    """Who looks after it, and hears what becomes of it."""
+    return [adapter.owner]
+
+
 def may_maintain(visitor: Visitor, adapter: Adapter) -> bool:
     """The library's maintainer and the hub's staff quarantine and restore."""
     if adapter.library is None:

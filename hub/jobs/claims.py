@@ -17,6 +17,7 @@ class Subject(TypedDict, total=False):
     mirror_id: int
     feed_id: int
     export_id: int
+    user_id: int
 
 
 @dataclass(frozen=True)

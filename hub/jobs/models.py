@@ -23,6 +23,7 @@ class JobKind(models.TextChoices):
     INTRODUCE = "workers.introduce"
     FEED = "workers.feed"
     EXPORT = "workers.export"
+    MAIL = "workers.mail"
 
 
 class Queue(models.TextChoices):

@@ -50,6 +50,7 @@ QUEUE_OF = {
     JobKind.INTRODUCE: Queue.GPU,
     JobKind.FEED: Queue.IO,
     JobKind.EXPORT: Queue.IO,
+    JobKind.MAIL: Queue.IO,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
 PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE)

@@ -72,7 +72,10 @@ def worker_part(layout: Layout) -> Part:
             "--queues=cpu,gpu,io",
             "--without-mingle",
         ),
-        environment={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or _threads(layout)},
+        environment={
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or _threads(layout),
+            "FLETCH_PUBLIC_URL": settings.PUBLIC_URL or f"http://{layout.host}:{layout.web_port}",
+        },
         ready=names_itself_in(worker_file(layout.run_directory)),
         stop_signal=signal.SIGQUIT,  # running jobs get some seconds more and are then given back
         grace=20.0,

@@ -41,7 +41,13 @@ SCOPES = {
     Scope.INFER: "Infer: ask the served models, with your private adapters too",
     Scope.ADMIN: "Admin: promote, roll back and quarantine where you are a maintainer",
 }
+LONGEST_NUMBER = 18  # digits of what a database can hold
 LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "never"}
+
+
+def positive(text: str | None) -> int | None:
+    """A number of a row, as a form or an address says it; None for anything else."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 class UploadForm(forms.Form):

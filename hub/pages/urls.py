@@ -2,11 +2,11 @@
 
 from django.urls import path
 
+from hub.pages import account_urls
 from hub.pages.views import (
     access,
     accounts,
     adapters,
-    devices,
     exports,
     files,
     indexes,
@@ -30,9 +30,7 @@ urlpatterns = [
     path("checkpoints/<int:checkpoint_id>/composing", indexes.composing, name="composing"),
     path("checkpoints/<int:checkpoint_id>/export", exports.checkpoint, name="export_checkpoint"),
     path("exports/<int:number>", exports.export, name="export"),
-    path("settings/tokens", accounts.tokens, name="tokens"),
-    path("settings/tokens/<int:token_id>/revoke", accounts.revoke, name="revoke_token"),
-    path("settings/device", devices.device, name="device"),
+    *account_urls.urlpatterns,
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
     path("<owner>/<name>/access/<action>", access.act, name="access"),

@@ -40,6 +40,30 @@ WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280, "widest": 1920}
 SCHEMES = ("light", "dark")
 
 
+def account_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
+    """The same for people and their settings."""
+    ada = made.contributor
+    return {
+        "profile": ("/ada", None),
+        "profile-empty": ("/dora", made.newcomer),
+        "tokens": ("/settings/tokens", ada),
+        "device-code": ("/settings/device?code=BCDF-GHJK", ada),
+        "device": (
+            f"/settings/device?code={devices.ask('huggingface_hub/2.4.0', address='192.0.2.1').user_code}",
+            ada,
+        ),
+        "notifications": ("/notifications", ada),
+        "notifications-empty": ("/notifications", made.newcomer),
+        "notification-settings": ("/settings/notifications", ada),
+        "tokens-empty": ("/settings/tokens", made.newcomer),
+        "sign-in": ("/accounts/login/", None),
+        "sign-up": ("/accounts/signup/", None),
+        "password": ("/accounts/password/change/", ada),
+        "password-reset": ("/accounts/password/reset/", None),
+        "email": ("/accounts/email/", ada),
+    }
+
+
 def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     """Name of the picture -> address and who looks."""
 
@@ -78,20 +102,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
         "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),
         "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
-        "profile": ("/ada", None),
-        "profile-empty": ("/dora", made.newcomer),
-        "tokens": ("/settings/tokens", ada),
-        "device-code": ("/settings/device?code=BCDF-GHJK", ada),
-        "device": (
-            f"/settings/device?code={devices.ask('huggingface_hub/2.4.0', address='192.0.2.1').user_code}",
-            ada,
-        ),
-        "tokens-empty": ("/settings/tokens", made.newcomer),
-        "sign-in": ("/accounts/login/", None),
-        "sign-up": ("/accounts/signup/", None),
-        "password": ("/accounts/password/change/", ada),
-        "password-reset": ("/accounts/password/reset/", None),
-        "email": ("/accounts/email/", ada),
+        **account_pages(made),
         "not-found": ("/nobody/nothing", None),
         "tokens-shown": ("/settings/tokens", made.newcomer),
         "upload-refused": (f"/libraries/{slug}/upload", ada),

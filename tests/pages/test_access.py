@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from hub.accounts.models import User
+from hub.notifications import queries
 from hub.pages.urls import urlpatterns
 from tests.pages.conftest import seen_by
 from tests.pages.content import Content
@@ -34,6 +35,8 @@ def only_sent(made: Content) -> dict[str, str]:
         "promote": f"/libraries/{made.library.slug}/versions/promote",
         "revoke_token": "/settings/tokens/1/revoke",
         "access": f"{adapter}/access/ask",
+        "like": f"{adapter}/like",
+        "notifications_read": "/notifications/read",
         "export_checkpoint": f"/checkpoints/{made.checkpoint.pk}/export",
         "export_release": f"{release}/export",
         **{name: f"{release}/{name}" for name in ("yank", "quarantine", "restore", "share")},
@@ -57,10 +60,21 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
         "tokens": ("/settings/tokens", SIGNED_IN),
         "device": ("/settings/device", SIGNED_IN),
+        "notification_settings": ("/settings/notifications", SIGNED_IN),
+        "notifications": ("/notifications?show=unread", SIGNED_IN),
+        "notification": (
+            f"/notifications/{queries.shown(made.contributor).values_list('pk', flat=True)[0]}",
+            {**dict.fromkeys(VISITORS, 404), "anonymous": 302, "owner": 302},
+        ),
         "profile": ("/ada", OPEN),
         "adapter": (f"/{ready.adapter.full_name}", OPEN),
         "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
         "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
+        "release_file": (f"/{ready.adapter.full_name}/releases/{ready.oid}/files/README.md", OPEN),
+        "mend": (
+            f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
+            {"anonymous": 302, "stranger": 403, "owner": 200, "maintainer": 403, "staff": 403},
+        ),
         "export": (f"/exports/{made.export.pk}", {**OWNER_ONLY, "staff": 404}),
         "export, of a checkpoint": (f"/exports/{made.export.pk - 1}", MAINTAINERS_ONLY),
         "adapter, private": (f"/{private.adapter.full_name}", OWNER_ONLY),

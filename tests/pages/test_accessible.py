@@ -40,6 +40,8 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}/files/adapter_config.json",
         f"/{made.contributor.username}",
         "/settings/tokens",
+        "/settings/notifications",
+        "/notifications",
     ]
 
 

@@ -22,8 +22,10 @@ PATHS = (
     "/libraries/demo/versions",
     "/libraries/demo/checkpoints",
     "/settings/tokens",
+    "/settings/notifications",
+    "/notifications",
 )
-MOST = 24  # the adapter page, which shows most
+MOST = 25  # the adapter page, which shows most
 
 
 def asked(client: Client, path: str) -> int:
