@@ -13,6 +13,7 @@ from hub.adapters.api import router as adapters
 from hub.adapters.gates_api import router as gates
 from hub.adapters.pieces_api import router as pieces
 from hub.clusters.api import router as clusters
+from hub.decisions.api import router as decisions
 from hub.errors import HubError, Invalid, NotSignedIn
 from hub.evaluations.api import router as evaluations
 from hub.exports.api import router as exports
@@ -32,6 +33,7 @@ api = NinjaAPI(
 for part in (
     accounts,
     libraries,
+    decisions,
     search,
     adapters,
     pieces,

@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "hub.blobs",
     "hub.jobs",
     "hub.library",
+    "hub.decisions",
     "hub.adapters",
     "hub.search",
     "hub.indexes",

@@ -10,6 +10,8 @@ from django.db.models import Case, Exists, F, Max, OuterRef, Q, QuerySet, Subque
 from hub.accounts.models import User
 from hub.adapters.finite import finite
 from hub.adapters.models import CommitFile, Gates, Release, ReleaseEvent
+from hub.decisions import services as decisions
+from hub.decisions.models import Decision
 from hub.errors import Conflict, FindingJson, Invalid, NotFound
 from hub.jobs import claims
 from hub.jobs import services as jobs
@@ -86,12 +88,15 @@ def refuse(*, gates: Gates, by: User | None, reason: str) -> None:
 def _decide(
     gates: Gates, standing: Gates.Standing, what: ReleaseEvent.What, *, by: User | None, reason: str
 ) -> None:
+    before = gates.standing
     changed = Gates.objects.filter(pk=gates.pk).exclude(standing=standing).update(standing=standing)
     if not changed:
         raise Conflict(f"{gates} are {standing} already")
     gates.refresh_from_db()
     said = f"gates {gates.number} ({gates.source}). {reason}".strip()
     ReleaseEvent.objects.create(release=gates.release, what=what, by=by, reason=said)
+    decided = Decision.What(what.value)
+    decisions.about_release(gates.release, decided, before=before, after=standing, by=by, reason=said)
     jobs.enqueue(JobKind.INDEX, library_id=gates.release.library.pk)
 
 

@@ -263,6 +263,13 @@ class Release(models.Model):
         return self.commit.oid
 
     @property
+    def standing(self) -> str:
+        """Its status, unless it was held back or withdrawn."""
+        if self.quarantined_at:
+            return "quarantined"
+        return "withdrawn" if self.yanked_at else self.status
+
+    @property
     def library(self) -> Library:
         """An adapter that has a release has a library."""
         if self.adapter.library is None:

@@ -19,6 +19,8 @@ from hub.adapters.signals import settling, standing_changed
 from hub.adapters.staging import StagedFile
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
+from hub.decisions import services as decisions
+from hub.decisions.models import Decision
 from hub.errors import BadArchive, Conflict, FindingJson, Invalid, TooLarge
 from hub.jobs import claims
 from hub.jobs import services as jobs
@@ -253,9 +255,12 @@ def restore(*, release: Release, by: User | None, reason: str = "") -> None:
 def _change_standing(
     release: Release, what: ReleaseEvent.What, *, by: User | None, reason: str, fields: dict[str, Any]
 ) -> None:
+    before = Release.objects.get(pk=release.pk).standing
     Release.objects.filter(pk=release.pk).update(reason=reason, **fields)
     release.refresh_from_db()
     ReleaseEvent.objects.create(release=release, what=what, by=by, reason=reason)
+    decided = Decision.What(what.value)
+    decisions.about_release(release, decided, before=before, after=release.standing, by=by, reason=reason)
     standing_changed.send(sender=Adapter, adapter=release.adapter)
     if release.status == Release.Status.READY:
         jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)

@@ -47,7 +47,8 @@ def courses(libraries: Collection[int]) -> dict[int, Course]:
     )
     by_library: dict[int, list[tuple[str, int | None, int, float]]] = defaultdict(list)
     for library, suite, limit, number, mean in rows:
-        by_library[library].append((suite, limit, number, mean))
+        if mean is not None:
+            by_library[library].append((suite, limit, number, mean))
     return {library: _course(newest_first) for library, newest_first in by_library.items()}
 
 

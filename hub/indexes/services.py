@@ -13,6 +13,7 @@ from django.db.models.functions import Coalesce, Now
 
 from hub import faults
 from hub.accounts.models import User
+from hub.decisions import services as decisions
 from hub.errors import Conflict
 from hub.indexes import queries
 from hub.indexes.models import IndexMember, IndexVersion, Membership, Promotion, PromptClassifier
@@ -161,7 +162,9 @@ def _should_serve(library: Library, version: IndexVersion) -> bool:
 
 
 def _promote(library: Library, version: IndexVersion, *, by: User | None, reason: str) -> Promotion:
+    before = library.current.number if library.current else None
     Library.objects.filter(pk=library.pk).update(current=version)
+    decisions.about_serving(library, before=before, after=version.number, by=by, reason=reason)
     promotion = Promotion.objects.create(library=library, version=version, by=by, reason=reason)
     jobs.enqueue(JobKind.PROMOTE, library_id=library.pk)
     return promotion

@@ -96,6 +96,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "upload-start": ("/upload", ada),
         "upload": (f"/libraries/{slug}/upload", ada),
         "versions": (f"/libraries/{slug}/versions", cleo),
+        "decisions": (f"/libraries/{slug}/decisions", None),
         "versions-empty": ("/libraries/bare/versions", None),
         "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
         "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),

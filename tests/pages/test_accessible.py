@@ -33,6 +33,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         "/adapters?q=zebra&kind=lora",
         f"/libraries/{slug}",
         f"/libraries/{slug}/versions",
+        f"/libraries/{slug}/decisions",
         f"/libraries/{slug}/upload",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",

@@ -20,6 +20,7 @@ PATHS = (
     "/ada",
     "/ada/a0",
     "/libraries/demo/versions",
+    "/libraries/demo/decisions",
     "/libraries/demo/checkpoints",
     "/settings/tokens",
     "/settings/notifications",

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
+from hub.decisions import queries as record
 from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
 from hub.mirrors.queries import mirrors
@@ -50,6 +51,14 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
 def browse(request: HttpRequest) -> HttpResponse:
     """All adapters: searched, narrowed by facets and sorted as the address says."""
     return render(request, "browse/browse.html", browse_page(request))
+
+
+@require_safe
+def decisions(request: HttpRequest, slug: str) -> HttpResponse:
+    """The library's audit trail, the newest first."""
+    found = listing.library_called(slug)
+    page = Paginator(record.of_library(found, request.user), PAGE).get_page(request.GET.get("page"))
+    return render(request, "library/decisions.html", {"library": found, "page": page})
 
 
 @login_required
