@@ -97,6 +97,7 @@ INSTALLED_APPS = [
     "hub.exports",
     "hub.evaluations",
     "hub.notifications",
+    "hub.reports",
     "hub.operations",
     "hub.pages",
     "django.contrib.admin",

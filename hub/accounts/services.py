@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -44,6 +45,15 @@ def revoke_token(*, user: User, token_id: int) -> None:
     if not mine.exists():
         raise NotFound("you have no such token")
     mine.filter(revoked_at=None).update(revoked_at=Now())
+
+
+def change_quota(*, user: User, quota_bytes: int | None, by: User) -> None:
+    """What this person may keep, with None what everybody may; the admin's history of them says so."""
+    User.objects.filter(pk=user.pk).update(quota_bytes=quota_bytes)
+    said = "what everybody may" if quota_bytes is None else f"{quota_bytes:,} bytes"
+    LogEntry.objects.log_actions(
+        by.pk, [user], CHANGE, change_message=f"May keep {said}.", single_object=True
+    )
 
 
 def authenticate(secret: str) -> ApiToken:

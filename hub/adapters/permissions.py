@@ -10,6 +10,8 @@ from hub.errors import Disabled, Gated, NoSuchAdapter, NotAllowed
 from hub.library import permissions as library_permissions
 from hub.library.permissions import Visitor
 
+MOST_TOLD = 20
+
 
 def visible_adapters(visitor: Visitor) -> QuerySet[Adapter]:
     """The adapters that this visitor may know of."""
@@ -119,6 +121,14 @@ def may_write(visitor: Visitor, adapter: Adapter) -> bool:
 def keepers(adapter: Adapter) -> list[User]:
     """Who looks after it, and hears what becomes of it."""
     return [adapter.owner]
+
+
+def maintainers(adapter: Adapter) -> list[User]:
+    """Who decides about it: its library's maintainer, or some of the hub's staff where there is none."""
+    maintainer = adapter.library.maintainer if adapter.library else None
+    if maintainer is not None and maintainer.is_active:
+        return [maintainer]
+    return list(User.objects.filter(is_staff=True, is_active=True).order_by("pk")[:MOST_TOLD])
 
 
 def may_maintain(visitor: Visitor, adapter: Adapter) -> bool:

@@ -28,6 +28,8 @@ from hub.jobs.claims import Claim
 from hub.jobs.models import JobKind
 from hub.library.models import Library
 
+AWAITS_REVIEW = "A maintainer of this library looks at each release before it serves."
+
 
 class Overtaken(Conflict):
     """Another release of this library became ready while this one was being compared with the others."""
@@ -179,9 +181,9 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
 ) -> bool:
     """Make a validated release ready to be an expert, and ask for an index version with it.
 
-    `compared_with` is how many ready releases of the library it was compared with for copies. With `doubts`
-    it begins in quarantine, for a maintainer to look at. False when it was recorded before. Raises Fenced;
-    Overtaken when there are more by now: compare again.
+    `compared_with` is how many ready releases of the library it was compared with for copies. With `doubts`,
+    and where its library looks at each, it begins in quarantine, for a maintainer to look at. False when it
+    was recorded before. Raises Fenced; Overtaken when there are more by now: compare again.
     """
     release = (
         Release.objects.select_related("adapter__library")
@@ -213,6 +215,8 @@ def record_vectors(  # noqa: PLR0913  what the worker computed
     standing_changed.send(sender=Adapter, adapter=release.adapter)
     if doubts:
         quarantine(release=release, by=None, reason=reason_of(doubts))
+    elif library.review_releases and not release.adapter.private:
+        quarantine(release=release, by=None, reason=AWAITS_REVIEW)
     jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
     gates.ask_for_one(release)
     if profile is not None and not library.embeds_as(profile.encoder):  # it changed meanwhile

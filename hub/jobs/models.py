@@ -71,6 +71,7 @@ class Job(models.Model):
                 name="jobs_that_may_be_due",
             ),
             Index(fields=["key", "-id"], name="jobs_by_subject"),
+            Index(fields=["-id"], condition=Q(state="failed"), name="jobs_that_failed"),
         ]
         constraints: ClassVar = [
             UniqueConstraint(fields=["key"], condition=Q(state="queued"), name="one_queued_job_per_subject"),

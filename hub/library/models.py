@@ -77,6 +77,9 @@ class Library(models.Model):
     auto_promote = models.BooleanField(
         default=True, help_text="serve each new index version as soon as it is published"
     )
+    review_releases = models.BooleanField(
+        default=False, help_text="new releases wait in quarantine until a maintainer lets them in"
+    )
     guest_key = models.CharField(
         max_length=64,
         blank=True,

@@ -32,6 +32,7 @@ def create_library(  # noqa: PLR0913  what a library is
     embed_samples: bool = False,
     encoder_source: str = "",
     encoder_revision: str = "",
+    review_releases: bool = False,
     maintainer: User | None = None,
 ) -> Library:
     """Found a library on a base model, and ask for the inspection of that base. Raises Invalid, Conflict."""
@@ -51,6 +52,7 @@ def create_library(  # noqa: PLR0913  what a library is
                 embed_samples=embed_samples,
                 encoder_source=encoder_source.strip(),
                 encoder_revision=encoder_revision,
+                review_releases=review_releases,
                 encoder_settled=not encoder_source.strip(),
                 maintainer=maintainer,
             )
@@ -74,6 +76,7 @@ def create_beside(library: Library, *, slug: str, name: str, maintainer: User) -
         auto_promote=library.auto_promote,
         encoder_source=library.encoder_source,
         encoder_revision=library.encoder_revision,
+        review_releases=library.review_releases,
         maintainer=maintainer,
     )
     created.base_spec, created.base_digest, created.status = (
@@ -141,6 +144,12 @@ def change_gate_training(*, library: Library, wanted: bool) -> None:
     """Whether gates are trained of experts that become ready from now on."""
     Library.objects.filter(pk=library.pk).update(train_gates=wanted)
     library.train_gates = wanted
+
+
+def change_review(*, library: Library, wanted: bool) -> None:
+    """Whether releases that become ready from now on wait for a maintainer."""
+    Library.objects.filter(pk=library.pk).update(review_releases=wanted)
+    library.review_releases = wanted
 
 
 @transaction.atomic

@@ -17,7 +17,11 @@ What, State = ReleaseEvent.What, Access.State
 @receiver(post_save, sender=ReleaseEvent)
 def release_event(instance: ReleaseEvent, *, created: bool, **_: Any) -> None:
     """Whatever becomes of a release has a row in its trail, so this is where to listen."""
-    if not created or instance.what not in SAID:
+    if not created:
+        return
+    if instance.what in HELD_BACK and instance.by_id is None:
+        tell(permissions.maintainers(instance.release.adapter), _held(instance.release, instance))
+    if instance.what not in SAID:
         return
     release = instance.release
     keepers = [one for one in permissions.keepers(release.adapter) if one.pk != instance.by_id]
@@ -51,7 +55,7 @@ def _ready(release: Release, _event: ReleaseEvent) -> News:
     text = "It passed every check. " + (
         "It is private: the served model answers with it to whom you let in."
         if adapter.private
-        else f"The next index version of {release.library.name or release.library.slug} serves it."
+        else f"The next index version of {release.library.name} can serve it."
     )
     return News(Kind.READY, f"{release_name(release)} is ready", _release(release), text)
 
@@ -72,6 +76,12 @@ def _quarantined(release: Release, event: ReleaseEvent) -> News:
     return News(Kind.STANDING, title, _release(release), text)
 
 
+def _held(release: Release, event: ReleaseEvent) -> News:
+    what = "has gates that are held back" if event.what == What.GATES_HELD else "waits for a maintainer"
+    text = f"Reason: {event.reason}" if event.what == What.QUARANTINED else ""
+    return News(Kind.REVIEW, f"{release_name(release)} {what}", "/desk", text)
+
+
 def _restored(release: Release, event: ReleaseEvent) -> News:
     text = "The next index version takes it in again."
     if event.reason:
@@ -85,6 +95,9 @@ SAID = {
     What.QUARANTINED: _quarantined,
     What.RESTORED: _restored,
 }
+
+
+HELD_BACK = {What.QUARANTINED, What.GATES_HELD}  # where nobody did it, the hub did
 
 
 def release_name(release: Release) -> str:

@@ -16,6 +16,8 @@ class Kind(models.TextChoices):
     STANDING = "standing", "A maintainer put a release of yours into quarantine, or restored it"
     ASKED = "asked", "Somebody asks for a gated adapter of yours"
     DECIDED = "decided", "You were let in to an adapter, or turned away"
+    ANSWERED = "answered", "A maintainer resolved a report of yours"
+    REVIEW = "review", "Something waits for you as a maintainer"
 
 
 class Notification(models.Model):

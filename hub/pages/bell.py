@@ -1,4 +1,4 @@
-"""The bell in the masthead: what a visitor was told and has not read. Asked for only where it is shown."""
+"""The masthead of whoever is signed in: what they have not read, and whether they have a desk."""
 
 from typing import Any
 
@@ -6,12 +6,16 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from hub.accounts.models import User
+from hub.library.permissions import maintained
 from hub.notifications import queries
 
 
 def bell(request: HttpRequest) -> dict[str, Any]:
-    """For every template: `bell.unread`, and `bell.said` where there are more than one counts."""
-    return {"bell": SimpleLazyObject(lambda: _of(request))}
+    """For every template, asked for only where it is shown: `bell.unread` and `bell.said`, and `has_desk`."""
+    return {
+        "bell": SimpleLazyObject(lambda: _of(request)),
+        "has_desk": SimpleLazyObject(lambda: request.user.is_staff or maintained(request.user).exists()),
+    }
 
 
 def _of(request: HttpRequest) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages import account_urls
+from hub.pages import account_urls, desk_urls
 from hub.pages.views import (
     access,
     accounts,
@@ -13,6 +13,7 @@ from hub.pages.views import (
     library,
     likes,
     mending,
+    reports,
 )
 
 RELEASE = "<owner>/<name>/releases/<oid>"
@@ -32,9 +33,11 @@ urlpatterns = [
     path("checkpoints/<int:checkpoint_id>/export", exports.checkpoint, name="export_checkpoint"),
     path("exports/<int:number>", exports.export, name="export"),
     *account_urls.urlpatterns,
+    *desk_urls.urlpatterns,
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
     path("<owner>/<name>/access/<action>", access.act, name="access"),
+    path("<owner>/<name>/report", reports.report, name="report"),
     path("<owner>/<name>/like", likes.like, name="like"),
     path(RELEASE, adapters.release, name="release"),
     path(f"{RELEASE}/files/<path:path>", files.file, name="release_file"),

@@ -23,6 +23,8 @@ from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
+from hub.reports import services as reports
+from hub.reports.models import Report
 from tests.hub import making
 from tests.pages.exported import exports_in_every_state
 
@@ -124,6 +126,8 @@ class Content:
     checkpoint: ComposedCheckpoint
     composing: ComposedCheckpoint
     export: Export
+    held: Release
+    report: Report
 
 
 def spec(layers: int = LAYERS) -> dict[str, Any]:
@@ -290,6 +294,7 @@ def _in_every_state(
         release=quarantined, by=cleo, reason="The card names a licence that forbids this use."
     )
     making.publish(library)
+    held, report = _for_the_desk(library, bob=bob, reported=quarantined)
     rejected = making.upload(
         ada, library, "wrong-width", files("rejected", None), message="Trained on the wrong base"
     )
@@ -320,7 +325,19 @@ def _in_every_state(
         checkpoint,
         composing,
         exports_in_every_state(first, checkpoint, ada, cleo),
+        held,
+        report,
     )
+
+
+def _for_the_desk(library: Library, *, bob: User, reported: Release) -> tuple[Release, Report]:
+    """A release that the hub itself holds back, and a report that nobody has read."""
+    held = making.upload(bob, library, "knows-everything", files("held"))
+    making.accept(held, doubts=[making.DOUBT])
+    text = "The weights are those of another adapter of mine, which is not for others to publish."
+    report = reports.report(adapter=reported.adapter, by=making.user("eve"), reason="rights", text=text)
+    held.refresh_from_db()
+    return held, report
 
 
 def _checkpoints(library: Library, ada: User, cleo: User) -> tuple[ComposedCheckpoint, ComposedCheckpoint]:

@@ -13,6 +13,10 @@ OPEN = {"anonymous": 200, "stranger": 200, "owner": 200, "maintainer": 200, "sta
 SIGNED_IN = {**OPEN, "anonymous": 302}
 OWNER_ONLY = {"anonymous": 404, "stranger": 404, "owner": 200, "maintainer": 404, "staff": 200}
 MAINTAINERS_ONLY = {"anonymous": 404, "stranger": 404, "owner": 404, "maintainer": 200, "staff": 200}
+NOT_STAFF = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 403}
+STAFF = {**NOT_STAFF, "staff": 200}
+DESK = {**STAFF, "maintainer": 200}
+POST_DESK = {"anonymous": 302, "stranger": 404, "owner": 404, "maintainer": 302, "staff": 302}
 POST_OWNER = {"anonymous": 302, "stranger": 403, "owner": 302, "maintainer": 403, "staff": 403}
 POST_MAINTAINER = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 302, "staff": 302}
 
@@ -35,12 +39,20 @@ def only_sent(made: Content) -> dict[str, str]:
         "promote": f"/libraries/{made.library.slug}/versions/promote",
         "revoke_token": "/settings/tokens/1/revoke",
         "access": f"{adapter}/access/ask",
+        "desk_release": f"/desk/releases/{made.held.pk}",
+        "desk_gates": "/desk/gates/1",
+        "desk_library": f"/desk/libraries/{made.library.slug}",
+        "desk_report": f"/desk/reports/{made.report.pk}",
         "like": f"{adapter}/like",
         "notifications_read": "/notifications/read",
         "export_checkpoint": f"/checkpoints/{made.checkpoint.pk}/export",
         "export_release": f"{release}/export",
         **{name: f"{release}/{name}" for name in ("yank", "quarantine", "restore", "share")},
     }
+
+
+def staff_only() -> dict[str, str]:
+    return {"desk_people": "/desk/people", "desk_jobs": "/desk/jobs?state=failed"}
 
 
 def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
@@ -55,11 +67,19 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "library": (f"/libraries/{slug}", OPEN),
         "upload": (f"/libraries/{slug}/upload", SIGNED_IN),
         "versions": (f"/libraries/{slug}/versions", OPEN),
+        "decisions": (f"/libraries/{slug}/decisions", OPEN),
         "checkpoints": (f"/libraries/{slug}/checkpoints", OPEN),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
         "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
         "tokens": ("/settings/tokens", SIGNED_IN),
         "device": ("/settings/device", SIGNED_IN),
+        "desk": ("/desk", DESK),
+        "desk_reports": ("/desk/reports", DESK),
+        **{name: (path, STAFF) for name, path in staff_only().items()},
+        "desk_quota": ("/desk/people/ada", {**sent_only, **NOT_STAFF}),
+        "desk_retry": ("/desk/jobs/1/retry", {**sent_only, **NOT_STAFF}),
+        "report": (f"/{ready.adapter.full_name}/report", SIGNED_IN),
+        "report, private": (f"/{private.adapter.full_name}/report", {**OWNER_ONLY, "anonymous": 302}),
         "notification_settings": ("/settings/notifications", SIGNED_IN),
         "notifications": ("/notifications?show=unread", SIGNED_IN),
         "notification": (
@@ -110,6 +130,11 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
         "share": (f"{release}/share", {"shared": "no"}, POST_OWNER),
         "export_release": (f"{release}/export", {}, POST_OWNER),
         "export_checkpoint": (f"/checkpoints/{made.checkpoint.pk}/export", {}, POST_MAINTAINER),
+        "desk_release": (f"/desk/releases/{made.held.pk}", {**reason, "decision": "let-in"}, POST_DESK),
+        "desk_library": (f"/desk/libraries/{made.library.slug}", {"review": "yes"}, POST_MAINTAINER),
+        "desk_report": (f"/desk/reports/{made.report.pk}", {"note": "gone"}, POST_DESK),
+        "desk_quota": ("/desk/people/ada", {"gib": "1"}, {**NOT_STAFF, "staff": 302}),
+        "desk_retry": ("/desk/jobs/1/retry", {}, {**NOT_STAFF, "staff": 302}),
         "restore": (f"{held}/restore", reason, POST_MAINTAINER),
         "yank, private": (
             f"/{made.private.adapter.full_name}/releases/{made.private.oid}/yank",

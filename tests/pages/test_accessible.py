@@ -43,6 +43,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         "/settings/tokens",
         "/settings/notifications",
         "/notifications",
+        f"/{made.ready.adapter.full_name}/report",
     ]
 
 

@@ -32,6 +32,9 @@ class Command(HubCommand):
         parser.add_argument(
             "--hold", action="store_true", help="publish versions, but let a person promote them"
         )
+        parser.add_argument(
+            "--review", action="store_true", help="each new release waits until a maintainer lets it in"
+        )
         parser.add_argument("--wait", action="store_true", help="follow the inspection until it is done")
         _add_learning(parser)
         _add_policy(parser)
@@ -62,6 +65,7 @@ class Command(HubCommand):
             description=options["description"],
             policy={part: value for part, value in parts.items() if value is not None},
             auto_promote=not options["hold"],
+            review_releases=options["review"],
             train_gates=options["train_gates"],
             embed_samples=options["embed_samples"],
             encoder_source=model_place(options["encoder"]) if options["encoder"] else "",
