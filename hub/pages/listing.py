@@ -9,7 +9,6 @@ from django.db.models.functions import Coalesce
 
 from hub.accounts.models import User
 from hub.adapters.models import Adapter
-from hub.clusters import queries as clusters
 from hub.errors import NotFound
 from hub.library.models import Library
 from hub.library.permissions import Visitor
@@ -44,12 +43,6 @@ def library_called(slug: str) -> Library:
     if library is None:
         raise NotFound(f"There is no library {slug!r} here.")
     return library
-
-
-def clusters_of(library: Library) -> dict[str, Any] | None:
-    """The newest clustering with its groups, if the library was clustered."""
-    found = clusters.newest_clustering(library.pk)
-    return None if found is None else {"clustering": found, "groups": clusters.groups(found)}
 
 
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:

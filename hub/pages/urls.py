@@ -24,6 +24,7 @@ urlpatterns = [
     path("upload", library.upload_start, name="upload_start"),
     path("libraries/<slug>", library.library, name="library"),
     path("libraries/<slug>/upload", adapters.upload, name="upload"),
+    path("libraries/<slug>/map", library.expert_map, name="map"),
     path("libraries/<slug>/decisions", library.decisions, name="decisions"),
     path("libraries/<slug>/versions", indexes.versions, name="versions"),
     path("libraries/<slug>/versions/promote", indexes.promote, name="promote"),

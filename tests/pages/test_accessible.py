@@ -10,6 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from tests.pages.browser import CHROMIUM
 from tests.pages.content import Content
+from tests.pages.learnt import add_what_is_learnt
 from tests.pages.visiting import visit
 
 pytestmark = [
@@ -26,6 +27,7 @@ LOOKS: dict[Literal["light", "dark"], dict[str, int]] = {
 @pytest.fixture
 def paths(live_server: LiveServer, made: Content) -> list[str]:
     slug = made.library.slug
+    add_what_is_learnt(made)
     return [
         "/",
         "/adapters",
@@ -34,6 +36,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}",
         f"/libraries/{slug}/versions",
         f"/libraries/{slug}/decisions",
+        f"/libraries/{slug}/map",
         f"/libraries/{slug}/upload",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",

@@ -21,6 +21,7 @@ PATHS = (
     "/ada/a0",
     "/libraries/demo/versions",
     "/libraries/demo/decisions",
+    "/libraries/demo/map",
     "/libraries/demo/checkpoints",
     "/settings/tokens",
     "/settings/notifications",

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
-from hub.pages import cards, findings, phrases
+from hub.pages import cards, findings, maps, phrases
 
 register = template.Library()
 
@@ -38,6 +38,12 @@ def moment(at: datetime) -> SafeString:
 def meaning_of_downloads() -> str:
     """What stands beside their number wherever a person sees it."""
     return MEANING
+
+
+@register.simple_tag
+def colour_of(cluster: int) -> int:
+    """Which of the colours of series a cluster has on maps."""
+    return maps.colour_of(cluster)
 
 
 @register.simple_tag

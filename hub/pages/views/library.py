@@ -7,12 +7,13 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_safe
 
+from hub.clusters.queries import newest_clustering
 from hub.decisions import queries as record
 from hub.indexes.models import ComposedCheckpoint
 from hub.library.models import Library
 from hub.mirrors.queries import mirrors
 from hub.pages import home as shelf
-from hub.pages import listing, showing, snippets
+from hub.pages import listing, maps, showing, snippets
 from hub.pages.browsing import browse_page
 
 PAGE = 20
@@ -32,13 +33,15 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
     found = listing.library_called(slug)
     answering = showing.served(request, found)
     page = Paginator(listing.adapters_of(found, request.user), PAGE).get_page(request.GET.get("page"))
+    clustered = newest_clustering(found.pk)
     checkpoints = ComposedCheckpoint.objects.filter(library=found).select_related("version", "requested_by")
     context = {
         "library": found,
         "page": page,
         "served": listing.served(found, page),
         "checkpoints": checkpoints[:RECENT],
-        "clusters": listing.clusters_of(found),
+        "clusters": clustered,
+        "map": maps.preview(clustered) if clustered else None,
         "mirrors": mirrors(found),
         "serving_url": settings.SERVING_URL,
         "ask": snippets.ask_served_model(answering, found.slug),
@@ -51,6 +54,12 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
 def browse(request: HttpRequest) -> HttpResponse:
     """All adapters: searched, narrowed by facets and sorted as the address says."""
     return render(request, "browse/browse.html", browse_page(request))
+
+
+@require_safe
+def expert_map(request: HttpRequest, slug: str) -> HttpResponse:
+    """Who is like whom."""
+    return render(request, "library/map.html", maps.map_page(request, listing.library_called(slug)))
 
 
 @require_safe
