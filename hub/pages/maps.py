@@ -1,7 +1,7 @@
 """The map of a library's experts as templates draw it: the closer two, the more alike their updates."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,15 @@ from hub.clusters.models import Clustering, Placement
 from hub.errors import NotFound
 from hub.library.models import Library
 from hub.library.permissions import Visitor
+from hub.pages import labels
+from hub.pages.labels import Label
 
 WIDTH, HEIGHT, EDGE = 720.0, 440.0, 24.0
 COLOURS = 7
 MOST_NAMED = 600  # dots that are links with a name; of more, those of one cluster at a time
 MOST_STOPS = 100  # links of the map that the keyboard stops at; more are reached by the table below it
 MOST_MARKS = 24
-FEW = 24  # whose names are all written beside their dots
+FEW = 40  # whose names are written beside their dots, where there is room
 A_PAGE = 50
 
 
@@ -38,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Dot:
-    """An expert with its name, which stands at its left where there is no room at its right."""
+    """An expert with its name, which is written where there is room, and else when it is pointed at."""
 
     x: float
     y: float
@@ -46,7 +48,7 @@ class Dot:
     colour: int
     owner: str
     name: str
-    at_left: bool
+    label: Label
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ class ExpertMap:
     height: float = HEIGHT
 
     @property
-    def is_sparse(self) -> bool:
-        return len(self.dots) <= FEW
+    def says_all(self) -> bool:
+        """Every name is written."""
+        return all(dot.label.has_room for dot in self.dots)
 
     @property
     def has_stops(self) -> bool:
@@ -129,17 +132,11 @@ def drawn(
     colour = {
         place.pk: 0 if chosen not in {None, place.cluster} else colour_of(place.cluster) for place in places
     }
+    shown = [one for one in named if one.pk in at]
+    names = [(*at[one.pk], one.release.adapter.full_name) for one in shown]
     dots = tuple(
-        Dot(
-            *at[one.pk],
-            one.cluster,
-            colour[one.pk],
-            one.release.adapter.owner.username,
-            one.release.adapter.name,
-            at_left=at[one.pk][0] > WIDTH / 2,
-        )
-        for one in named
-        if one.pk in at
+        Dot(*at[one.pk], one.cluster, colour[one.pk], *_name(one), label)
+        for one, label in zip(shown, _labels(names), strict=True)
     )
     with_names = {one.pk for one in named}
     paths: dict[int, list[str]] = defaultdict(list)
@@ -149,6 +146,17 @@ def drawn(
             paths[colour[place.pk]].append(f"M{x} {y}h0")
     crowds = tuple(Crowd(number, "".join(points)) for number, points in sorted(paths.items()))
     return ExpertMap(crowds, dots, tuple(_marks(places, at)))
+
+
+def _labels(names: Sequence[tuple[float, float, str]]) -> Iterable[Label]:
+    """Among many, names are only shown one at a time."""
+    if len(names) <= FEW:
+        return labels.beside(names, width=WIDTH)
+    return (Label(at_left=x > WIDTH / 2, has_room=False) for x, _, _ in names)
+
+
+def _name(one: Placement) -> tuple[str, str]:
+    return one.release.adapter.owner.username, one.release.adapter.name
 
 
 def colour_of(cluster: int) -> int:

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from hub.adapters.models import Adapter
+from hub.pages import labels
 from tests.pages import maps_of_many
 from tests.pages.content import Content
 from tests.pages.learnt import add_what_is_learnt
@@ -35,6 +36,16 @@ def test_a_cluster_is_looked_at_alone_with_the_others_unnamed(learnt: Content) -
     assert {colour for colour, _, _ in DOT.findall(page)} == {"2"}
     assert page.count('class="crowd series-0"') == 1
     assert page.count('<th scope="row">') == len(DOT.findall(page)) == 3
+
+
+def test_names_stand_where_they_cover_nothing_and_wait_to_be_asked_for_where_they_would() -> None:
+    first, second, third, far = labels.beside(
+        [(100, 50, "a/one"), (100, 52, "a/two"), (100, 54, "a/three"), (600, 300, "a/four")], width=720
+    )
+
+    assert (first.at_left, second.at_left, third.has_room) == (False, True, False)
+    assert far.at_left
+    assert far.has_room
 
 
 @pytest.mark.parametrize("cluster", ["7", "x", "-1"])
