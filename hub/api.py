@@ -22,6 +22,7 @@ from hub.indexes.api import router as indexes
 from hub.library.api import router as libraries
 from hub.mirrors.api import router as mirrors
 from hub.search.api import router as search
+from hub.uses.api import router as uses
 
 api = NinjaAPI(
     title="Fletch",
@@ -43,6 +44,7 @@ for part in (
     mirrors,
     exports,
     evaluations,
+    uses,
 ):
     api.add_router("", part)
 

@@ -61,6 +61,7 @@ class Environment(BaseSettings):
     serving_callers: Literal["open", "passes"] | None = None
     serving_answers_at_once: int = Field(default=8, ge=0)
     serving_tokens_per_minute: int = Field(default=60_000, ge=0)
+    report_key: SecretStr | None = None
     import_from: Names = ("https://huggingface.co",)
     read_through: str = ""
     export_to: Names = ()

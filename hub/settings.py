@@ -26,6 +26,7 @@ PUBLIC_URL = ENV.public_address
 SERVING_CALLERS = ENV.serving_callers
 SERVING_ANSWERS_AT_ONCE = ENV.serving_answers_at_once
 SERVING_TOKENS_PER_MINUTE = ENV.serving_tokens_per_minute
+REPORT_KEY = ENV.report_key.get_secret_value() if ENV.report_key else ""
 IMPORT_FROM = ENV.import_from
 READ_THROUGH = ENV.read_through
 EXPORT_TO = ENV.export_to
@@ -48,7 +49,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# Serving processes report from inside, beside the proxy; what they send is signed, and no secret.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1/uses$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_CONTENT_TYPE_NOSNIFF = True
@@ -91,6 +93,7 @@ INSTALLED_APPS = [
     "hub.search",
     "hub.indexes",
     "hub.clusters",
+    "hub.uses",
     "hub.downloads",
     "hub.hf",
     "hub.mirrors",

@@ -17,6 +17,7 @@ from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
 from routing.together import Heard, Reading, read_alone
 from routing.traces import ModuleTrace, Shares, Trace, joined
+from routing.uses import Uses
 from routing.voices import Voice, last_voice
 
 PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
@@ -54,8 +55,13 @@ class Request:
 class Generation:
     """The state of one answer. It keeps the index version that it began with for as long as it lives."""
 
-    def __init__(self, model: RoutedModel, request: Request, *, guide: Guide | None = None) -> None:
-        """With a `guide` the answer ends where that calls it complete, or at an end token that it allows."""
+    def __init__(
+        self, model: RoutedModel, request: Request, *, guide: Guide | None = None, uses: Uses | None = None
+    ) -> None:
+        """With a `guide` the answer ends where that calls it complete, or at an end token that it allows.
+
+        `uses` count whom its tokens choose, together with those of other answers.
+        """
         if request.route is not None and not request.route.can_run:
             raise ValueError("the factors of this route's experts are not in memory; see routing.resident")
         self.request = request
@@ -66,6 +72,7 @@ class Generation:
         self.trace = Trace() if request.route is not None and request.trace else None
         self.model = model
         self._guide = guide
+        self._uses = uses
         self._ends = end_tokens(model)
         self._memory = model.new_memory(request.prompt, most=request.length)
         self._chance = request.sampling.generator(request.choice)
@@ -131,6 +138,8 @@ class Generation:
         for listener in (self.shares, self.trace):
             if listener is not None:
                 listener.hear(heard.record, heard.tokens)
+        if self._uses is not None:
+            self._uses.hear(heard.record)
         if self._remembers and heard.record.modules:
             self._spoken.append(heard.record.side_by_side.of(heard.tokens).compact())
 

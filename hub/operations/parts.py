@@ -14,10 +14,12 @@ from django.conf import settings
 
 from hub.operations.liveness import worker_file
 from hub.operations.processes import Part
+from hub.uses.signatures import report_key
 
 PROBE_TIMEOUT = 2.0
 HIGHEST_PORT = 65_535
-# The serving process answers strangers and needs only the index store: it gets no key and no database.
+# The serving process answers strangers and needs only the index store: it gets no key of the hub's
+# and no database; what it signs its reports with is good for nothing else.
 SECRETS = (
     "FLETCH_SECRET_KEY",
     "FLETCH_DATABASE_URL",
@@ -90,9 +92,13 @@ def serving_part(layout: Layout, port: int) -> Part:
             *(sys.executable, "-m", "workers.serving", "--store", layout.store_url),
             *("--host", layout.host, "--port", str(port)),
             *(("--callers", settings.SERVING_CALLERS) if settings.SERVING_CALLERS else ()),
+            *("--report-to", f"http://{layout.host}:{layout.web_port}"),
         ),
         # Web process and workers want the same cores: threads that spin while they wait would hold them.
-        environment={"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "PASSIVE"},
+        environment={
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY") or "PASSIVE",
+            "FLETCH_REPORT_KEY": report_key(),
+        },
         ready=answers(f"{address}/healthz"),
         withheld=(*SECRETS, *(f"{name}_FILE" for name in SECRETS)),
         address=address,

@@ -14,6 +14,7 @@ MOST_VALUES = 20  # of a facet, and tags
 SORTS = {
     "best": "Best match",
     "new": "Newest release",
+    "used": "Most used by the router",
     "downloads": "Most downloads",
     "likes": "Most likes",
     "name": "Name",

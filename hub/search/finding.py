@@ -26,13 +26,14 @@ SHOWN = (
     *("name", "private", "gating", "downloads"),
     *(
         f"entry__{name}"
-        for name in ("about", "task", "kind", "rank", "licence", "standing", "likes", "newest_at")
+        for name in ("about", "task", "kind", "rank", "licence", "standing", "likes", "used", "newest_at")
     ),
 )
 Order = str | OrderBy | Combinable
 NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), "-pk")
 ORDERS: dict[str, tuple[Order, ...]] = {
     "new": NEWEST,
+    "used": (F("entry__used").desc(nulls_last=True), *NEWEST),
     "downloads": ("-downloads", *NEWEST),
     "likes": (F("entry__likes").desc(nulls_last=True), *NEWEST),
     "name": ("name_key", "owner__username", "pk"),

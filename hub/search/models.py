@@ -42,6 +42,11 @@ class Entry(models.Model):
     standing = models.CharField(max_length=11, choices=Standing, default=Standing.EMPTY)
     newest_at = models.DateTimeField(null=True, blank=True, help_text="when the newest release came")
     likes = models.PositiveIntegerField(default=0)
+    used = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        help_text="tokens of the last 30 days that chose it, on average over the modules; none: nothing",
+    )
 
     class Meta:
         ordering: ClassVar = ["pk"]

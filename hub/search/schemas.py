@@ -13,7 +13,7 @@ from hub.search.finding import Found
 
 Kind = Literal["lora", "dora", "ia3"]
 Status = Literal["ready", "examined", "rejected", "quarantined", "yanked", "empty"]
-Sort = Literal["", "best", "new", "downloads", "likes", "name"]
+Sort = Literal["", "best", "new", "used", "downloads", "likes", "name"]
 
 
 class SearchIn(Schema):

@@ -16,6 +16,7 @@ from openai import OpenAI
 
 from workers.serving.app import Server, create_app
 from workers.serving.options import CallerKind, Limits, Options
+from workers.serving.reporting import Hub
 from workers.serving.telemetry import Traces
 
 
@@ -62,6 +63,7 @@ def live_server(
     library: str | None = None,
     traces: Traces | None = None,
     callers: CallerKind = "open",
+    report_to: Hub | None = None,
 ) -> Iterator[LiveServer]:
     """Serve a store on a free port until the block ends."""
     options = Options(
@@ -71,6 +73,7 @@ def live_server(
         poll_seconds=0.05,
         retry_seconds=0.2,
         limits=limits or Limits(),
+        report_to=report_to,
     )
     app = create_app(options, traces)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

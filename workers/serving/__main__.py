@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 
 import torch
 import uvicorn
@@ -17,10 +18,13 @@ from workers.serving import heap, logs
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
 from workers.serving.options import Limits, Options
+from workers.serving.reporting import Hub
 from workers.serving.telemetry import traces
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WARM_TIMES = 4  # a host's memory beside its GPU's
+
+REPORT_TO, REPORT_KEY = "FLETCH_REPORT_TO", "FLETCH_REPORT_KEY"
 
 # A request that is sent just when the other end closes is lost, so it must be the client who closes.
 # Clients keep idle ones for seconds (httpx, and so openai, for five), proxies for up to a minute.
@@ -80,6 +84,13 @@ def arguments() -> argparse.ArgumentParser:
         choices=KINDS,
         help="whom it answers: `open`, whoever reaches it; `passes`, who brings a pass of the hub; "
         "must be said unless the address is a loopback one, where it is open",
+    )
+    parser.add_argument(
+        "--report-to",
+        metavar="HUB",
+        default=os.environ.get(REPORT_TO, ""),
+        help=f"report to this hub, once a minute, how often experts are chosen at each module, signed "
+        f"by {REPORT_KEY} or the content of the file {REPORT_KEY}_FILE; default: {REPORT_TO}, or to none",
     )
     parser.add_argument(
         "--log-format",
@@ -153,6 +164,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             **{name: getattr(given, name) for name in COUNTS},
         ),
         callers=given.callers or "open",
+        report_to=_report_to(parser, given.report_to),
     )
     app = create_app(options, traces(os.environ))
     _keep_pauses_short()
@@ -167,6 +179,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         timeout_graceful_shutdown=10,
         timeout_keep_alive=KEEP_ALIVE,
     )
+
+
+def _report_to(parser: argparse.ArgumentParser, url: str) -> Hub | None:
+    if not url:
+        return None
+    file = os.environ.get(f"{REPORT_KEY}_FILE")
+    try:
+        key = Path(file).read_text().strip() if file else os.environ.get(REPORT_KEY, "")
+        return Hub(url, key)
+    except (ValueError, OSError) as error:
+        parser.error(f"--report-to: {error}")
 
 
 def _keep_pauses_short() -> None:

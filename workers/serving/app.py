@@ -29,6 +29,7 @@ from routing.store import open_store
 from workers.serving import names
 from workers.serving.answers import Job, answer_stream, answer_whole
 from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
+from workers.serving.book import Book
 from workers.serving.budgets import Budgets, require_answers
 from workers.serving.callers import Caller, Door, OpenDoor, PassDoor
 from workers.serving.chat_shape import ChatShape
@@ -44,6 +45,7 @@ from workers.serving.metrics import Metrics
 from workers.serving.models import describe, find
 from workers.serving.options import Limits, Options
 from workers.serving.prompts import chat_generations, completion_generations
+from workers.serving.reporting import Reporter
 from workers.serving.runner import Runner
 from workers.serving.scrape import look_up
 from workers.serving.shapes import Envelope, Shape
@@ -64,7 +66,11 @@ class Server:
     def __init__(self, options: Options, traces: Traces) -> None:
         limits = options.limits
         self.options = options
-        self.metrics = Metrics(named_experts=limits.named_experts)
+        book = None if options.report_to is None else Book()
+        self.metrics = Metrics(named_experts=limits.named_experts, book=book)
+        self.reporter = (
+            None if options.report_to is None or book is None else Reporter(options.report_to, book)
+        )
         self.libraries = Libraries(open_store(options.store), options, self.metrics, traces.assembled)
         engine = Engine(
             running=limits.running,
@@ -90,11 +96,15 @@ class Server:
         """The model's thread and the watcher live as long as the application."""
         self.runner.start()
         self.libraries.start()
+        if self.reporter is not None:
+            self.reporter.start()
         try:
             yield
         finally:
             await run_in_threadpool(self.libraries.stop)
             await run_in_threadpool(self.runner.stop)
+            if self.reporter is not None:
+                await run_in_threadpool(self.reporter.stop)
             await run_in_threadpool(self.traces.end)
             self._waiters.shutdown(wait=False, cancel_futures=True)
 

@@ -14,6 +14,7 @@ from routing.residence import MEGABYTE, Residence
 from routing.resident import Shelf, Warm
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
+from workers.serving.book import Page
 from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
@@ -195,7 +196,8 @@ class Library:
             shelf=self._shelf,
         )
         self._retiring.after_use(version.pack)
-        return version
+        book, page = self._metrics.book, Page(self.name, current.number, current.manifest)
+        return version if book is None else replace(version, uses=book.uses(page, version.pack))
 
 
 class Libraries:

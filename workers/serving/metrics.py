@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from workers.serving.book import Book
 from workers.serving.speakers import Speakers
 
 ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
@@ -15,9 +16,12 @@ SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 class Metrics:
     """One registry for each process, so that several servers in one test do not share their counts."""
 
-    def __init__(self, *, named_experts: int = 200) -> None:
-        """`named_experts`: so many of each library are counted by name."""
+    def __init__(self, *, named_experts: int = 200, book: Book | None = None) -> None:
+        """`named_experts`: so many of each library are counted by name. `book`: where uses are written down
+        for the hub, if it wants to know.
+        """
         self.registry = CollectorRegistry()
+        self.book = book
         self.speakers = Speakers(self.registry, named_experts)
         self._of_requests()
         self._of_versions()

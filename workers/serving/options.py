@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from routing.spread import Spread
+from workers.serving.reporting import Hub
 
 MEGABYTE = 2**20
 CallerKind = Literal["open", "passes"]
@@ -56,3 +57,4 @@ class Options:
     poll_seconds: float = 0.5
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)
+    report_to: Hub | None = None  # to whom uses are reported; None: to nobody, and they are not counted

@@ -89,6 +89,7 @@ def _generations(
                 conversation=body.prompt_cache_key,
             ),
             guide=next(followers),
+            uses=None if target.version is None else target.version.uses,
         )
         for prompt, way in zip(prompts, ways, strict=True)
         for choice in range(choices)

@@ -27,6 +27,7 @@ from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
 from routing.routes import Routing, route, routing_of, within_reach
 from routing.store import IndexStore, LibraryRef
+from routing.uses import Uses
 from workers.serving.guests import Guests
 from workers.serving.options import Options
 
@@ -53,6 +54,7 @@ class Version:
     encoder: Encoder | None = None
     guests: Guests | None = None
     resident: ResidentPack | None = None
+    uses: Uses | None = None  # counts whom answers by this version choose, where that is reported to the hub
 
     @property
     def fingerprint(self) -> str:
