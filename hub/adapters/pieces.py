@@ -7,7 +7,7 @@ nobody goes on with is swept away like any other interrupted upload.
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +59,35 @@ def piece(owner: User, sha256: str) -> Piece:
     return Piece(owner, sha256)
 
 
+def all_received(owner: User, digests: Iterable[str]) -> dict[str, tuple[int, bool]]:
+    """`received` of many files, asked of the database at once. Raises Invalid."""
+    wanted = [piece(owner, sha256) for sha256 in dict.fromkeys(digests)]
+    kept = _own_sizes(owner, [one.sha256 for one in wanted])
+    return {one.sha256: _received(one, kept.get(one.sha256)) for one in wanted}
+
+
+def _received(of: Piece, kept: int | None) -> tuple[int, bool]:
+    if of.whole.exists():
+        return of.whole.stat().st_size, True
+    if kept is not None and blobs.storage().has(of.sha256):
+        return kept, True
+    return (of.part.stat().st_size if of.part.exists() else 0), False
+
+
+def _own_sizes(owner: User, digests: Sequence[str]) -> dict[str, int]:
+    """Which of these bytes are kept for this person already, and how many each are."""
+    mine = CommitFile.objects.filter(commit__adapter__owner=owner, blob__in=digests).order_by()
+    rows = Release.objects.filter(adapter__owner=owner, samples__in=digests).order_by()
+    named = mine.values("blob").union(rows.values("samples"))
+    return dict(Blob.objects.filter(pk__in=named).values_list("sha256", "size"))
+
+
 def received(of: Piece) -> tuple[int, bool]:
     """How many bytes are here, and whether that is all.
 
     Bytes that others uploaded do not count: to know a digest is no right to what it names.
     """
-    if of.whole.exists():
-        return of.whole.stat().st_size, True
-    if (kept := _own_blob(of)) is not None:
-        return kept.size, True
-    return (of.part.stat().st_size if of.part.exists() else 0), False
+    return _received(of, _own_sizes(of.owner, [of.sha256]).get(of.sha256))
 
 
 def append(of: Piece, body: Body, *, offset: int, size: int) -> tuple[int, bool]:
@@ -126,15 +145,6 @@ def _linked(path: str, of: Piece, place: Path) -> StagedFile:
             for chunk in content.chunks(original):
                 copy.write(chunk)
     return StagedFile(path, place)
-
-
-def _own_blob(of: Piece) -> Blob | None:
-    """Bytes that are kept for this person already."""
-    mine = CommitFile.objects.filter(commit__adapter__owner=of.owner, blob=of.sha256)
-    rows = Release.objects.filter(adapter__owner=of.owner, samples=of.sha256)
-    if not mine.exists() and not rows.exists():
-        return None
-    return Blob.objects.get(pk=of.sha256) if blobs.storage().has(of.sha256) else None
 
 
 @contextmanager

@@ -98,6 +98,16 @@ def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adap
         name_key=names.normalised(name),
         defaults={"name": name, "library": library, "private": private},
     )
+    _check_adapter(adapter, library, name, private=private)
+    found = lock(adapter)
+    if found.library is None:
+        settle_library(found, library)
+    _check_adapter(found, library, name, private=private)
+    return found
+
+
+def _check_adapter(adapter: Adapter, library: Library, name: str, *, private: bool) -> None:
+    """Can a release of this name and privacy for this library be one of this adapter? Raises Conflict."""
     if adapter.name != name:
         raise Conflict(
             f"you have an adapter {adapter.name!r} already, which is the same name to us as {name!r}"
@@ -108,12 +118,20 @@ def _adapter(owner: User, library: Library, name: str, *, private: bool) -> Adap
         )
     if adapter.deleted_at is not None:
         raise Conflict(f"{adapter.full_name} was deleted, and names are not used twice; choose another name")
-    found = lock(adapter)
-    if found.library is None:
-        settle_library(found, library)
-    if found.library != library:
-        raise Conflict(f"{found.full_name} belongs to the library {found.library}, not to {library.slug}")
-    return found
+    if adapter.library is not None and adapter.library != library:
+        raise Conflict(f"{adapter.full_name} belongs to the library {adapter.library}, not to {library.slug}")
+
+
+def check_intention(*, owner: User, library: Library, name: str, private: bool) -> None:
+    """What would refuse an upload whatever its files are: asked before a byte of them is sent. Raises
+    Invalid, Conflict.
+    """
+    names.check_adapter_name(name)
+    _check_library(library)
+    there = Adapter.objects.select_related("owner", "library")
+    known = there.filter(owner=owner, name_key=names.normalised(name)).first()
+    if known is not None:
+        _check_adapter(known, library, name, private=private)
 
 
 def lock(adapter: Adapter) -> Adapter:

@@ -10,7 +10,6 @@ from django.utils import timezone
 from hub.accounts import names
 from hub.accounts.models import Scope
 from hub.adapters.models import Adapter
-from hub.errors import Invalid
 from hub.indexes.checkpoints import DEFAULT_RANK, LARGEST_RANK
 from hub.indexes.merging import FIELDS, LARGEST_SEED
 from hub.indexes.models import ComposedCheckpoint
@@ -48,38 +47,6 @@ LIFETIMES = {"30": "30 days", "90": "90 days", "365": "a year", "": "never"}
 def positive(text: str | None) -> int | None:
     """A number of a row, as a form or an address says it; None for anything else."""
     return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
-
-
-class UploadForm(forms.Form):
-    """Name, message and privacy of an upload. The files themselves are read by hub.adapters.uploading."""
-
-    name = forms.CharField(
-        label="Name of the adapter",
-        max_length=names.LONGEST_NAME,
-        help_text="Letters, digits, dots, dashes, underscores. The same name again makes the next release.",
-        widget=forms.TextInput(
-            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
-        ),
-    )
-    message = forms.CharField(
-        label="What is in this release",
-        required=False,
-        max_length=settings.LIMITS.message_length,
-        help_text="One line, like a commit message: what it was trained on, what changed.",
-        widget=forms.Textarea(attrs={"rows": 2}),
-    )
-    private = forms.BooleanField(
-        label="Keep this adapter private",
-        required=False,
-        help_text="Only you and whom you invite see it, and hear it in the served model. "
-        "Decided with the first release.",
-    )
-
-    def clean_name(self) -> str:
-        try:
-            return names.check_adapter_name(self.cleaned_data["name"])
-        except Invalid as error:
-            raise forms.ValidationError(str(error)) from error
 
 
 class ReasonForm(forms.Form):

@@ -1,4 +1,4 @@
-"""What the templates of adapters, releases and uploads are given."""
+"""What the templates of adapters and releases are given."""
 
 from typing import Any
 
@@ -6,18 +6,16 @@ from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import HttpRequest
 
-from hub.adapters import permissions, quota
+from hub.adapters import permissions
 from hub.adapters.models import Access, Adapter, Release
 from hub.clusters import queries as clusters
-from hub.errors import HubError
 from hub.http import own_address
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
 from hub.pages import exporting, liking, reading, snippets
-from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm, UploadForm
+from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm
 from hub.pages.pipeline import course_of
-from hub.pages.visitors import signed_in
 
 RELEASES = 20
 NEIGHBOURS = 5
@@ -141,17 +139,3 @@ def served(request: HttpRequest, library: Library) -> snippets.Served:
     """Where a library's models answer, and whether with a pass alone."""
     hub = own_address(request) if settings.SERVING_CALLERS == "passes" else None
     return snippets.Served(settings.SERVING_URL, library.slug, hub)
-
-
-def upload_page(
-    request: HttpRequest, library: Library, form: UploadForm, error: HubError | None = None
-) -> dict[str, Any]:
-    """The form, what was typed in it, why it was not accepted, and the same from a terminal."""
-    return {
-        "library": library,
-        "form": form,
-        "error": error,
-        "limits": settings.LIMITS,
-        "storage": quota.storage_of(signed_in(request)),
-        "terminal": snippets.upload_by_command(own_address(request), library.slug),
-    }

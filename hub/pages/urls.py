@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from hub.pages import account_urls, desk_urls
+from hub.pages import account_urls, desk_urls, upload_urls
 from hub.pages.views import (
     access,
     accounts,
@@ -21,9 +21,8 @@ RELEASE = "<owner>/<name>/releases/<oid>"
 urlpatterns = [
     path("", library.home, name="home"),
     path("adapters", library.browse, name="browse"),
-    path("upload", library.upload_start, name="upload_start"),
+    *upload_urls.urlpatterns,
     path("libraries/<slug>", library.library, name="library"),
-    path("libraries/<slug>/upload", adapters.upload, name="upload"),
     path("libraries/<slug>/map", library.expert_map, name="map"),
     path("libraries/<slug>/decisions", library.decisions, name="decisions"),
     path("libraries/<slug>/versions", indexes.versions, name="versions"),

@@ -17,6 +17,7 @@ NOT_STAFF = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 403}
 STAFF = {**NOT_STAFF, "staff": 200}
 DESK = {**STAFF, "maintainer": 200}
 POST_DESK = {"anonymous": 302, "stranger": 404, "owner": 404, "maintainer": 302, "staff": 302}
+MENDS = {"anonymous": 302, "stranger": 403, "owner": 200, "maintainer": 403, "staff": 403}
 POST_OWNER = {"anonymous": 302, "stranger": 403, "owner": 302, "maintainer": 403, "staff": 403}
 POST_MAINTAINER = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 302, "staff": 302}
 
@@ -47,6 +48,7 @@ def only_sent(made: Content) -> dict[str, str]:
         "notifications_read": "/notifications/read",
         "export_checkpoint": f"/checkpoints/{made.checkpoint.pk}/export",
         "export_release": f"{release}/export",
+        "upload_card": "/upload/card",
         **{name: f"{release}/{name}" for name in ("yank", "quarantine", "restore", "share")},
     }
 
@@ -61,13 +63,14 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     sent_only = {**dict.fromkeys(VISITORS, 405), "anonymous": 302}
     return {
         **{name: (path, sent_only) for name, path in only_sent(made).items()},
+        **uploading(),
         "browse": ("/adapters?q=a", OPEN),
         "home": ("/", OPEN),
-        "upload_start": ("/upload", {**dict.fromkeys(VISITORS, 302)}),
         "library": (f"/libraries/{slug}", OPEN),
         "upload": (f"/libraries/{slug}/upload", SIGNED_IN),
         "versions": (f"/libraries/{slug}/versions", OPEN),
         "decisions": (f"/libraries/{slug}/decisions", OPEN),
+        "map": (f"/libraries/{slug}/map", OPEN),
         "checkpoints": (f"/libraries/{slug}/checkpoints", OPEN),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
         "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
@@ -91,9 +94,10 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
         "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
         "release_file": (f"/{ready.adapter.full_name}/releases/{ready.oid}/files/README.md", OPEN),
-        "mend": (
-            f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
-            {"anonymous": 302, "stranger": 403, "owner": 200, "maintainer": 403, "staff": 403},
+        "mend": (f"/{ready.adapter.full_name}/releases/{ready.oid}/mend", MENDS),
+        "mend, private": (
+            f"/{private.adapter.full_name}/releases/{private.oid}/mend",
+            {**MENDS, "stranger": 404, "maintainer": 404},
         ),
         "export": (f"/exports/{made.export.pk}", {**OWNER_ONLY, "staff": 404}),
         "export, of a checkpoint": (f"/exports/{made.export.pk - 1}", MAINTAINERS_ONLY),
@@ -111,6 +115,18 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         ),
         "checkpoint, unknown": ("/checkpoints/99999", dict.fromkeys(VISITORS, 404)),
         "admin": ("/admin/", {**dict.fromkeys(VISITORS, 302), "staff": 200}),
+    }
+
+
+def uploading() -> dict[str, tuple[str, dict[str, int]]]:
+    """The upload page, and what its script asks: that is told who it is, and not led to the sign-in."""
+    asked = dict.fromkeys(VISITORS, 405)
+    return {
+        "upload_start": ("/upload", {**dict.fromkeys(VISITORS, 302)}),
+        "upload_begin": ("/upload/begin", asked),
+        "upload_finish": ("/upload/finish", asked),
+        "upload_forget": ("/upload/unfinished/poetry/forget", asked),
+        "upload_piece": (f"/upload/pieces/{'0' * 64}", {**SIGNED_IN, "anonymous": 401}),
     }
 
 
@@ -136,6 +152,14 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
         "desk_quota": ("/desk/people/ada", {"gib": "1"}, {**NOT_STAFF, "staff": 302}),
         "desk_retry": ("/desk/jobs/1/retry", {}, {**NOT_STAFF, "staff": 302}),
         "restore": (f"{held}/restore", reason, POST_MAINTAINER),
+        "upload_begin": ("/upload/begin", {}, {**dict.fromkeys(VISITORS, 400), "anonymous": 401}),
+        "upload_finish": ("/upload/finish", {}, {**dict.fromkeys(VISITORS, 400), "anonymous": 401}),
+        "upload_forget": (
+            "/upload/unfinished/poetry/forget",
+            {},
+            {**dict.fromkeys(VISITORS, 204), "anonymous": 401},
+        ),
+        "upload_card": ("/upload/card", {"card": "# x"}, SIGNED_IN),
         "yank, private": (
             f"/{made.private.adapter.full_name}/releases/{made.private.oid}/yank",
             reason,

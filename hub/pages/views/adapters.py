@@ -1,23 +1,19 @@
-"""The pages of adapters and their releases: read, upload, withdraw."""
+"""The pages of adapters and their releases: read, withdraw, restore."""
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from hub.adapters import permissions, services
 from hub.adapters.models import Adapter, Release
-from hub.adapters.uploading import refuse_if_stopped, staged_files
 from hub.clusters import services as clusters
-from hub.errors import HubError, Invalid
-from hub.http import status_of
-from hub.library.models import Library
+from hub.errors import Invalid
 from hub.pages import reading
-from hub.pages.forms import ReasonForm, UploadForm
-from hub.pages.listing import library_called
+from hub.pages.forms import ReasonForm
 from hub.pages.pipeline import course_of
-from hub.pages.showing import adapter_page, release_page, sees_log, upload_page
+from hub.pages.showing import adapter_page, release_page, sees_log
 from hub.pages.visitors import signed_in
 
 
@@ -39,50 +35,6 @@ def course(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespons
     found = _release(request, owner, name, oid)
     context = {"course": course_of(found), "sees_log": sees_log(request.user, found.adapter)}
     return render(request, "adapters/course.html", context)
-
-
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
-def upload(request: HttpRequest, slug: str) -> HttpResponse:
-    library = library_called(slug)
-    if request.method == "POST":
-        return _receive(request, library)
-    form = UploadForm(initial={"name": request.GET.get("name", "")})
-    return render(request, "adapters/upload.html", upload_page(request, library, form))
-
-
-def _receive(request: HttpRequest, library: Library) -> HttpResponse:
-    form = UploadForm(request.POST)
-    try:
-        refuse_if_stopped(request)
-        if not form.is_valid():
-            raise Invalid("Please mend what is marked below.")
-        with staged_files(request) as staged:
-            received = services.receive_upload(
-                owner=signed_in(request),
-                library=library,
-                name=form.cleaned_data["name"],
-                message=form.cleaned_data["message"],
-                private=form.cleaned_data["private"],
-                files=staged.files,
-                samples=staged.samples,
-            )
-    except HubError as error:
-        return render(
-            request,
-            "adapters/upload.html",
-            upload_page(request, library, form, error),
-            status=status_of(error),
-        )
-    return _created(request, received)
-
-
-def _created(request: HttpRequest, received: Release) -> HttpResponse:
-    """A browser is led to the release; our script is told where it is."""
-    answer = redirect("release", received.adapter.owner.username, received.adapter.name, received.oid)
-    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
-        return HttpResponse(status=201, headers={"Location": answer["Location"]})
-    return answer
 
 
 @login_required

@@ -1,23 +1,20 @@
-"""The pages of libraries and of all adapters, and the choice of a library to upload to."""
+"""The pages of libraries, and of all adapters."""
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from hub.clusters.queries import newest_clustering
 from hub.decisions import queries as record
 from hub.indexes.models import ComposedCheckpoint
-from hub.library.models import Library
 from hub.mirrors.queries import mirrors
 from hub.pages import home as shelf
 from hub.pages import listing, maps, showing, snippets
 from hub.pages.browsing import browse_page
 
 PAGE = 20
-MOST_TO_CHOOSE = 100
 RECENT = 5
 
 
@@ -68,13 +65,3 @@ def decisions(request: HttpRequest, slug: str) -> HttpResponse:
     found = listing.library_called(slug)
     page = Paginator(record.of_library(found, request.user), PAGE).get_page(request.GET.get("page"))
     return render(request, "library/decisions.html", {"library": found, "page": page})
-
-
-@login_required
-@require_safe
-def upload_start(request: HttpRequest) -> HttpResponse:
-    """Which library an upload is for; not a question where there is only one."""
-    ready = list(listing.shelf().filter(status=Library.Status.READY)[:MOST_TO_CHOOSE])
-    if len(ready) == 1:
-        return redirect("upload", slug=ready[0].slug)
-    return render(request, "library/upload_start.html", {"libraries": ready})
