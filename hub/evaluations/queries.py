@@ -13,6 +13,7 @@ from hub.indexes.models import IndexVersion
 from hub.library.models import Library
 
 MOST_POINTS = 60  # of a library's course, the newest evaluations
+MOST_BOARDS = 50
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,30 @@ def _course(newest_first: list[tuple[str, int | None, int, float]]) -> Course:
         if (one, questions) == (suite, limit):
             means.setdefault(number, mean)
     return Course(suite, tuple(Point(number, means[number]) for number in sorted(means)))
+
+
+@dataclass(frozen=True)
+class Board:
+    """Evaluations that may be compared: of one suite, with as many questions of each task (None: all)."""
+
+    suite: str
+    limit: int | None
+
+
+def boards(library: Library) -> list[Board]:
+    """What a library was measured with, the last first."""
+    standing = Evaluation.objects.filter(version__library=library, withdrawn_at=None)
+    kinds = standing.order_by().values("suite", "limit").annotate(last=Max("pk")).order_by("-last")
+    return [Board(suite, limit) for suite, limit in kinds.values_list("suite", "limit")[:MOST_BOARDS]]
+
+
+def on_board(library: Library, board: Board) -> QuerySet[Evaluation]:
+    """Of each version the newest evaluation of this suite; the newest version first."""
+    standing = Evaluation.objects.filter(
+        version__library=library, withdrawn_at=None, suite=board.suite, limit=board.limit
+    )
+    last = standing.order_by().values("version").annotate(newest=Max("pk")).values("newest")
+    return _listed().filter(pk__in=last).order_by("-version__number")
 
 
 def of_version(version: IndexVersion) -> QuerySet[Evaluation]:

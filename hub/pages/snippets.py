@@ -47,6 +47,14 @@ def openai_client(served: Served, model: str) -> str:
     )
 
 
+def send_evaluation(hub_url: str, library: str, version: int) -> str:
+    """Measure a version with a suite, and send the table."""
+    return (
+        f"python -m evaluation SUITE store=FOLDER,library={library},version={version} \\\n"
+        f"  --send-to {hub_url} --library {library} --version {version}"
+    )
+
+
 def ask_with_private(hub_url: str, library: str, full_name: str) -> str:
     """Ask the composed model with a private adapter added, or that alone."""
     return (

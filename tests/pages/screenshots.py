@@ -31,6 +31,7 @@ from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page
 from hub.accounts import devices
 from hub.accounts.models import User
 from hub.adapters.models import Release
+from hub.evaluations.models import Evaluation
 from tests.pages import content
 from tests.pages.browser import chromium
 from tests.pages.learnt import add_what_is_learnt
@@ -103,6 +104,10 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "upload-start": ("/upload", ada),
         "upload": (f"/libraries/{slug}/upload", ada),
         "versions": (f"/libraries/{slug}/versions", cleo),
+        "board": (f"/libraries/{slug}/evaluations", None),
+        "board-empty": ("/libraries/bare/evaluations", None),
+        "evaluation": (evaluation_at(made), None),
+        "evaluation-member": (f"{evaluation_at(made)}?member=all", None),
         "map": (f"/libraries/{slug}/map", None),
         "map-cluster": (f"/libraries/{slug}/map?cluster=1", None),
         "map-empty": ("/libraries/bare/map", None),
@@ -122,6 +127,11 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "forbidden": (f"/libraries/{slug}/versions", cleo),
         "admin": ("/admin/", made.staff),
     }
+
+
+def evaluation_at(made: content.Content) -> str:
+    newest = Evaluation.objects.filter(suite="bbh").latest("pk")
+    return f"/libraries/{made.library.slug}/evaluations/{newest.pk}"
 
 
 def complain(name: str, message: ConsoleMessage) -> None:

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from pytest_django.live_server_helper import LiveServer
 
+from hub.evaluations.models import Evaluation
 from tests.pages.browser import CHROMIUM
 from tests.pages.content import Content
 from tests.pages.learnt import add_what_is_learnt
@@ -37,6 +38,8 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/versions",
         f"/libraries/{slug}/decisions",
         f"/libraries/{slug}/map",
+        f"/libraries/{slug}/evaluations",
+        f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}",
         f"/libraries/{slug}/upload",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
