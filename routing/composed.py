@@ -17,7 +17,7 @@ from routing.digests import digest_of
 from routing.encoding import Encoder, pinned_encoder
 from routing.factors import Factors
 from routing.family import IGNORED
-from routing.generation import Finish, Generation, Request
+from routing.generation import Generation, Request
 from routing.index import DEFAULT_POLICY, IndexManifest, RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
@@ -31,6 +31,7 @@ from routing.spec import BaseRef
 from routing.store import IndexStore
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace
+from routing.work import Finish
 
 GREEDY = Sampling(temperature=0.0)
 

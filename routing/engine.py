@@ -1,4 +1,4 @@
-"""Many answers at once: their tokens go through the base together, none waits for another to finish."""
+"""Many answers and embeddings at once: their tokens go through the base together, none waits for another."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from routing.generation import PREFILL_CHUNK, Finish, Generation
 from routing.streaming import TextToken
 from routing.together import Heard, Reading, read_alone, read_together
+from routing.work import PREFILL_CHUNK, Finish, Work
 
 RUNNING = 16
 WAITING = 64
@@ -19,7 +19,7 @@ PREFILL_BESIDE = 128  # tokens of prompts per pass while others wait for their n
 
 @dataclass(frozen=True)
 class Step:
-    """What one step of a generation made known: tokens, its end, or the error that ended it."""
+    """What one step made known: tokens, the end of the work, or the error that ended it."""
 
     tokens: tuple[TextToken, ...] = ()
     finish: Finish | None = None
@@ -36,19 +36,19 @@ class EngineFull(Exception):
 
 @dataclass(eq=False)
 class Ticket:
-    """A generation in the engine's care, who is told of its steps (on the engine's thread), and who asked.
+    """An answer or embedding in the engine's care, who is told of its steps (on its thread), and who asked.
 
     `admitted` says since when it takes turns (`time.monotonic`); None while it waits for a place.
     """
 
-    generation: Generation
+    work: Work
     listener: Listener
     caller: str = ""
     admitted: float | None = None
 
 
 class Engine:
-    """Generations of any models and versions, run together. Submitting and cancelling are thread-safe.
+    """Works of any models and versions, run together. Submitting and cancelling are thread-safe.
 
     A step is one forward pass: a token of each answer that is being written, and a piece of the prompts that
     are being read. Answers of another model take the next step; a base that cannot read together (see
@@ -78,12 +78,12 @@ class Engine:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
 
-    def submit(self, generations: Sequence[tuple[Generation, Listener]], *, caller: str = "") -> list[Ticket]:
-        """Take the generations of one request into care, all or none; EngineFull if too many wait already.
+    def submit(self, works: Sequence[tuple[Work, Listener]], *, caller: str = "") -> list[Ticket]:
+        """Take the works of one request into care, all or none; EngineFull if too many wait already.
 
         Who waits longest comes next, but a `caller` with fewer answers under way comes before one with more.
         """
-        tickets = [Ticket(generation, listener, caller) for generation, listener in generations]
+        tickets = [Ticket(work, listener, caller) for work, listener in works]
         with self._work:
             self._require_places(len(tickets))
             self._waiting += tickets
@@ -92,12 +92,12 @@ class Engine:
         return tickets
 
     def require_room(self) -> None:
-        """EngineFull if not even one more generation would be taken: ask before preparing any."""
+        """EngineFull if not even one more would be taken: ask before preparing any."""
         with self._lock:
             self._require_places(1)
 
     def cancel(self, ticket: Ticket) -> None:
-        """Forget a generation, wherever it is; its listener hears no more than a step that is under way."""
+        """Forget one, wherever it is; its listener hears no more than a step that is under way."""
         with self._lock:
             for queue in (self._running, self._waiting):
                 if ticket in queue:
@@ -106,12 +106,12 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """How many generations take turns."""
+        """How many take turns."""
         return len(self._running)
 
     @property
     def waiting(self) -> int:
-        """How many generations wait for a place."""
+        """How many wait for a place."""
         return len(self._waiting)
 
     def held(self, caller: str) -> int:
@@ -124,10 +124,10 @@ class Engine:
     def memory_bytes(self) -> dict[str, int]:
         """By base: how much memory the keys and values of the answers under way take."""
         with self._lock:
-            generations = [ticket.generation for ticket in self._running]
+            works = [ticket.work for ticket in self._running]
         taken: Counter[str] = Counter()
-        for generation in generations:
-            taken[generation.model.base.spec.name] += generation.memory_bytes
+        for work in works:
+            taken[work.model.base.spec.name] += work.memory_bytes
         return taken
 
     def wait(self, seconds: float) -> bool:
@@ -141,9 +141,9 @@ class Engine:
             tickets = self._in_turn()
         if not tickets:
             return False
-        before = [ticket.generation.passed_tokens for ticket in tickets]
-        steps = _advance([ticket.generation for ticket in tickets])
-        read = [ticket.generation.passed_tokens - had for ticket, had in zip(tickets, before, strict=True)]
+        before = [ticket.work.passed_tokens for ticket in tickets]
+        steps = _advance([ticket.work for ticket in tickets])
+        read = [ticket.work.passed_tokens - had for ticket, had in zip(tickets, before, strict=True)]
         self._told(sum(count > 0 for count in read), sum(read))
         with self._lock:
             there = [ticket in self._running for ticket in tickets]  # or cancelled meanwhile
@@ -164,10 +164,10 @@ class Engine:
         if not self._running:
             return []
         first = self._running[0]
-        model = first.generation.model
+        model = first.work.model
         if not model.reads_together:
             return [first]
-        return [ticket for ticket in self._running if ticket.generation.model is model]
+        return [ticket for ticket in self._running if ticket.work.model is model]
 
     def _require_places(self, wanted: int) -> None:
         if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
@@ -176,8 +176,8 @@ class Engine:
     def _fits(self, ticket: Ticket) -> bool:
         if self._may_take is None or not self._running:
             return True
-        promised = sum(one.generation.most_bytes for one in self._running)
-        return promised + ticket.generation.most_bytes <= self._may_take
+        promised = sum(one.work.most_bytes for one in self._running)
+        return promised + ticket.work.most_bytes <= self._may_take
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._may_run:
@@ -190,35 +190,31 @@ class Engine:
             self._running.append(ticket)
 
 
-def _advance(generations: Sequence[Generation]) -> list[Step]:
+def _advance(works: Sequence[Work]) -> list[Step]:
     """One step of each; what has no room in the pass takes an empty one."""
-    readings = _shared_out(generations)
-    turn = [
-        (generation, reading) for generation, reading in zip(generations, readings, strict=True) if reading
-    ]
+    readings = _shared_out(works)
+    turn = [(work, reading) for work, reading in zip(works, readings, strict=True) if reading]
     if len(turn) == 1:
         heard: list[Heard | Exception] = [_alone(*turn[0])]
     else:
         try:
             heard = [*read_together(turn[0][0].model, [reading for _, reading in turn])]
         except Exception:  # noqa: BLE001 - one answer's failure must not end the others
-            heard = [_alone(generation, reading) for generation, reading in turn]
-    steps = iter(
-        [_step(generation, reading, one) for (generation, reading), one in zip(turn, heard, strict=True)]
-    )
+            heard = [_alone(work, reading) for work, reading in turn]
+    steps = iter([_step(work, reading, one) for (work, reading), one in zip(turn, heard, strict=True)])
     return [Step() if reading is None else next(steps) for reading in readings]
 
 
-def _shared_out(generations: Sequence[Generation]) -> list[Reading | None]:
+def _shared_out(works: Sequence[Work]) -> list[Reading | None]:
     """What each reads in the next pass: everybody who speaks a token, the others a share of what is left."""
-    speaking = sum(generation.speaks for generation in generations)
+    speaking = sum(work.speaks for work in works)
     left = PREFILL_CHUNK if not speaking else PREFILL_BESIDE
     readings: list[Reading | None] = []
-    for generation in generations:
-        if generation.speaks:
-            readings.append(generation.reading())
+    for work in works:
+        if work.speaks:
+            readings.append(work.reading())
         elif left:
-            reading = generation.reading(left)
+            reading = work.reading(left)
             left -= len(reading.tokens)
             readings.append(reading)
         else:
@@ -226,18 +222,18 @@ def _shared_out(generations: Sequence[Generation]) -> list[Reading | None]:
     return readings
 
 
-def _alone(generation: Generation, reading: Reading) -> Heard | Exception:
+def _alone(work: Work, reading: Reading) -> Heard | Exception:
     try:
-        return read_alone(generation.model, reading)
+        return read_alone(work.model, reading)
     except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
         return error
 
 
-def _step(generation: Generation, reading: Reading, heard: Heard | Exception) -> Step:
+def _step(work: Work, reading: Reading, heard: Heard | Exception) -> Step:
     if isinstance(heard, Exception):
         return Step(error=heard)
     try:
-        tokens = generation.hear(reading, heard)
+        tokens = work.hear(reading, heard)
     except Exception as error:  # noqa: BLE001 - as above
         return Step(error=error)
-    return Step(tuple(tokens), generation.finish)
+    return Step(tuple(tokens), work.finish)

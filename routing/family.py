@@ -76,6 +76,12 @@ class Family(Protocol):
     def keep(self, memory: Memory, answer: Any) -> None:
         """Remember what the encoder made of the prompt, once it has."""
 
+    def reader(self, model: Any) -> Any:
+        """The part of the model that makes hidden states of a text, without a head."""
+
+    def hear(self, ids: Int[Tensor, "rows tokens"], memory: Memory) -> Inputs:
+        """Inputs of that part by which it goes on to read a prompt."""
+
     def completion(self, tokenizer: Any, text: str) -> list[int]:
         """The tokens of what should follow a prompt, as they are learnt."""
 
@@ -121,6 +127,12 @@ class Causal:
 
     def keep(self, memory: Memory, answer: Any) -> None:
         """The cache is all that there is."""
+
+    def reader(self, model: Any) -> Any:
+        return model.base_model
+
+    def hear(self, ids: Tensor, memory: Memory) -> Inputs:
+        return self.step(ids, memory)
 
     def completion(self, tokenizer: Any, text: str) -> list[int]:
         return list(tokenizer(text, add_special_tokens=False, verbose=False).input_ids)
@@ -182,6 +194,13 @@ class EncoderDecoder:
         if "input_ids" in memory.heard:
             read = BaseModelOutput(last_hidden_state=answer.encoder_last_hidden_state)
             memory.heard = {"encoder_outputs": read, "attention_mask": memory.heard["attention_mask"]}
+
+    def reader(self, model: Any) -> Any:
+        return model.get_encoder()
+
+    def hear(self, ids: Tensor, memory: Memory) -> Inputs:  # noqa: ARG002
+        """The whole prompt, which the memory was made for."""
+        return memory.heard
 
     def completion(self, tokenizer: Any, text: str) -> list[int]:
         """With the token that ends a text, if the tokenizer gives targets one: so decoders learn to end."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,14 +14,11 @@ from routing.routed import RoutedModel
 from routing.routes import Route
 from routing.sampling import Likelihood, Sampling, draw, likelihood
 from routing.streaming import Speller, StopWatch, TextToken
-from routing.together import Heard, Reading, read_alone
-from routing.traces import ModuleTrace, Shares, Trace, joined
+from routing.together import Heard, Reading, Wants
+from routing.traces import ModuleTrace, joined
 from routing.uses import Uses
 from routing.voices import Voice, last_voice
-
-PREFILL_CHUNK = 256  # tokens of a prompt per pass: long prompts must not silence the others for long
-
-Finish = Literal["stop", "length"]
+from routing.work import PREFILL_CHUNK, Finish, Work
 
 
 @dataclass(frozen=True)
@@ -52,33 +48,21 @@ class Request:
         return len(self.prompt) + self.max_tokens
 
 
-class Generation:
-    """The state of one answer. It keeps the index version that it began with for as long as it lives."""
+class Generation(Work):
+    """The state of one answer, with its own source of chance and text."""
 
     def __init__(
         self, model: RoutedModel, request: Request, *, guide: Guide | None = None, uses: Uses | None = None
     ) -> None:
-        """With a `guide` the answer ends where that calls it complete, or at an end token that it allows.
-
-        `uses` count whom its tokens choose, together with those of other answers.
-        """
-        if request.route is not None and not request.route.can_run:
-            raise ValueError("the factors of this route's experts are not in memory; see routing.resident")
+        """With a `guide` the answer ends where that calls it complete, or at an end token that it allows."""
+        super().__init__(
+            model, request.prompt, request.route, most=request.length, trace=request.trace, uses=uses
+        )
         self.request = request
-        self.finish: Finish | None = None
-        self.completion_tokens = 0
-        self.recalled_tokens = 0
-        self.shares = None if request.route is None else Shares(request.route.pack)
-        self.trace = Trace() if request.route is not None and request.trace else None
-        self.model = model
         self._guide = guide
-        self._uses = uses
         self._ends = end_tokens(model)
-        self._memory = model.new_memory(request.prompt, most=request.length)
         self._chance = request.sampling.generator(request.choice)
         self._bent: Bent | None = None
-        self._unread = model.base.family.opening(model.base.model, request.prompt)
-        self.read_tokens: list[int] = []
         self._text = Speller(model.base.tokenizer, self._unread)
         self._stops = StopWatch(request.stop)
         self._echo = Speller(model.base.tokenizer)
@@ -87,36 +71,21 @@ class Generation:
         self._voice: Voice | None = None
 
     @property
-    def passed_tokens(self) -> int:
-        """How many tokens went through the base for this answer."""
-        return len(self.read_tokens) - self.recalled_tokens
-
-    @property
-    def memory_bytes(self) -> int:
-        """What its keys and values take. May be asked while another thread lets it advance."""
-        return self._memory.size
-
-    @property
-    def most_bytes(self) -> int:
-        """What its keys and values will take if it becomes as long as it may."""
-        return self.request.length * self.model.token_bytes
-
-    @property
     def speaks(self) -> bool:
-        """Whether the next pass draws a token, with no more than one to read before."""
         return len(self._unread) == 1 and self._before is not None
 
+    @property
+    def looks_back(self) -> bool:
+        return self.request.conversation is not None
+
     def reading(self, most: int = PREFILL_CHUNK) -> Reading:
-        """What is to be read next, at most so many tokens of it."""
         if not self.read_tokens:
             self._recall()
-        tokens = tuple(self._unread[:most])
-        return Reading(
-            tokens, self._memory, self.request.route, every=self._echoes and self._says_likelihoods
-        )
+        every = self._echoes and self._says_likelihoods
+        wants: Wants = "every logit" if every else "last logits"
+        return Reading(tuple(self._unread[:most]), self._memory, self.route, wants)
 
     def hear(self, reading: Reading, heard: Heard) -> list[TextToken]:
-        """Go on from what came of reading it; returns the tokens whose text is certain now."""
         self._unread = self._unread[len(reading.tokens) :]
         self._listen(heard)
         echoed = self._echo_of(reading.tokens, heard.logits) if self._echoes else []
@@ -126,21 +95,9 @@ class Generation:
             self._voice = last_voice(heard.record, heard.tokens, read=len(reading.tokens))
         return echoed if self._unread else echoed + self._speak()
 
-    def advance(self) -> list[TextToken]:
-        """One forward pass of its own. Not to be called once finished."""
-        reading = self.reading()
-        return self.hear(reading, read_alone(self.model, reading))
-
     def _listen(self, heard: Heard) -> None:
-        """Take note of who spoke."""
-        if heard.record is None:
-            return
-        for listener in (self.shares, self.trace):
-            if listener is not None:
-                listener.hear(heard.record, heard.tokens)
-        if self._uses is not None:
-            self._uses.hear(heard.record)
-        if self._remembers and heard.record.modules:
+        super()._listen(heard)
+        if heard.record is not None and self._remembers and heard.record.modules:
             self._spoken.append(heard.record.side_by_side.of(heard.tokens).compact())
 
     @property

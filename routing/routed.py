@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -13,12 +15,15 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.base import Base
 from routing.family import Inputs, Memory
+from routing.hidden import listen_to, overhearing
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
 from routing.prefixes import Prefixes
 from routing.prepacked import PrepackedLinear
 from routing.ragged import Piece, Strand, inputs, ragged
 from routing.ragged_trial import reads_ragged
 from routing.routes import Route
+
+log = logging.getLogger(__name__)
 
 
 class RoutedModel:
@@ -29,12 +34,35 @@ class RoutedModel:
         self.prefixes = prefixes
         for module in base.spec.target_modules:
             _wrap(base.model, module.name)
+        listen_to(self._reader)
         self._trims_logits = "logits_to_keep" in inspect.signature(base.model.forward).parameters
 
     @cached_property
     def reads_together(self) -> bool:
         """Whether one pass can read pieces of many answers; tried once, the first time that somebody asks."""
         return reads_ragged(self.base)
+
+    @cached_property
+    def embedding_width(self) -> int | None:
+        """How many numbers an embedding by this base has; tried the first time. None if it gives none."""
+        tokens = self.base.family.opening(self.base.model, [0])
+        memory = self.new_memory([0], most=1)
+        try:
+            if isinstance(memory, Strand):
+                with overhearing() as overheard:
+                    self.run_pieces(tokens, [0], [Piece(memory, slice(0, 1))], [], [])
+                states = overheard.states
+            else:
+                states = self.states(torch.tensor([tokens], device=self.base.device), cache=memory)
+        except Exception as error:  # noqa: BLE001 - whatever an unknown architecture does, it still answers
+            log.warning("%s gives no embeddings: %s", self.base.spec.name, error)
+            return None
+        return None if states is None else states.shape[-1]
+
+    @property
+    def _reader(self) -> Any:
+        """The part of the base that makes hidden states of a text."""
+        return self.base.family.reader(self.base.model)
 
     @cached_property
     def token_bytes(self) -> int:
@@ -102,6 +130,24 @@ class RoutedModel:
         return self.run(inputs, route=route, cache=cache, witness=witness)[:, -1:]
 
     @torch.inference_mode()
+    def states(
+        self,
+        ids: Int[Tensor, "batch tokens"],
+        *,
+        cache: Memory,
+        route: Route | None = None,
+        witness: Witness | None = None,
+    ) -> Float[Tensor, "batch read width"]:
+        """The last hidden states, in the base's own dtype, of `ids`, which extend `cache`.
+
+        Of an encoder-decoder those of the prompt that the cache was made for: its encoder alone reads.
+        """
+        with routed_by(route, witness), overhearing() as overheard:
+            self._reader(**self.base.family.hear(ids, cache))
+        assert overheard.states is not None
+        return overheard.states
+
+    @torch.inference_mode()
     def run(
         self,
         inputs: Inputs,
@@ -127,9 +173,16 @@ class RoutedModel:
         crowds: Sequence[Crowd],
         rows: Sequence[int],
     ) -> Float[Tensor, "rows vocabulary"]:
-        """One pass over the tokens of many answers, all behind each other; the logits of these `rows`."""
+        """One pass over the tokens of many answers, all behind each other; the logits of these `rows`.
+
+        Where that is none the head has nothing to do. Hidden states are for whoever is `overhearing`.
+        """
         device = self.base.device
         asked: Inputs = inputs(ids, positions, device)
+        if not rows:
+            with crowded(crowds), ragged(pieces):
+                self._reader(**asked)
+            return torch.empty(0, self.base.spec.vocabulary, device=device)
         wanted = torch.tensor(rows, device=device)
         if self._trims_logits:
             asked["logits_to_keep"] = wanted

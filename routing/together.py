@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from routing.family import Memory
+from routing.hidden import overhearing
 from routing.layers import EVERYTHING, Crowd
 from routing.ragged import Piece, Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
 from routing.traces import Record
 
+Wants = Literal["last logits", "every logit", "states"]
+
 
 @dataclass(frozen=True)
 class Reading:
-    """What one answer has to read, behind what is in its memory. `every`: logits are wanted at each token."""
+    """What one prompt or answer has to read, behind what is in its memory, and what is wanted of it.
+
+    That is the logits of its last token, those of each, or the last hidden states of each and no logits.
+    """
 
     tokens: tuple[int, ...]
     memory: Memory | Strand
     route: Route | None
-    every: bool = False
+    wants: Wants = "last logits"
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What came of it: logits of the last token or of each, and where its tokens are in the pass's record."""
+    """What came of it, as was wanted, and where its tokens are in the pass's record.
+
+    Of an encoder-decoder `states` are those of the tokens that its encoder read.
+    """
 
     logits: Float[Tensor, "positions vocabulary"]
     record: Record | None
     tokens: slice
+    states: Float[Tensor, "tokens width"] | None = None
 
 
 def read_alone(model: RoutedModel, reading: Reading) -> Heard:
@@ -41,8 +52,11 @@ def read_alone(model: RoutedModel, reading: Reading) -> Heard:
     if isinstance(reading.memory, Strand):
         return read_together(model, [reading])[0]
     record = None if reading.route is None else Record(reading.route.pack)
-    forward = model.logits if reading.every else model.last_logits
     ids = torch.tensor([reading.tokens], device=model.base.device)
+    if reading.wants == "states":
+        states = model.states(ids, route=reading.route, cache=reading.memory, witness=record)
+        return Heard(states.new_empty(0, 0), record, EVERYTHING, states[0])
+    forward = model.logits if reading.wants == "every logit" else model.last_logits
     logits = forward(ids, route=reading.route, cache=reading.memory, witness=record)
     return Heard(logits[0], record, EVERYTHING)
 
@@ -63,15 +77,19 @@ def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard
         ids += reading.tokens
         positions += range(reading.memory.length, reading.memory.length + len(reading.tokens))
         pieces.append(Piece(reading.memory, span))
-        wanted.append(span if reading.every else slice(span.stop - 1, span.stop))
+        wanted.append(_asked(reading.wants, span))
     rows = [row for span in wanted for row in range(span.start, span.stop)]
-    logits = model.run_pieces(ids, positions, pieces, crowds, rows)
+    with overhearing() as overheard:
+        logits = model.run_pieces(ids, positions, pieces, crowds, rows)
     for piece in pieces:
         piece.keep()
     parts = logits.split([span.stop - span.start for span in wanted])
     heard: list[Heard | None] = [None] * len(readings)
     for place, span, part in zip(order, spans, parts, strict=True):
-        heard[place] = _heard(part, span, crowds)
+        states = None
+        if readings[place].wants == "states" and overheard.states is not None:
+            states = overheard.states[0, span]
+        heard[place] = replace(_heard(part, span, crowds), states=states)
     return [one for one in heard if one is not None]
 
 
@@ -101,6 +119,12 @@ def _alike(one: Route | None, other: Route | None) -> bool:
     if one is None or other is None:
         return one is other
     return one.agrees(other)
+
+
+def _asked(wants: Wants, span: slice) -> slice:
+    """At which of a reading's tokens the head is asked."""
+    starts = {"every logit": span.start, "last logits": span.stop - 1, "states": span.stop}
+    return slice(starts[wants], span.stop)
 
 
 def _spans(lengths: Sequence[int]) -> list[slice]:

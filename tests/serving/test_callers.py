@@ -129,6 +129,28 @@ def test_more_answers_than_a_pass_allows_at_once_are_refused(guarded: Guarded) -
     assert guarded.ends(token, n=2) == (200, None)
 
 
+def test_texts_of_an_embedding_take_the_places_that_a_pass_has_and_its_tokens(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, submit = list[int](), Engine.submit
+
+    def noted(engine: Engine, works: Any, *, caller: str = "") -> Any:
+        seen.append(len(works))
+        return submit(engine, works, caller=caller)
+
+    monkeypatch.setattr(Engine, "submit", noted)
+    client = openai.OpenAI(
+        base_url=f"{guarded.live.url}/v1",
+        api_key=guarded.pass_of(caller="emma", answers=2, tokens_per_minute=30),
+        max_retries=0,
+    )
+
+    assert len(client.embeddings.create(model="tales", input=[TEXT] * 5).data) == 5
+    assert seen == [2, 2, 1]
+    with pytest.raises(openai.RateLimitError, match="has used the 30 tokens"):
+        client.embeddings.create(model="tales", input="x")
+
+
 def test_who_has_used_the_tokens_of_a_minute_is_told_when_to_come_back(guarded: Guarded) -> None:
     token = guarded.pass_of(caller="di", tokens_per_minute=30)
     first = guarded.ask(token, max_tokens=40)
@@ -153,9 +175,9 @@ def test_places_are_shared_by_pass_and_not_by_what_a_caller_calls_itself(
     seen: list[str] = []
     submit = Engine.submit
 
-    def noted(engine: Engine, generations: Any, *, caller: str = "") -> Any:
+    def noted(engine: Engine, works: Any, *, caller: str = "") -> Any:
         seen.append(caller)
-        return submit(engine, generations, caller=caller)
+        return submit(engine, works, caller=caller)
 
     monkeypatch.setattr(Engine, "submit", noted)
     for user in ("one", "two"):

@@ -45,13 +45,13 @@ def test_requests_beyond_the_queue_are_told_when_to_come_back(narrow: LiveServer
 
 def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = narrow.server.runner.engine
-    quick = Generation.advance
+    hear = Generation.hear
 
-    def unhurried(generation: Generation) -> list[TextToken]:
-        time.sleep(0.3)  # a tiny model would be done before its client can leave
-        return quick(generation)
+    def unhurried(generation: Generation, *heard: Any) -> list[TextToken]:
+        time.sleep(0.1)  # a tiny model would be done before its client can leave
+        return hear(generation, *heard)
 
-    monkeypatch.setattr(Generation, "advance", unhurried)
+    monkeypatch.setattr(Generation, "hear", unhurried)
     with httpx.stream("POST", f"{narrow.url}/v1/completions", json=LONG | {"stream": True}):
         narrow.wait_until(lambda: engine.running == 1)
     narrow.wait_until(lambda: engine.running == 0)
@@ -61,8 +61,16 @@ def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: p
     narrow.wait_until(lambda: engine.running == 0)
 
 
-def test_answers_take_turns_and_a_short_one_overtakes_a_long_one(narrow: LiveServer) -> None:
-    order: list[str] = []
+def test_answers_take_turns_and_a_short_one_overtakes_a_long_one(
+    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, order, hear = narrow.server.runner.engine, list[str](), Generation.hear
+
+    def beside_another(generation: Generation, *heard: Any) -> list[TextToken]:
+        narrow.wait_until(lambda: order or engine.running == 2)  # a tiny model would be done before it comes
+        return hear(generation, *heard)
+
+    monkeypatch.setattr(Generation, "hear", beside_another)
 
     def ask(name: str, tokens: int) -> None:
         assert narrow.post("/v1/completions", **LONG | {"max_tokens": tokens}).status_code == 200
@@ -70,7 +78,7 @@ def test_answers_take_turns_and_a_short_one_overtakes_a_long_one(narrow: LiveSer
 
     long = threading.Thread(target=ask, args=("long", 180))
     long.start()
-    narrow.wait_until(lambda: narrow.server.runner.engine.running == 1)
+    narrow.wait_until(lambda: engine.running == 1)
     ask("short", 2)
     long.join()
 

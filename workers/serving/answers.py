@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
-from routing.engine import Step
-from routing.generation import Generation
-from workers.serving.errors import ApiError, gone_away
-from workers.serving.journal import BROKE_OFF, Ended, Entry
-from workers.serving.metrics import Metrics
+from workers.serving.counting import Counting
+from workers.serving.errors import ApiError
+from workers.serving.journal import BROKE_OFF
+from workers.serving.leaving import unless_gone
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
 from workers.serving.voices import Voices
@@ -32,88 +29,40 @@ class Job:
 
     envelope: Envelope
     shape: Shape
-    generations: Sequence[Generation]
-    choices: int  # of each prompt
-    metrics: Metrics
-    entry: Entry
-    charge: Callable[[int], None]  # tokens to whoever asks
+    counting: Counting
     voices: Callable[[], Voices | None] = lambda: None  # of one choice
 
     def begin(self) -> list[Writing]:
         """A choice for each generation, of which nothing is written yet."""
-        writings = [self.shape.begin() for _ in self.generations]
+        writings = [self.shape.begin() for _ in self.counting.works]
         for writing in writings:
             writing.voices = self.voices()
         return writings
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """Tokens so far."""
+        return usage(self.counting.works, self.counting.choices)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Who spoke so far."""
+        return provenance(self.envelope.target, self.counting.works)
 
     @property
     def tokenizer(self) -> Any:
         """The base's tokenizer."""
         return self.envelope.target.model.base.tokenizer
 
-    async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
-        """The generations' steps, counted; leaving early cancels what is left."""
-        entry = self.entry
-        started = entry.submitted or time.monotonic()
-        latest: dict[int, float] = {}
-        try:
-            with closing(steps):
-                async for place, step in steps:
-                    if step.tokens:
-                        now = time.monotonic()
-                        if entry.first_token is None:
-                            entry.first_token = now
-                            self.metrics.first_token.observe(now - started)
-                        if place in latest:
-                            self.metrics.between_tokens.observe(now - latest[place])
-                        latest[place] = now
-                    if step.finish is not None:
-                        entry.ends.append(Ended(place, step.finish, time.monotonic()))
-                    yield place, step
-        finally:
-            entry.admitted, entry.answered = steps.admitted, time.monotonic()
-            self.metrics.queue_seconds.observe((entry.admitted or entry.answered) - started)
-            self._count()
-
-    def _count(self) -> None:
-        """What was read and written and who spoke, also where the client went before the end."""
-        metrics, target = self.metrics, self.envelope.target
-        counts, library = usage(self.generations, self.choices), target.library
-        entry = self.entry
-        entry.prompt_tokens, entry.completion_tokens = counts["prompt_tokens"], counts["completion_tokens"]
-        entry.recalled_tokens = counts["prompt_tokens_details"]["cached_tokens"]
-        self.charge(entry.prompt_tokens - entry.recalled_tokens + entry.completion_tokens)
-        metrics.prompt_tokens.labels(library).inc(entry.prompt_tokens)
-        metrics.completion_tokens.labels(library).inc(entry.completion_tokens)
-        metrics.recalled_tokens.labels(library).inc(entry.recalled_tokens)
-        for generation in self.generations:
-            if generation.request.conversation is not None:
-                metrics.recalls.labels(library, "hit" if generation.recalled_tokens else "miss").inc()
-        version = target.version
-        if version is not None:
-            private = () if version.guests is None else version.guests.names
-            shares = [generation.shares for generation in self.generations if generation.shares is not None]
-            metrics.speakers.heard(library, shares, private, len(version.pack.experts))
-
 
 async def answer_whole(job: Job, steps: Steps, request: HttpRequest) -> dict[str, Any]:
     """The finished answer; given up, and its generations with it, when the client goes away."""
-    writing = asyncio.ensure_future(_written(job, steps))
-    leaving = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not writing.done():
-            raise gone_away()
-        return writing.result()
-    finally:
-        for task in (writing, leaving):
-            task.cancel()
-        await asyncio.gather(writing, leaving, return_exceptions=True)
+    return await unless_gone(request, _written(job, steps))
 
 
 async def _written(job: Job, steps: Steps) -> dict[str, Any]:
     writings = job.begin()
-    async with aclosing(job.counted(steps)) as counted:
+    async with aclosing(job.counting.counted(steps)) as counted:
         async for place, step in counted:
             writings[place].add(step)
     fields = [
@@ -123,15 +72,9 @@ async def _written(job: Job, steps: Steps) -> dict[str, Any]:
     return job.envelope.of(
         job.shape.whole_object,
         choices,
-        usage=usage(job.generations, job.choices),
-        fletch=provenance(job.envelope.target, job.generations),
+        usage=job.usage,
+        fletch=job.provenance,
     )
-
-
-async def _gone(request: HttpRequest) -> None:
-    """Return when the client has gone away: its body was read, so nothing else can come from it."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> AsyncGenerator[bytes, None]:
@@ -143,12 +86,11 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
     except Exception as error:
         log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)
-        job.entry.error = failure.code
+        job.counting.entry.error = failure.code
         yield _event(failure.body())
         return
     if include_usage:
-        counts = usage(job.generations, job.choices)
-        yield _event(job.envelope.of(job.shape.chunk_object, [], usage=counts))
+        yield _event(job.envelope.of(job.shape.chunk_object, [], usage=job.usage))
     yield DONE
 
 
@@ -158,7 +100,7 @@ async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None
     for place in range(len(writings)):
         if opening is not None:
             yield job.envelope.of(kind, [_choice(place, opening, None)])
-    async with aclosing(job.counted(steps)) as counted:
+    async with aclosing(job.counting.counted(steps)) as counted:
         async for place, step in counted:
             if not step.tokens and step.finish is None:
                 continue
@@ -169,7 +111,7 @@ async def _chunks(job: Job, steps: Steps) -> AsyncGenerator[dict[str, Any], None
                 **writing.heard(step.tokens),
             }
             last = all(other.finish for other in writings)
-            ours = {"fletch": provenance(job.envelope.target, job.generations)} if last else {}
+            ours = {"fletch": job.provenance} if last else {}
             yield job.envelope.of(kind, [_choice(place, piece, writing.reason)], **ours)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -28,22 +26,26 @@ from routing.guidance import GuideLost
 from routing.store import open_store
 from workers.serving import names
 from workers.serving.answers import Job, answer_stream, answer_whole
-from workers.serving.bodies import AnyBody, ChatBody, CompletionBody
+from workers.serving.bodies import AddressedBody, AnyBody, ChatBody, CompletionBody, EmbeddingBody
 from workers.serving.book import Book
 from workers.serving.budgets import Budgets, require_answers
 from workers.serving.callers import Caller, Door, OpenDoor, PassDoor
 from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
+from workers.serving.counting import Counting
+from workers.serving.embeddings import Embedder, Order, embedding_document, embedding_prompts
 from workers.serving.errors import ApiError, from_validation, gone_away, not_found
 from workers.serving.guests import HEADER
 from workers.serving.guides import Guides
 from workers.serving.health import readiness
 from workers.serving.journal import Entry, Journal
+from workers.serving.leaving import unless_gone
 from workers.serving.libraries import Libraries
 from workers.serving.logs import say
 from workers.serving.metrics import Metrics
 from workers.serving.models import describe, find
 from workers.serving.options import Limits, Options
+from workers.serving.preparing import Preparing
 from workers.serving.prompts import chat_generations, completion_generations
 from workers.serving.reporting import Reporter
 from workers.serving.runner import Runner
@@ -55,7 +57,7 @@ from workers.serving.tools import reader_of
 from workers.serving.voices import voices_of
 
 log = logging.getLogger(__name__)
-Body = TypeVar("Body", bound=AnyBody)
+Body = TypeVar("Body", bound=AddressedBody)
 Prepare = Callable[[Body, Target, Limits, Guides], list[Generation]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -86,10 +88,8 @@ class Server:
         )
         self.budgets = Budgets()
         self.started = int(time.time())
-        # Where experts are read when they are wanted, a request may wait for room: on a thread of these, so
-        # that those of the others are not taken. As many as the engine takes answers, and no more.
-        self._waiters = ThreadPoolExecutor(max(1, limits.running + limits.waiting), "experts")
-        self._waiting = 0
+        self.preparing = Preparing(limits, self.metrics)
+        self.embedder = Embedder(self.runner, self.preparing, self.metrics, limits)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -106,7 +106,7 @@ class Server:
             if self.reporter is not None:
                 await run_in_threadpool(self.reporter.stop)
             await run_in_threadpool(self.traces.end)
-            self._waiters.shutdown(wait=False, cancel_futures=True)
+            self.preparing.end()
 
     def admitting(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint for those alone whom the door lets in."""
@@ -135,6 +135,17 @@ class Server:
             request, body, target, generations, shape=ChatShape(lambda: reader_of(body))
         )
 
+    async def embeddings(self, request: Request) -> Response:
+        body = await self._body(request, EmbeddingBody)
+        self.runner.engine.require_room()
+        target = await self._target(request, body)
+        prompts = await run_in_threadpool(embedding_prompts, body, target, self.options.limits)
+        caller: Caller = request.state.caller
+        name, charge = _sharing(caller, body), partial(self.budgets.charge, caller)
+        order = Order(body, target, prompts, caller, name, request.state.entry, charge)
+        done = await unless_gone(request, self.embedder.embed(order))
+        return await run_in_threadpool(lambda: JSONResponse(embedding_document(order, done)))
+
     async def models(self, _request: Request) -> Response:
         return JSONResponse({"object": "list", "data": describe(self.libraries, self.started)})
 
@@ -158,7 +169,7 @@ class Server:
         look_up(self.metrics, self.runner.engine, self.libraries)
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def _target(self, request: Request, body: AnyBody) -> Target:
+    async def _target(self, request: Request, body: AddressedBody) -> Target:
         caller: Caller = request.state.caller
         address = names.parse(body.model)
         if address is not None and address.library in self.libraries.served:
@@ -173,23 +184,8 @@ class Server:
         return target
 
     async def _prepared(self, target: Target, prepare: Prepare[Body], body: Body) -> list[Generation]:
-        """A request's generations, with its experts in memory; EngineFull if too many are being prepared."""
-        limits = self.options.limits
-        if target.version is None or target.version.resident is None:
-            return await run_in_threadpool(prepare, body, target, limits, self.guides)
-        if self._waiting >= limits.running + limits.waiting:
-            raise EngineFull(f"{self._waiting} requests wait for their experts")
-        self._waiting += 1
-        try:
-            loop = asyncio.get_running_loop()
-            work = partial(prepare, body, target, limits, self.guides)
-            generations = await loop.run_in_executor(self._waiters, work)
-        finally:
-            self._waiting -= 1
-        ways = {id(way): way for one in generations if (way := one.request.route) is not None}
-        narrowed = sum(way.narrowed is not None for way in ways.values())
-        self.metrics.narrowed.labels(target.library).inc(narrowed)
-        return generations
+        make = partial(prepare, body, target, self.options.limits, self.guides)
+        return await self.preparing.made(target, make)
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
         """The parsed body; more bytes than allowed are not even read."""
@@ -219,19 +215,12 @@ class Server:
         envelope = Envelope(f"{shape.prefix}-{uuid.uuid4().hex}", int(time.time()), body.model, target)
         entry: Entry = request.state.entry
         caller: Caller = request.state.caller
-        name = f"{caller.name} {body.user or ''}" if caller.shares_by_user else caller.name
+        name = _sharing(caller, body)
         require_answers(caller, self.runner.engine.held(name), len(generations))
         entry.answers, entry.streamed, entry.submitted = len(generations), bool(body.stream), time.monotonic()
-        job = Job(
-            envelope,
-            shape,
-            generations,
-            body.n or 1,
-            self.metrics,
-            entry,
-            partial(self.budgets.charge, caller),
-            partial(voices_of, target, body.routing.trace),
-        )
+        charge = partial(self.budgets.charge, caller)
+        counting = Counting(target, generations, body.n or 1, self.metrics, entry, charge)
+        job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
         steps = self.runner.submit(generations, caller=name)
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
@@ -240,6 +229,11 @@ class Server:
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
         )
+
+
+def _sharing(caller: Caller, body: AddressedBody) -> str:
+    """By whom places are shared: by caller, and where nothing says who that is by the field `user` too."""
+    return f"{caller.name} {body.user or ''}" if caller.shares_by_user else caller.name
 
 
 def create_app(options: Options, traces: Traces | None = None) -> Starlette:
@@ -259,6 +253,7 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
         routes=[
             asking("/v1/completions", server.completions, "POST"),
             asking("/v1/chat/completions", server.chat, "POST"),
+            asking("/v1/embeddings", server.embeddings, "POST"),
             asking("/v1/models", server.models),
             asking("/v1/models/{name:path}", server.model),
             path("/healthz", server.healthz),

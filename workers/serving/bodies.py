@@ -93,12 +93,27 @@ class StructuredOutputs(BaseModel):
 ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class AnyBody(BaseModel):
-    """What both kinds of completion share. Options that we lack are accepted where they ask for nothing."""
+class AddressedBody(BaseModel):
+    """Who is asked, by whom, and how it is to be routed."""
 
     model_config = Strict
 
     model: Annotated[str, Field(min_length=1, max_length=400)]
+    user: str | None = None
+    routing: RoutingBody = RoutingBody()
+
+
+class EmbeddingBody(AddressedBody):
+    """POST /v1/embeddings."""
+
+    input: str | Strings | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+
+
+class AnyBody(AddressedBody):
+    """What both kinds of completion share. Options that we lack are accepted where they ask for nothing."""
+
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
@@ -112,12 +127,10 @@ class AnyBody(BaseModel):
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
-    user: str | None = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     metadata: dict[str, str] | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    routing: RoutingBody = RoutingBody()
 
 
 class CompletionBody(AnyBody):

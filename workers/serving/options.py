@@ -22,6 +22,7 @@ class Limits:
     prompt_tokens: int = 32_768
     max_tokens: int = 4_096
     choices: int = 16
+    embeddings: int = 256  # of one request
     stop_strings: int = 16
     trace_entries: int = 2_000_000
     running: int = 16

@@ -9,9 +9,10 @@ from routing.chat import chat_stops
 from routing.generation import Generation, Request
 from workers.serving.bodies import BRIEF_TRACES, AnyBody, ChatBody, CompletionBody
 from workers.serving.chat_prompts import chat_prompt
-from workers.serving.errors import ApiError, invalid
+from workers.serving.errors import invalid
 from workers.serving.formats import form_of
 from workers.serving.guides import Grammar, Guides
+from workers.serving.inputs import beginning, deciding, longest, require_fit, several, tokens_of
 from workers.serving.options import Limits
 from workers.serving.samplings import sampling_of
 from workers.serving.targets import Target
@@ -40,7 +41,7 @@ def completion_generations(
     prompts = _prompts(body, target, limits)
     length = COMPLETION_TOKENS if body.max_tokens is None else body.max_tokens
     for prompt in prompts:
-        _require_fit(prompt, length, target, limits, "prompt")
+        require_fit(prompt, length, target, limits, "prompt")
     return _generations(body, _Wanted(prompts, length, body.logprobs, form_of(body)), target, limits, guides)
 
 
@@ -48,9 +49,9 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Gui
     """A generation for each choice."""
     tokenizer = target.model.base.tokenizer
     tools = offered(body, tokenizer)
-    prompt = tuple(chat_prompt(tokenizer, body.messages, tools)) or _beginning(target, "messages")
+    prompt = tuple(chat_prompt(tokenizer, body.messages, tools)) or beginning(target, "messages")
     asked = body.max_completion_tokens or body.max_tokens
-    _require_fit(prompt, asked or 1, target, limits, "messages")
+    require_fit(prompt, asked or 1, target, limits, "messages")
     wanted = _Wanted(
         [prompt],
         asked or _room(prompt, target, limits),
@@ -71,7 +72,7 @@ def _generations(
     _require_small_trace(body, wanted, target, limits)
     form = wanted.form
     followers = iter([None] * count if form is None else guides.begin(form, target.model, count))
-    ways = target.ways([_deciding(prompt, body) for prompt in prompts])
+    ways = target.ways([deciding(prompt, body) for prompt in prompts])
     return [
         Generation(
             target.model,
@@ -96,43 +97,11 @@ def _generations(
     ]
 
 
-def _deciding(prompt: tuple[int, ...], body: AnyBody) -> tuple[int, ...]:
-    """The part of a prompt that a prior reads: what comes behind it is an answer, and decides nothing."""
-    count = body.routing.prior_tokens
-    if count is not None and count > len(prompt):
-        raise invalid(
-            "routing.prior_tokens", f"found {count}, expected at most the prompt's {len(prompt)} tokens"
-        )
-    return prompt[:count]
-
-
 def _prompts(body: CompletionBody, target: Target, limits: Limits) -> list[tuple[int, ...]]:
     """The prompts of a body, which may be a text, texts, tokens or lists of tokens."""
-    given = body.prompt
-    several = given if isinstance(given, list) and not (given and isinstance(given[0], int)) else [given]
-    if not several:
-        raise invalid("prompt", "expected at least one")
-    _require_few(len(several) * (body.n or 1), limits)  # before any of them costs the tokenizer's time
-    return [_tokens(one, target) or _beginning(target, "prompt") for one in several]
-
-
-def _tokens(prompt: object, target: Target) -> tuple[int, ...]:
-    base = target.model.base
-    if isinstance(prompt, str):
-        return tuple(base.tokenizer(prompt)["input_ids"])
-    assert isinstance(prompt, list)
-    if any(not 0 <= token < base.spec.vocabulary for token in prompt):
-        raise invalid("prompt", f"expected tokens from 0 to {base.spec.vocabulary - 1}")
-    return tuple(prompt)
-
-
-def _beginning(target: Target, param: str) -> tuple[int, ...]:
-    """An empty prompt is the beginning of a text, if the tokenizer has a token for that."""
-    tokenizer = target.model.base.tokenizer
-    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if token is None:
-        raise invalid(param, "found no token; this base has none to begin with")
-    return (token,)
+    given = several(body.prompt, "prompt")
+    _require_few(len(given) * (body.n or 1), limits)  # before any of them costs the tokenizer's time
+    return [tokens_of(one, target, "prompt") or beginning(target, "prompt") for one in given]
 
 
 def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
@@ -153,40 +122,12 @@ def _require_few(answers: int, limits: Limits) -> None:
         raise invalid("n", f"found {answers} answers, expected at most {limits.choices}")
 
 
-def _require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits: Limits, param: str) -> None:
-    context = min(target.model.base.spec.context, limits.prompt_tokens)
-    if max_tokens > limits.max_tokens:
-        raise invalid("max_tokens", f"found {max_tokens}, expected at most {limits.max_tokens}")
-    family = target.model.base.family
-    if family.length(prompt, range(max_tokens)) > context:
-        bounded = "together" if family.name == "causal" else "of each"
-        message = (
-            f"{param}: found {len(prompt)} tokens and up to {max_tokens} more to write, "
-            f"expected at most {context} {bounded}"
-        )
-        raise ApiError(400, message, code="context_length_exceeded", param=param)
-    longest = _longest(target, limits)
-    if longest is not None and len(prompt) + max_tokens > longest:
-        message = (
-            f"{param}: found {len(prompt)} tokens and up to {max_tokens} more to write, which take "
-            f"{target.model.token_bytes} bytes of memory each; answers have {limits.memory_megabytes} MiB, "
-            f"so expected at most {longest} together"
-        )
-        raise ApiError(400, message, code="memory_exceeded", param=param)
-
-
-def _longest(target: Target, limits: Limits) -> int | None:
-    """How many tokens of one answer fit into the memory that all answers have; None if all do."""
-    memory = limits.memory_bytes
-    return None if memory is None else memory // max(1, target.model.token_bytes)
-
-
 def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:
     """How long an answer may become, when nothing is said of it."""
     base = target.model.base
     taken = base.family.length(prompt, range(base.spec.context)) - base.spec.context
-    longest = _longest(target, limits)
-    fitting = limits.max_tokens if longest is None else longest - len(prompt)
+    most = longest(target, limits)
+    fitting = limits.max_tokens if most is None else most - len(prompt)
     return max(1, min(base.spec.context - taken, limits.max_tokens, fitting))
 
 

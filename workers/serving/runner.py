@@ -8,14 +8,14 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 
 from routing.engine import Engine, Step, Ticket
-from routing.generation import Generation
+from routing.work import Work
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
 
 
 class Steps:
-    """The steps of some generations as they come, each with its place; closing cancels what is left."""
+    """The steps of some works as they come, each with its place; closing cancels what is left."""
 
     def __init__(
         self, engine: Engine, tickets: Sequence[Ticket], queue: asyncio.Queue[tuple[int, Step]]
@@ -67,12 +67,12 @@ class Runner:
         self._stop.set()
         self._thread.join()
 
-    def submit(self, generations: Sequence[Generation], *, caller: str) -> Steps:
-        """Begin some generations together; EngineFull if there is no room for all of them."""
+    def submit(self, works: Sequence[Work], *, caller: str) -> Steps:
+        """Begin some works together; EngineFull if there is no room for all of them."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
-        listeners = [_Bridge(loop, queue, place) for place in range(len(generations))]
-        tickets = self.engine.submit(list(zip(generations, listeners, strict=True)), caller=caller)
+        listeners = [_Bridge(loop, queue, place) for place in range(len(works))]
+        tickets = self.engine.submit(list(zip(works, listeners, strict=True)), caller=caller)
         return Steps(self.engine, tickets, queue)
 
     def _run(self) -> None:

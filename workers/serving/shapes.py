@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from routing.engine import Step
-from routing.generation import Finish, Generation
 from routing.streaming import TextToken
+from routing.work import Finish, Work
 from workers.serving.targets import Target
 from workers.serving.tool_calls import CallReader
 from workers.serving.voices import Voices
@@ -89,11 +89,11 @@ class Writing:
         return {} if self.voices is None else {"fletch": self.voices.of(tokens)}
 
 
-def usage(generations: Sequence[Generation], choices: int) -> dict[str, Any]:
+def usage(works: Sequence[Work], choices: int) -> dict[str, Any]:
     """Tokens read, or recalled instead, and written; a prompt with several choices counts once."""
-    read = sum(len(generation.request.prompt) for generation in generations[::choices])
-    written = sum(generation.completion_tokens for generation in generations)
-    recalled = sum(generation.recalled_tokens for generation in generations[::choices])
+    read = sum(len(work.prompt) for work in works[::choices])
+    written = sum(work.completion_tokens for work in works)
+    recalled = sum(work.recalled_tokens for work in works[::choices])
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
@@ -102,31 +102,27 @@ def usage(generations: Sequence[Generation], choices: int) -> dict[str, Any]:
     }
 
 
-def provenance(target: Target, generations: Sequence[Generation]) -> dict[str, Any]:
+def provenance(target: Target, works: Sequence[Work]) -> dict[str, Any]:
     """Which library and version answered, which experts spoke, and where if that was asked for."""
     version = target.version
     said: dict[str, Any] = {
         "library": target.library,
         "version": None if version is None else version.number,
         "manifest": None if version is None else version.manifest,
-        "experts": [
-            {"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(generations)
-        ],
+        "experts": [{"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(works)],
     }
-    narrowed = next(
-        (way.narrowed for one in generations if (way := one.request.route) and way.narrowed), None
-    )
+    narrowed = next((way.narrowed for one in works if (way := one.route) and way.narrowed), None)
     if narrowed is not None:
         said["narrowed"] = {"from": narrowed.experts, "to": narrowed.kept, "prior": narrowed.prior}
-    trace = _trace(target, generations[0])
+    trace = _trace(target, works[0])
     if version is not None and version.guests is not None:
         said["private"] = {"experts": version.guests.names, "digest": version.guests.digest}
-    return said if trace is None else {**said, **_prior(target, generations[0]), "trace": trace}
+    return said if trace is None else {**said, **_prior(target, works[0]), "trace": trace}
 
 
-def _prior(target: Target, generation: Generation) -> dict[str, Any]:
+def _prior(target: Target, work: Work) -> dict[str, Any]:
     """What was made of the whole prompt, if anything was: the best experts, and what nobody would get."""
-    way = generation.request.route
+    way = work.route
     if way is None or way.said is None or target.version is None:
         return {}
     said, names = way.said, target.version.pack.experts
@@ -141,32 +137,32 @@ def _prior(target: Target, generation: Generation) -> dict[str, Any]:
     return {"prior": {"name": said.prior, "nobody": nobody, "abstained": not way.seats, "experts": experts}}
 
 
-def _shares(generations: Sequence[Generation]) -> list[tuple[str, float]]:
+def _shares(works: Sequence[Work]) -> list[tuple[str, float]]:
     totals: dict[str, float] = {}
-    for generation in generations:
-        shares = {} if generation.shares is None else generation.shares.by_expert()
+    for work in works:
+        shares = {} if work.shares is None else work.shares.by_expert()
         for name, share in shares.items():
-            totals[name] = totals.get(name, 0.0) + share / len(generations)
+            totals[name] = totals.get(name, 0.0) + share / len(works)
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _encoded(target: Target, generation: Generation) -> dict[str, Any]:
+def _encoded(target: Target, work: Work) -> dict[str, Any]:
     """What an encoder read: its modules, and those that read what it made, have these tokens."""
     base = target.model.base
     if base.family.name == "causal":
         return {}
-    return {"encoder_tokens": [base.tokenizer.decode([token]) for token in generation.request.prompt]}
+    return {"encoder_tokens": [base.tokenizer.decode([token]) for token in work.prompt]}
 
 
-def _trace(target: Target, generation: Generation) -> dict[str, Any] | None:
+def _trace(target: Target, work: Work) -> dict[str, Any] | None:
     """For each module and token: experts as places in `experts`, and their weights."""
-    if generation.trace is None or target.version is None:
+    if work.trace is None or target.version is None:
         return None
     tokenizer = target.model.base.tokenizer
     return {
         "experts": list(target.version.pack.experts),
-        "tokens": [tokenizer.decode([token]) for token in generation.read_tokens],
-        **_encoded(target, generation),
+        "tokens": [tokenizer.decode([token]) for token in work.read_tokens],
+        **_encoded(target, work),
         "modules": {
             name: {
                 "experts": module.experts.tolist(),
@@ -174,6 +170,6 @@ def _trace(target: Target, generation: Generation) -> dict[str, Any] | None:
                     [round(weight, WEIGHT_DIGITS) for weight in row] for row in module.weights.tolist()
                 ],
             }
-            for name, module in generation.trace.by_module().items()
+            for name, module in work.trace.by_module().items()
         },
     }

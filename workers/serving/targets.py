@@ -45,9 +45,10 @@ class Target:
         router = "base" if self.routing is None else self.routing.router
         return self.library, None if self.version is None else self.version.number, router
 
-    def ways(self, prompts: Sequence[Sequence[int]]) -> list[Route | None]:
+    def ways(self, prompts: Sequence[Sequence[int]], *, param: str = "prompt") -> list[Route | None]:
         """The routes of these prompts, shaped by them where the routing says so, ready to be run.
 
+        `param` is the field that they came in, to name where they are too many.
         Where not all experts are in memory this reads those that are wanted, and may wait for room.
         """
         version, wanted = self.version, self.routing
@@ -58,7 +59,7 @@ class Target:
         except BadRouting as error:
             raise invalid(f"routing.{error.field}", str(error).removeprefix(f"{error.field}: ")) from error
         except TooLarge as error:
-            raise _too_large(error, wanted) from error
+            raise _too_large(error, wanted, param) from error
         except NoRoom as error:
             message = f"memory for experts: {error}; try again"
             raise ApiError(429, message, code="experts_busy", retry_after=1) from error
@@ -67,9 +68,9 @@ class Target:
             raise ApiError(503, message, code="expert_unavailable", retry_after=5) from error
 
 
-def _too_large(error: TooLarge, wanted: Routing) -> ApiError:
+def _too_large(error: TooLarge, wanted: Routing, prompts: str) -> ApiError:
     """Whose fault it is that experts do not fit: who is named, or that so many prompts come together."""
-    param = "prompt" if wanted.experts is None else "routing.experts"
+    param = prompts if wanted.experts is None else "routing.experts"
     remedy = "send fewer prompts in one request" if wanted.experts is None else "name fewer"
     message = f"memory for the experts that answer: {error} (--expert-megabytes); {remedy}"
     return invalid(param, message, code="experts_too_large")
