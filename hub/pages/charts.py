@@ -112,17 +112,30 @@ def spectrum(modules: Mapping[str, Mapping[str, Any]]) -> LineChart | None:
 
 def norms(modules: Mapping[str, Mapping[str, Any]]) -> HeatChart | None:
     """The size of the update at each layer and kind, relative to the base's where that is known."""
+    return by_layer(
+        {name: float(facts.get("relative_norm", facts.get("norm")) or 0.0) for name, facts in modules.items()}
+    )
+
+
+def by_layer(values: Mapping[str, float], *, percent: bool = False) -> HeatChart | None:
+    """A value for each target module, by name."""
     grid: dict[str, dict[int, float]] = defaultdict(dict)
-    for name, facts in modules.items():
+    for name, value in values.items():
         layer, kind = layer_and_kind(name)
-        grid[kind][layer] = float(facts.get("relative_norm", facts.get("norm")) or 0.0)
+        grid[kind][layer] = value
     if not grid:
         return None
     layers = max(layer for row in grid.values() for layer in row) + 1
-    return _heat(grid, layers=layers, largest=max(value for row in grid.values() for value in row.values()))
+    return _heat(grid, layers=layers, largest=max(values.values()), percent=percent)
 
 
-def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: float) -> HeatChart:
+def said(value: float, *, percent: bool = False) -> str:
+    return f"{value * 100:.3g} %" if percent else f"{value:.3g}"
+
+
+def _heat(
+    grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: float, percent: bool
+) -> HeatChart:
     margin = 14 + 6.2 * max(len(kind) for kind in grid)
     step = max(9.0, min(60.0, (WIDTH - margin) / layers))
     tall = 24.0
@@ -132,7 +145,7 @@ def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: floa
             y=number * tall,
             middle=number * tall + tall / 2 - 1,
             cells=tuple(
-                _cell(kind, layer, value=row.get(layer), x=margin + layer * step, largest=largest)
+                _cell(kind, layer, row.get(layer), x=margin + layer * step, largest=largest, percent=percent)
                 for layer in range(layers)
             ),
         )
@@ -152,15 +165,16 @@ def _heat(grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: floa
         cell_height=tall - 2,
         label_x=round(margin - 8, 1),
         label_y=bottom + 16,
-        largest=f"{largest:.3g}",
+        largest=said(largest, percent=percent),
     )
 
 
-def _cell(kind: str, layer: int, *, value: float | None, x: float, largest: float) -> Cell:
+def _cell(kind: str, layer: int, value: float | None, *, x: float, largest: float, percent: bool) -> Cell:
     if value is None:
         return Cell(round(x, 1), "1", f"layer {layer}, {kind}: not touched", absent=True)
     opacity = 0.12 + 0.88 * (value / largest if largest > 0 else 0.0)
-    return Cell(round(x, 1), f"{opacity:.2f}", f"layer {layer}, {kind}: {value:.3g}", absent=False)
+    label = f"layer {layer}, {kind}: {said(value, percent=percent)}"
+    return Cell(round(x, 1), f"{opacity:.2f}", label, absent=False)
 
 
 def _medians(spectra: Sequence[Sequence[float]]) -> list[float]:

@@ -31,6 +31,11 @@ def compact(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def percent(share: float) -> str:
+    """A share by two digits that say something."""
+    return f"{share * 100:.2g} %" if share < 1 else "100 %"
+
+
 def short(digest: str) -> str:
     """The beginning of a digest: enough to tell two apart."""
     return digest[:SHORT_DIGEST]

@@ -15,8 +15,9 @@ from hub.adapters.permissions import visible_adapters
 from hub.blobs import services as blobs
 from hub.errors import FindingJson, NotFound
 from hub.library.permissions import Visitor
-from hub.pages import cards, charts
+from hub.pages import cards, charts, curves
 
+FEWEST_LOSSES = 2  # make a curve
 SPOKEN_MEASUREMENTS = {
     "neutral_loss_base": "Loss on neutral text, base alone",
     "neutral_loss_adapted": "Loss on neutral text, with this adapter",
@@ -50,6 +51,16 @@ class Expert:
     def losses(self) -> list[tuple[int, float, float]]:
         """The gates' loss curve: step, loss on training rows, loss on held-out rows, in nats per token."""
         return [] if self.gates is None else [(step, one, two) for step, one, two in self.gates.curve]
+
+    @property
+    def loss_curve(self) -> charts.LineChart | None:
+        """The same, drawn."""
+        if len(self.losses) < FEWEST_LOSSES:
+            return None
+        steps, training, held_out = zip(*self.losses, strict=True)
+        return curves.curve(
+            [str(step) for step in steps], {"training rows": training, "held-out rows": held_out}
+        )
 
     @property
     def best_loss(self) -> float | None:

@@ -13,7 +13,7 @@ from hub.http import own_address
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
-from hub.pages import exporting, liking, reading, snippets
+from hub.pages import exporting, liking, lineage, reading, snippets, using, worth
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm
 from hub.pages.pipeline import course_of
 
@@ -75,6 +75,9 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "hears": hears(request.user, release),
         "reason_form": ReasonForm(auto_id=False),
         "alike": alike(release),
+        "use": using.of_adapter(adapter),
+        "worth": worth.of_release(release),
+        "lineage": lineage.of_release(release, request.user),
         "origin": mirrors.origin(release),
         "exports": exporting.of_release(release, request.user),
         "shares": bool(release.samples_id and clusters.sharing([release])),

@@ -1,6 +1,8 @@
 """Charts put every number where it belongs, and survive what statistics may lack."""
 
-from hub.pages import charts
+import pytest
+
+from hub.pages import charts, curves
 from tests.pages import content
 
 MODULES = content.statistics(1)["modules"]
@@ -61,3 +63,26 @@ def test_many_layers_stay_readable() -> None:
     assert chart is not None
     assert len(chart.x_ticks) <= charts.LABELS
     assert chart.width >= 80 * chart.cell_width
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([0.0], ["0 %", "25 %"]),
+        ([0.013, 0.021], ["0 %", "1 %", "2 %", "3 %"]),
+    ],
+)
+def test_an_axis_of_shares_begins_at_zero_and_holds_every_value(
+    values: list[float], labels: list[str]
+) -> None:
+    chart = curves.curve([str(place) for place in range(len(values))], {"a": values}, percent=True)
+
+    assert [tick.label for tick in chart.y_ticks] == labels
+    assert all(charts.TOP <= dot.y <= charts.BOTTOM for dot in chart.lines[0].dots)
+
+
+def test_an_axis_of_losses_has_round_numbers_around_them() -> None:
+    chart = curves.curve(["0", "10", "20"], {"a": [2.31, 1.9, 1.62], "b": [2.4, 2.2, 2.2]})
+
+    assert [tick.label for tick in chart.y_ticks] == ["1.6", "1.8", "2", "2.2", "2.4"]
+    assert [line.name for line in chart.lines] == ["a", "b"]

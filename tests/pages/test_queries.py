@@ -31,7 +31,7 @@ PATHS = (
     "/desk/people",
     "/desk/jobs",
 )
-MOST = 25  # the adapter page, which shows most
+MOST = 30  # the adapter page, which shows most
 
 
 def asked(client: Client, path: str) -> int:

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
 from hub.pages import cards, findings, maps, phrases
+from hub.uses.models import MEANING as USES
 
 register = template.Library()
 
@@ -47,6 +48,12 @@ def colour_of(cluster: int) -> int:
 
 
 @register.simple_tag
+def meaning_of_uses() -> str:
+    """What stands beside shares of tokens."""
+    return USES
+
+
+@register.simple_tag
 def markdown(source: str) -> SafeString:
     """A stranger's Markdown as harmless HTML."""
     return cards.render(source)
@@ -58,6 +65,7 @@ register.filter("duration", phrases.duration)
 register.filter("spoken", phrases.spoken)
 register.filter("compact", phrases.compact)
 register.filter("short", phrases.short)
+register.filter("percent", phrases.percent)
 register.filter("complaints", findings.complaints)
 
 
