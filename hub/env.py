@@ -58,10 +58,12 @@ class Environment(BaseSettings):
 
     public_url: str = ""
     serving_url: str = "http://127.0.0.1:8081"
+    serving_internal_url: str | None = None
     serving_callers: Literal["open", "passes"] | None = None
     serving_answers_at_once: int = Field(default=8, ge=0)
     serving_tokens_per_minute: int = Field(default=60_000, ge=0)
     report_key: SecretStr | None = None
+    playground: Literal["off", "people", "everybody"] | None = None
     import_from: Names = ("https://huggingface.co",)
     read_through: str = ""
     export_to: Names = ()

@@ -110,6 +110,12 @@ class NotOffered(HubError):
     code = "not_offered"
 
 
+class NotServed(HubError):
+    """No serving process answers."""
+
+    code = "not_served"
+
+
 class TooBusy(HubError):
     """So much of this is asked at the moment that it has to wait. Try again in a few seconds."""
 

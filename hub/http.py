@@ -21,6 +21,7 @@ STATUS = {
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.NotOffered: HTTPStatus.NOT_IMPLEMENTED,
     errors.TooBusy: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.NotServed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.OtherHub: HTTPStatus.BAD_GATEWAY,
     errors.BadArchive: HTTPStatus.UNPROCESSABLE_ENTITY,
 }

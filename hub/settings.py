@@ -23,10 +23,13 @@ for folder in (DATA, TEMPORARY, LOGS, STATIC_ROOT):
 STORE_URL = ENV.store_url or str(DATA / "store")
 SERVING_URL = ENV.serving_url
 PUBLIC_URL = ENV.public_address
+SERVING_INTERNAL_URL = ENV.serving_internal_url or ENV.serving_url
 SERVING_CALLERS = ENV.serving_callers
 SERVING_ANSWERS_AT_ONCE = ENV.serving_answers_at_once
 SERVING_TOKENS_PER_MINUTE = ENV.serving_tokens_per_minute
 REPORT_KEY = ENV.report_key.get_secret_value() if ENV.report_key else ""
+# Who may ask through the hub: on a hub of one machine's own whoever reaches it, else who has an account.
+PLAYGROUND = ENV.playground or ("people" if PRODUCTION or SERVING_CALLERS == "passes" else "everybody")
 IMPORT_FROM = ENV.import_from
 READ_THROUGH = ENV.read_through
 EXPORT_TO = ENV.export_to

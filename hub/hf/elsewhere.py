@@ -19,6 +19,7 @@ import httpx2
 from django.conf import settings
 from django.core.cache import cache
 
+from hub import threads
 from hub.accounts.models import User
 from hub.errors import Gated, HubError, NoSuchAdapter, NoSuchFile, NoSuchRevision, NotFound, OtherHub, TooBusy
 from hub.outbound import (
@@ -32,7 +33,6 @@ from hub.outbound import (
 )
 
 AGENT = {"User-Agent": "fletch-read-through", "Accept-Encoding": "identity"}
-THREADS = BoundedSemaphore(12)  # of the sixteen that a web process has
 QUESTIONS, STREAMS = BoundedSemaphore(4), BoundedSemaphore(8)
 SECONDS_FOR_A_PLACE = 5.0
 MOST_A_MINUTE = 600  # questions and files of one person
@@ -126,7 +126,7 @@ def stream(who: User, path: str, wanted: str) -> Stream:
 
 @contextmanager
 def _place(places: BoundedSemaphore) -> Iterator[None]:
-    with _taken(THREADS, 0.0), _taken(places, SECONDS_FOR_A_PLACE):
+    with _taken(threads.LENT, 0.0), _taken(places, SECONDS_FOR_A_PLACE):
         yield
 
 

@@ -18,6 +18,7 @@ from hub.library.models import Library
 
 FORMAT = 1
 LIFETIME = timedelta(minutes=10)
+VISITORS = "(visitors)"  # no account can be called so
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,25 @@ def issue(*, user: User, library: Library, everywhere: bool = False) -> Pass:
 
     Raises Conflict while the serving processes cannot know this hub's key yet.
     """
+    return _signed(user.username, library, None if everywhere else (library.slug,))
+
+
+def for_visitors(library: Library) -> Pass:
+    """A pass for whoever asks through the hub without an account: all of them share one person's limits.
+
+    Raises Conflict as `issue` does.
+    """
+    return _signed(VISITORS, library, (library.slug,))
+
+
+def _signed(caller: str, library: Library, libraries: tuple[str, ...] | None) -> Pass:
     guests.require_known_key(library)
     expires_at = timezone.now() + LIFETIME
-    libraries = None if everywhere else (library.slug,)
     answers, tokens = settings.SERVING_ANSWERS_AT_ONCE or None, settings.SERVING_TOKENS_PER_MINUTE or None
     statement = {
         "format": FORMAT,
         "kind": "pass",
-        "caller": user.username,
+        "caller": caller,
         "libraries": libraries,
         "expires": int(expires_at.timestamp()),
         "answers": answers,

@@ -140,5 +140,6 @@ def _snippets(request: HttpRequest, release: Release, *, paths: list[str]) -> di
 
 def served(request: HttpRequest, library: Library) -> snippets.Served:
     """Where a library's models answer, and whether with a pass alone."""
-    hub = own_address(request) if settings.SERVING_CALLERS == "passes" else None
-    return snippets.Served(settings.SERVING_URL, library.slug, hub)
+    home = own_address(request)
+    hub = home if settings.SERVING_CALLERS == "passes" else None
+    return snippets.Served(settings.SERVING_URL, library.slug, hub, home)

@@ -17,16 +17,20 @@ def auto_class(library: Library) -> str:
 
 @dataclass(frozen=True)
 class Served:
-    """Where a library's models answer, and of which hub a pass is asked for; None where they need none."""
+    """Where a library's models answer, and of which hub a pass is asked for; None where they need none.
+
+    `home` is where this hub is, pass or not.
+    """
 
     url: str
     library: str
     hub: str | None = None
+    home: str = ""
 
 
 def ask_served_model(served: Served, model: str) -> str:
     """Ask the composed model over the OpenAI protocol."""
-    fetched = "" if served.hub is None else _pass_in_shell(served.hub, served.library)
+    fetched = "" if served.hub is None else pass_in_shell(served.hub, served.library)
     return (
         f"{fetched}curl {served.url}/v1/completions \\\n"
         "  -H 'Content-Type: application/json' \\\n"
@@ -38,7 +42,7 @@ def ask_served_model(served: Served, model: str) -> str:
 def openai_client(served: Served, model: str) -> str:
     key, fetched = '"none"', ""
     if served.hub is not None:
-        key, fetched = "fresh_pass", _pass_in_python(served.hub, served.library)
+        key, fetched = "fresh_pass", pass_in_python(served.hub, served.library)
     return (
         f"from openai import OpenAI\n\n{fetched}"
         f'client = OpenAI(base_url="{served.url}/v1", api_key={key})\n'
@@ -176,7 +180,7 @@ _LOADERS = {
 }
 
 
-def _pass_in_shell(hub_url: str, library: str) -> str:
+def pass_in_shell(hub_url: str, library: str) -> str:
     return (
         f'PASS=$(curl --silent --fail -X POST -H "Authorization: Bearer $FLETCH_TOKEN" \\\n'
         f"  {hub_url}/api/v1/libraries/{library}/pass \\\n"
@@ -184,7 +188,7 @@ def _pass_in_shell(hub_url: str, library: str) -> str:
     )
 
 
-def _pass_in_python(hub_url: str, library: str) -> str:
+def pass_in_python(hub_url: str, library: str) -> str:
     """The client asks for its key before every request."""
     return (
         "import os\n"

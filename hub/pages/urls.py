@@ -1,6 +1,6 @@
 """The addresses of the pages. Those of people and adapters come last: they begin with a free word."""
 
-from django.urls import path
+from django.urls import path, re_path
 
 from hub.pages import account_urls, desk_urls, upload_urls
 from hub.pages.views import (
@@ -14,6 +14,7 @@ from hub.pages.views import (
     library,
     likes,
     mending,
+    playground,
     reports,
 )
 
@@ -27,6 +28,8 @@ urlpatterns = [
     path("libraries/<slug>/map", library.expert_map, name="map"),
     path("libraries/<slug>/evaluations", evaluations.board, name="evaluations"),
     path("libraries/<slug>/evaluations/<int:number>", evaluations.one, name="evaluation"),
+    path("libraries/<slug>/play", playground.play, name="play"),
+    re_path(r"^libraries/(?P<slug>[^/]+)/play/(?P<column>[ab])$", playground.ask, name="play_ask"),
     path("libraries/<slug>/decisions", library.decisions, name="decisions"),
     path("libraries/<slug>/versions", indexes.versions, name="versions"),
     path("libraries/<slug>/versions/promote", indexes.promote, name="promote"),

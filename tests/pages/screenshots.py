@@ -103,6 +103,8 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "file-text": (f"{at(made.ready)}/releases/{made.ready.oid}/files/README.md", None),
         "upload-start": ("/upload", ada),
         "upload": (f"/libraries/{slug}/upload", ada),
+        "play": (f"/libraries/{slug}/play?compare=on&b-who=base", ada),
+        "play-empty": ("/libraries/bare/play", None),
         "versions": (f"/libraries/{slug}/versions", cleo),
         "board": (f"/libraries/{slug}/evaluations", None),
         "board-empty": ("/libraries/bare/evaluations", None),

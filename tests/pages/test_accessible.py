@@ -35,6 +35,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         "/adapters?q=poetry&owner=ada&status=ready",
         "/adapters?q=zebra&kind=lora",
         f"/libraries/{slug}",
+        f"/libraries/{slug}/play",
         f"/libraries/{slug}/versions",
         f"/libraries/{slug}/decisions",
         f"/libraries/{slug}/map",

@@ -19,6 +19,7 @@ PATHS = (
     "/adapters?q=nothing-like-this&tag=lora&rank=5-8&owner=ada",
     "/ada",
     "/ada/a0",
+    "/libraries/demo/play",
     "/libraries/demo/versions",
     "/libraries/demo/decisions",
     "/libraries/demo/map",

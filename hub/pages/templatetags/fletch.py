@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
 from hub.pages import cards, findings, maps, phrases
+from hub.playground import asking
 from hub.uses.models import MEANING as USES
 
 register = template.Library()
@@ -33,6 +34,12 @@ def moment(at: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, phrases.ago(at, now=timezone.now())
     )
+
+
+@register.simple_tag(takes_context=True)
+def may_ask(context: template.RequestContext) -> bool:
+    """Whether the playground is the visitor's to use."""
+    return asking.may_ask(context.request.user)
 
 
 @register.simple_tag
@@ -79,6 +86,12 @@ def words(text: str) -> Sequence[str]:
 def collapse(text: str) -> str:
     """One line: whitespace of any length as one space."""
     return " ".join(text.split())
+
+
+@register.filter
+def percent(part: float) -> str:
+    """A part of one as a whole percentage."""
+    return f"{part:.0%}"
 
 
 @register.filter

@@ -16,13 +16,16 @@ from hub.pages.browsing import browse_page
 
 PAGE = 20
 RECENT = 5
+TO_ASK = 3
 
 
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What this hub is, and its libraries."""
     page = shelf.libraries(request.GET.get("page"))
-    return render(request, "library/home.html", {"page": page, "cards": list(shelf.cards(page))})
+    served = [library for library in page if library.current][:TO_ASK]
+    context = {"page": page, "cards": list(shelf.cards(page)), "served": served}
+    return render(request, "library/home.html", context)
 
 
 @require_safe

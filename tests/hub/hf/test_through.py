@@ -12,6 +12,7 @@ from django.core.cache import cache
 from django.test import Client
 from pytest_django import Settings
 
+from hub import threads
 from hub.accounts import services as accounts
 from hub.accounts.models import User
 from hub.hf import elsewhere
@@ -209,7 +210,7 @@ def test_what_is_cut_there_goes_on_where_it_broke_off(
 def test_most_threads_of_a_process_stay_for_what_is_here(
     there: AnotherHub, get: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsewhere, "THREADS", BoundedSemaphore(1))
+    monkeypatch.setattr(threads, "LENT", BoundedSemaphore(1))
 
     held = get("/org/base/resolve/main/config.json")
 

@@ -1,0 +1,97 @@
+"""The serving process as the hub reaches it: one answer as a stream, and whether it answers at all."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+
+import httpx2
+from django.conf import settings
+from django.core.cache import cache
+
+from hub.errors import HubError, Invalid, NotFound, NotServed, TooBusy
+from hub.playground.events import BrokeOff
+
+SECONDS_TO_CONNECT = 3.0
+SECONDS_OF_SILENCE = 120.0  # behind others in the queue, and while a long prompt is read
+SECONDS_TO_PROBE = 1.0
+SECONDS_REMEMBERED = 10
+KINDS: Mapping[int, type[HubError]] = {
+    HTTPStatus.BAD_REQUEST: Invalid,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Invalid,
+    HTTPStatus.TOO_MANY_REQUESTS: TooBusy,
+}
+
+
+@contextmanager
+def answered(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Iterator[Iterator[str]]:
+    """The lines of an answer as they come. Raises NotServed, TooBusy, Invalid, NotFound before the first one,
+    and BrokeOff afterwards.
+    """
+    timeout = httpx2.Timeout(SECONDS_OF_SILENCE, connect=SECONDS_TO_CONNECT)
+    with httpx2.Client(trust_env=False, timeout=timeout) as client:
+        request = client.build_request("POST", _address() + path, json=dict(body), headers=dict(headers))
+        try:
+            answer = client.send(request, stream=True)
+        except httpx2.HTTPError as error:
+            raise NotServed(silence(error)) from error
+        try:
+            if answer.status_code != HTTPStatus.OK:
+                raise _refusal(answer)
+            yield _lines(answer)
+        finally:
+            answer.close()
+
+
+def answers(library: str) -> bool:
+    """Whether a serving process says that it serves this library: asked at most every few seconds."""
+    key = f"playground-ready-{library}"
+    known: bool | None = cache.get(key)
+    if known is None:
+        known = _ready(library)
+        cache.set(key, known, SECONDS_REMEMBERED)
+    return known
+
+
+def silence(error: Exception) -> str:
+    """Why there is no answer, as a person can use it."""
+    if isinstance(error, httpx2.ReadTimeout):
+        return f"The serving process said nothing for {SECONDS_OF_SILENCE:.0f} seconds."
+    return f"No serving process answers at {_address()}."
+
+
+def _ready(library: str) -> bool:
+    try:
+        answer = httpx2.get(f"{_address()}/readyz", timeout=SECONDS_TO_PROBE, trust_env=False)
+        reports = answer.json()["libraries"]
+        return any(report["library"] == library and report["version"] is not None for report in reports)
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _lines(answer: httpx2.Response) -> Iterator[str]:
+    try:
+        yield from answer.iter_lines()
+    except httpx2.ReadTimeout as error:
+        raise BrokeOff(f"The answer broke off. {silence(error)}") from error
+    except httpx2.HTTPError as error:
+        raise BrokeOff from error
+
+
+def _refusal(answer: httpx2.Response) -> HubError:
+    """A refusal of the serving process, in its own words."""
+    try:
+        answer.read()
+        said = answer.json()["error"]
+        message, code = str(said["message"]), str(said["code"])
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return NotServed(f"What answers at {_address()} is no serving process: status {answer.status_code}.")
+    if code == "queue_full":
+        return TooBusy("As many questions wait as may wait. Try again in a few seconds.")
+    return KINDS.get(answer.status_code, NotServed)(message)
+
+
+def _address() -> str:
+    address: str = settings.SERVING_INTERNAL_URL
+    return address.rstrip("/")
