@@ -27,6 +27,7 @@ from hub.reports import services as reports
 from hub.reports.models import Report
 from tests.hub import making
 from tests.pages.exported import exports_in_every_state
+from tests.pages.numbers import fingerprint, weights
 
 LAYERS = 12
 KINDS = ("self_attn.q_proj", "self_attn.v_proj", "mlp.down_proj")
@@ -193,20 +194,6 @@ def files(seed: object, card: str | None = CARD) -> dict[str, bytes]:
     return {**found, "README.md": card.encode()} if card is not None else found
 
 
-def weights(seed: object, *, layers: int = 2, rank: int = 8) -> bytes:
-    """A safetensors file of a few tensors, with numbers that nobody trained."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for layer in range(layers):
-        for half, shape in (("lora_A", [rank, 576]), ("lora_B", [576, rank])):
-            begin, end = end, end + 4 * shape[0] * shape[1]
-            name = f"base_model.model.model.layers.{layer}.self_attn.q_proj.{half}.weight"
-            header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-    said = json.dumps(header).encode()
-    numbers = hashlib.sha256(str(seed).encode()).digest() * (end // 32)
-    return len(said).to_bytes(8, "little") + said + numbers
-
-
 def judge(
     release: Release, findings: Sequence[FindingJson] = (), measurements: Mapping[str, float] | None = None
 ) -> None:
@@ -235,7 +222,7 @@ def compute(release: Release, numbers: Mapping[str, Any]) -> None:
         factors_digest=digest,
         factors_size=2_654_208,
         statistics=numbers,
-        fingerprint=b"\0" * 16,
+        fingerprint=fingerprint(release.adapter.name, release.number),
     )
     jobs.finish(claim)
     release.refresh_from_db()
@@ -279,7 +266,9 @@ def typical() -> Content:
     for word in WORDS[4:]:
         ready(ada, library, word, message="Trained for three epochs", kinds=KINDS[:2])
     making.publish(library)
-    ready(bob, library, WORDS[0], message="Second release: twice the data, and the prompts mended")
+    mended = CARD.replace("three epochs", "five epochs").replace("> It does not do free verse.\n\n", "")
+    said = "Second release: twice the data, and the prompts mended"
+    ready(bob, library, WORDS[0], message=said, card=mended, rank=16)
     making.publish(library)
     long = ready(ada, library, LONG, message="A message that goes on and on. " * 12, card=_long_card())
     return _in_every_state(library, ada=ada, bob=bob, cleo=cleo, staff=staff, first=experts[1], long=long)

@@ -78,6 +78,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     def at(release: Release) -> str:
         return f"/{release.adapter.full_name}"
 
+    second = Release.objects.get(adapter__name="poetry", number=2)
     slug, ada, cleo = made.library.slug, made.contributor, made.maintainer
     return {
         "home": ("/", None),
@@ -99,6 +100,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "adapter-quarantined": (at(made.quarantined), None),
         "release-maintainer": (f"{at(made.ready)}/releases/{made.ready.oid}", cleo),
         "mend": (f"{at(made.rejected)}/releases/{made.rejected.oid}/mend", ada),
+        "changes": (f"{at(second)}/releases/{second.oid}/changes", None),
         "file": (f"{at(made.ready)}/releases/{made.ready.oid}/files/adapter_model.safetensors", None),
         "file-text": (f"{at(made.ready)}/releases/{made.ready.oid}/files/README.md", None),
         "upload-start": ("/upload", ada),

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from pytest_django.live_server_helper import LiveServer
 
+from hub.adapters.models import Release
 from hub.evaluations.models import Evaluation
 from tests.pages.browser import CHROMIUM
 from tests.pages.content import Content
@@ -27,7 +28,7 @@ LOOKS: dict[Literal["light", "dark"], dict[str, int]] = {
 
 @pytest.fixture
 def paths(live_server: LiveServer, made: Content) -> list[str]:
-    slug = made.library.slug
+    slug, second = made.library.slug, Release.objects.get(adapter__name="poetry", number=2)
     add_what_is_learnt(made)
     return [
         "/",
@@ -45,6 +46,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
+        f"/{second.adapter.full_name}/releases/{second.oid}/changes",
         f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}/files/adapter_config.json",
         f"/{made.contributor.username}",
         "/settings/tokens",

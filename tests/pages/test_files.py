@@ -12,7 +12,7 @@ from hub.adapters import access
 from hub.adapters.models import Adapter, Release
 from hub.library.models import Library
 from tests.hub import making
-from tests.pages import content
+from tests.pages import content, numbers
 from tests.pages.conftest import seen_by
 
 WEIGHTS = "adapter_model.safetensors"
@@ -42,7 +42,7 @@ def with_header(ada: User, library: Library, header: bytes, length: int | None =
 
 
 def test_tensors_are_listed_with_types_and_shapes_layer_by_layer(ada: User, library: Library) -> None:
-    files = {**making.PLAIN, WEIGHTS: content.weights("x", layers=11)}
+    files = {**making.PLAIN, WEIGHTS: numbers.weights("x", layers=11)}
     release = making.upload(ada, library, files=files)
 
     said = page(Client(), release)
