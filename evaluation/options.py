@@ -11,6 +11,9 @@ from transformers import AutoTokenizer
 
 from evaluation.served import ServedLM
 from evaluation.server import BadServer, Server
+from fletch.account import account
+from fletch.hub import Hub
+from fletch.passes import HubPass
 from routing.base import NO_REMOTE_CODE, load_base, local_folder, tokenizer_digest
 from routing.checkpoint import load_checkpoint
 from routing.composed import ComposedModel, compose
@@ -22,7 +25,7 @@ from routing.spec import BaseRef
 from routing.store import open_store
 
 ROUTING = tuple(field.name for field in fields(Routing))
-WHERE = ("checkpoint", "store", "url", "library", "version", "tokenizer", "pretrained", "adapters")
+WHERE = ("checkpoint", "store", "url", "library", "version", "tokenizer", "hub", "pretrained", "adapters")
 HARNESS = (  # of lm_eval's own Hugging Face model, what makes sense for one that is in memory already
     "add_bos_token",
     "batch_size",
@@ -96,18 +99,21 @@ def load(options: Options) -> ComposedModel:
 def served(options: Options) -> ServedLM:
     """The library of a running server that the arguments name, as a model of lm_eval's.
 
-    BadOptions if the arguments do not fit a server, BadServer if the server or its base does not fit them.
+    BadOptions if the arguments do not fit a server, BadServer if the server or its base does not fit them,
+    CommandError if the `hub` that should hand out passes for it does not.
     """
     where = dict(options.where)
     wanted = {"url", "library", "tokenizer"}
-    if not wanted <= where.keys() <= wanted | {"version"}:
-        raise BadOptions(f"found {sorted(where)}, expected url, library and tokenizer, and perhaps version")
+    if not wanted <= where.keys() <= wanted | {"version", "hub"}:
+        expected = "url, library and tokenizer, and perhaps version and hub"
+        raise BadOptions(f"found {sorted(where)}, expected {expected}")
     if strangers := sorted(options.harness.keys() - OF_A_SERVER):
         raise BadOptions(f"found {', '.join(strangers)}; a server takes {', '.join(sorted(OF_A_SERVER))}")
     library, number = str(where["library"]), where.get("version")
     routed = library if number is None else f"{library}@{number}"
     name = f"{library}/base" if options.base else routed
-    server = Server(str(where["url"]), name, None if options.base else options.said)
+    hub_pass = HubPass(Hub(account(str(where["hub"]))), library) if "hub" in where else None
+    server = Server(str(where["url"]), name, None if options.base else options.said, hub_pass)
     at_once, length = int(options.harness.get("batch_size", 1)), options.harness.get("max_length")
     return ServedLM(
         server, server_tokenizer(server, str(where["tokenizer"])), max_length=length, at_once=at_once

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from fletch.passes import HEADER, HubPass
 from routing.errors import RoutingError
 
 Body = dict[str, Any]
@@ -24,12 +25,18 @@ class BadServer(RoutingError):
 
 
 class Server:
-    """One model of a server. `routing` are the fields of its API; None for the plain base, which has none."""
+    """One model of a server. `routing` are the fields of its API; None for the plain base, which has none.
 
-    def __init__(self, url: str, model: str, routing: Mapping[str, Any] | None) -> None:
+    Where the server wants a pass, `hub_pass` asks the hub for one, and for another when it has expired.
+    """
+
+    def __init__(
+        self, url: str, model: str, routing: Mapping[str, Any] | None, hub_pass: HubPass | None = None
+    ) -> None:
         self.url = url.rstrip("/")
         self.model = model
         self.routing = routing
+        self._pass = hub_pass
         self._client = httpx.Client(base_url=self.url, timeout=PATIENCE)
         weakref.finalize(self, self._client.close)
 
@@ -54,13 +61,22 @@ class Server:
 
     def _asked(self, method: str, path: str, body: Body | None = None) -> dict[str, Any]:
         for attempt in range(TRIES):
-            try:
-                answer = self._client.request(method, path, json=body)
-            except httpx.HTTPError as error:
-                raise BadServer(f"{self.url}{path}: {type(error).__name__}: {error}") from error
+            answer = self._answer(method, path, body)
             if answer.status_code not in BUSY or attempt == TRIES - 1:
                 break
             time.sleep(float(answer.headers.get("Retry-After", 1)))
         if answer.is_success:
             return dict(answer.json())
         raise BadServer(f"{self.url}{path} as {self.model}: {answer.status_code} {answer.text}")
+
+    def _answer(self, method: str, path: str, body: Body | None) -> httpx.Response:
+        """Asked once, or once more with a pass that was missing. CommandError as the hub refuses one."""
+        headers = {} if self._pass is None else self._pass.headers()
+        try:
+            answer = self._client.request(method, path, json=body, headers=headers)
+            if self._pass is None or answer.status_code != httpx.codes.UNAUTHORIZED:
+                return answer
+            self._pass.renew(headers.get(HEADER))
+            return self._client.request(method, path, json=body, headers=self._pass.headers())
+        except httpx.HTTPError as error:
+            raise BadServer(f"{self.url}{path}: {type(error).__name__}: {error}") from error

@@ -1,10 +1,10 @@
 """A soak: a real serving process at saturation for as long as is wanted, every answer checked, nothing may grow.
 
-python -m bench.soak [--minutes 60] [--clients 40] [--experts 30] [--out FOLDER]
+python -m bench.soak [--minutes 60] [--clients 40] [--experts 30] [--callers passes] [--out FOLDER]
 
 A library of synthetic experts on a small base, served on loopback as an operator would. Clients of all kinds ask at
 once: greedy ones whose answers must be what the same version said alone, random ones of every router, length, number
-of choices and way of sending, conversations, pinned versions, private experts, clients that vanish, and requests that
+of choices and way of sending, embeddings, conversations, pinned versions, private experts, clients that vanish, and requests that
 are wrong. Meanwhile another index version is promoted every few seconds, and every sixth is damaged and must be refused.
 A line each minute goes to the terminal and to soak.jsonl; the exit status is 1 where the verdict is bad.
 """
@@ -36,6 +36,7 @@ SETTLED_WITHIN = 60.0
 MINUTE = 60.0
 LOOKERS = 4
 PREFIX_MEGABYTES = 64  # full within minutes: what still grows then is no cache that fills
+AFTERWARDS = 3600.0  # seconds that a pass is good for beyond the soak itself
 HANGING_UP = 2.0  # seconds, until the process has closed what its clients have closed
 
 
@@ -48,6 +49,7 @@ def main() -> None:
         shelf = make_shelf(open_store(store), Path(folder), size=given.size, experts=given.experts)
         shelf.publish(0)
         options = ["--threads", str(given.threads), "--prefix-megabytes", str(PREFIX_MEGABYTES)]
+        options += ["--callers", given.callers]
         with serving_process(store, given.out / "serving.log", options=options) as process:
             await_version(process.url, LIBRARY, shelf.current, within=120)
             samples, tally, rest = asyncio.run(_soak(process, shelf, given))
@@ -60,7 +62,7 @@ def main() -> None:
 async def _soak(
     process: Process, shelf: Shelf, given: argparse.Namespace
 ) -> tuple[list[Sample], Tally, Rest]:
-    async with http_client(process.url, 1) as http:
+    async with http_client(process.url, 1, _papers(shelf, given)) as http:
         world = World(http, shelf, standing_questions(shelf), {}, Tally())
         world = replace(world, references=await _all_alone(world))
         before = await look(http, process.pid, time.monotonic())
@@ -77,7 +79,8 @@ async def _soak(
 async def _at_saturation(world: World, process: Process, given: argparse.Namespace) -> list[Sample]:
     """Everybody at once, for as long as is wanted."""
     stop, began, samples = asyncio.Event(), time.monotonic(), list[Sample]()
-    async with http_client(process.url, given.clients + LOOKERS) as http, asyncio.TaskGroup() as group:
+    headers, connections = _papers(world.shelf, given), given.clients + LOOKERS
+    async with http_client(process.url, connections, headers) as http, asyncio.TaskGroup() as group:
         crowd = replace(world, http=http)
         for seed in range(given.clients):
             group.create_task(live(crowd, seed, stop))
@@ -88,6 +91,13 @@ async def _at_saturation(world: World, process: Process, given: argparse.Namespa
             _note(minute, samples, world, given.out)
         stop.set()
     return samples
+
+
+def _papers(shelf: Shelf, given: argparse.Namespace) -> dict[str, str]:
+    """What goes with every request: a pass that is good to the end, where one is wanted."""
+    if given.callers == "open":
+        return {}
+    return shelf.pass_for("soak", seconds=given.minutes * MINUTE + AFTERWARDS)
 
 
 async def _all_alone(world: World) -> dict[tuple[str, int], str]:
@@ -173,6 +183,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--experts", type=int, default=30)
     parser.add_argument("--size", choices=SHAPES, default="tiny")
     parser.add_argument("--threads", type=int, default=1, help="of the serving process")
+    parser.add_argument(
+        "--callers",
+        choices=("open", "passes"),
+        default="open",
+        help="whom it answers; passes are signed here",
+    )
     parser.add_argument("--swap-seconds", type=float, default=4, help="between one version and the next")
     parser.add_argument("--out", type=Path, default=Path("soak"), help="folder for soak.jsonl and the log")
     return parser

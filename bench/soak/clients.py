@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
@@ -24,7 +25,7 @@ from bench.soak.asking import (
     completion,
     sound,
 )
-from bench.soak.mistakes import MISTAKES
+from bench.soak.mistakes import EMBEDDINGS, MISTAKES
 from bench.soak.shelf import LIBRARY, Shelf
 from bench.soak.tally import Fault, Tally
 
@@ -32,6 +33,7 @@ QUESTIONS = 10
 ANSWER_TOKENS = 24
 ROUTERS = ("arrow", "spectral", "delta-norm", "evidence", "two-stage", "uniform")
 TURNS = 4
+SAME_TEXT = 1e-3  # how far apart rounding puts one text that is read in two passes
 PAUSE = 0.2  # of who was told that there is enough to do
 References = Mapping[tuple[str, int], str]
 
@@ -47,10 +49,10 @@ class World:
     tally: Tally
 
 
-def http_client(url: str, connections: int) -> httpx.AsyncClient:
-    """Connections to the process: as many as there are clients, and a few to look with."""
+def http_client(url: str, connections: int, headers: Mapping[str, str]) -> httpx.AsyncClient:
+    """Connections to the process: as many as there are clients, and a few to look with. `headers` go with all."""
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits)
+    return httpx.AsyncClient(base_url=url, timeout=TIMEOUT, limits=limits, headers=dict(headers))
 
 
 def standing_questions(shelf: Shelf) -> tuple[Question, ...]:
@@ -122,7 +124,14 @@ async def anything(world: World, draw: Random) -> None:
         "seed": draw.randrange(1000),
     }
     body |= draw.choice(
-        ({}, {"top_p": 0.9}, {"logprobs": 3}, {"logprobs": 2, "echo": True}, {"stop": ["w7", "w70"]})
+        (
+            {},
+            {"top_p": 0.9, "top_k": 40},
+            {"logprobs": 3},
+            {"logprobs": 2, "echo": True},
+            {"stop": ["w7", "w70"]},
+            {"presence_penalty": 1.0, "repetition_penalty": 1.2, "logit_bias": {"7": -100}},
+        )
     )
     routing = _router(draw)
     if draw.random() < 0.05:
@@ -132,6 +141,19 @@ async def anything(world: World, draw: Random) -> None:
     body |= draw.choice(({"routing": routing}, {"routing": routing}, *_others(draw, world.shelf)))
     length = draw.choice((1, 10, 60, 300, 900))
     await _asked(world, completion(_words(draw, world.shelf, draw.randrange(1, length + 1)), **body), draw)
+
+
+async def embedding(world: World, draw: Random) -> None:
+    """Texts as vectors: one for each, of length one, and equal texts alike however they were read."""
+    texts = [_words(draw, world.shelf, draw.randrange(1, 200)) for _ in range(draw.choice((1, 1, 3, 40)))]
+    body = {"model": draw.choice((LIBRARY, f"{LIBRARY}/base")), "input": [*texts, texts[0]]}
+    vectors = [one["embedding"] for one in sound(await world.http.post(EMBEDDINGS, json=body))["data"]]
+    lengths = [math.hypot(*vector) for vector in vectors]
+    apart = math.dist(vectors[0], vectors[-1])
+    if len(vectors) != len(texts) + 1 or not all(math.isclose(one, 1, abs_tol=1e-4) for one in lengths):
+        raise Fault(f"embeddings of {len(texts) + 1} texts: found {len(vectors)}, of lengths {lengths}")
+    if apart > SAME_TEXT:
+        raise Fault(f"embeddings: one text twice in a request, found {apart} apart")
 
 
 async def conversation(world: World, draw: Random) -> None:
@@ -193,6 +215,7 @@ KINDS: dict[Callable[[World, Random], Awaitable[None]], int] = {
     known: 30,
     anything: 25,
     conversation: 8,
+    embedding: 5,
     vanishing: 15,
     mistaken: 15,
     looking: 4,

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.soak.shelf import LIBRARY
 
-COMPLETIONS, CHATS = "/v1/completions", "/v1/chat/completions"
+COMPLETIONS, CHATS, EMBEDDINGS = "/v1/completions", "/v1/chat/completions", "/v1/embeddings"
 COMPLETION: dict[str, Any] = {"model": LIBRARY, "prompt": "w1 w2", "max_tokens": 2}
 CHAT: dict[str, Any] = {"model": LIBRARY, "messages": [{"role": "user", "content": "w3"}], "max_tokens": 2}
 LARGE = 3 * 2**20
@@ -40,7 +40,9 @@ MISTAKES = (
     Mistake(COMPLETIONS, b"[" * 100_000, 400, "invalid_json"),
     Mistake(CHATS, b"[]", 400, "invalid_type"),
     Mistake(COMPLETIONS, b'{"prompt": "' + b"x" * LARGE + b'"}', 413, "request_too_large"),
-    Mistake("/v1/embeddings", b"{}", 404, "unknown_url"),
+    Mistake("/v1/responses", b"{}", 404, "unknown_url"),
+    Mistake(EMBEDDINGS, b"{}", 400, "missing_required_parameter"),
+    Mistake(EMBEDDINGS, json.dumps({"model": LIBRARY, "input": ["w1", ""]}).encode(), 400, "invalid_value"),
     _wrong(404, "model_not_found", model="nowhere"),
     _wrong(404, "model_not_found", model=f"{LIBRARY}@99999999"),
     _wrong(404, "model_not_found", model=f"{LIBRARY}/zoe/nobody"),
@@ -51,6 +53,7 @@ MISTAKES = (
     _wrong(400, "invalid_value", n=1000),
     _wrong(400, "invalid_value", temperature=3),
     _wrong(400, "invalid_value", stop=["w1"] * 17),
+    _wrong(400, "invalid_value", logit_bias={"99999999": 1}),
     _wrong(400, "unknown_parameter", tools=[]),
     _wrong(400, "unknown_parameter", **{f"field{place}": 1 for place in range(5_000)}),
     _wrong(400, "invalid_value", routing={"router": "oracle"}),

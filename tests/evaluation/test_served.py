@@ -14,6 +14,7 @@ from evaluation.model import ComposedLM
 from evaluation.options import BadOptions, load, parse, routing
 from evaluation.served import ServedLM
 from evaluation.server import BadServer
+from fletch.hub import Hub
 from routing.index import RoutingPolicy
 from routing.neutral import neutral_tokens
 from tests.evaluation.asking import (
@@ -24,7 +25,9 @@ from tests.evaluation.asking import (
 )
 from tests.routing.libraries import llama_library
 from tests.routing.published import PublishedLibrary
+from tests.serving.guest_lists import Hub as GuestHub
 from tests.serving.live import LiveServer, live_server
+from tests.serving.passes import signed_pass
 from tests.tiny import CONTEXT, tiny_llama
 
 NARROW = RoutingPolicy(top_k=2, shortlist=1)
@@ -52,6 +55,14 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> PublishedLibrary:
 @pytest.fixture(scope="module")
 def live(published: PublishedLibrary) -> Iterator[LiveServer]:
     with live_server(published.url) as server:
+        server.wait_for_version(published.name, 1)
+        yield server
+
+
+@pytest.fixture
+def guarded(published: PublishedLibrary) -> Iterator[LiveServer]:
+    """The same library, for those who bring a pass."""
+    with live_server(published.url, callers="passes") as server:
         server.wait_for_version(published.name, 1)
         yield server
 
@@ -140,3 +151,32 @@ def test_what_does_not_fit_a_server_is_said(
         open_lm({"url": live.url, "library": "tales"})
     with pytest.raises(BadOptions, match="alone"):
         load(parse({"url": live.url, "library": "tales"}))
+
+
+def test_a_server_that_wants_a_pass_gets_those_that_the_hub_hands_out(
+    published: PublishedLibrary, guarded: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer, asked = GuestHub(published), list[str]()
+    passes = [signed_pass(signer.key, seconds=-1), *(signed_pass(signer.key) for _ in range(2))]
+
+    def post(_hub: Hub, path: str, _body: object) -> dict[str, str]:
+        asked.append(path)
+        return {"token": passes[len(asked) - 1]}
+
+    signer.say_key()
+    guarded.wait_until(lambda: guarded.server.libraries.hub_keys)
+    monkeypatch.setattr(Hub, "post", post)
+    with pytest.raises(BadServer, match="pass_missing"):
+        there(guarded, published)
+    with pytest.raises(
+        BadServer, match="pass_expired"
+    ):  # the first that this hub hands out is good no longer
+        there(guarded, published, hub="http://127.0.0.1:9")
+
+    lm = there(guarded, published, hub="http://127.0.0.1:9")
+    (scored, _), (expected, _) = (
+        one.loglikelihood(likelihood_requests()[:1])[0] for one in (lm, here(published))
+    )
+
+    assert scored == pytest.approx(expected, rel=1e-4)
+    assert asked == ["/libraries/tales/pass"] * 2

@@ -50,6 +50,7 @@ def test_a_stream_joined_is_the_whole_answer_and_ends_with_its_usage(client: Any
     ]
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
+    assert all(chunk.usage is None for chunk in chunks[:-1])
 
 
 def test_a_chat_answers_with_a_message_and_streams_the_same(client: Any) -> None:
@@ -137,6 +138,37 @@ def test_an_answer_ends_before_its_stop_string(client: Any) -> None:
     assert stopped.choices[0].text == free[: free.index(stop)]
     assert stopped.choices[0].finish_reason == "stop"
     assert "".join(chunk.choices[0].text for chunk in streamed) == stopped.choices[0].text
+
+
+def test_stop_strings_overlap_cross_tokens_and_are_of_any_characters(client: Any) -> None:
+    asked = {"model": "tales", "prompt": TEXT, "max_tokens": 60, "seed": 5}
+    free = client.completions.create(**asked).choices[0].text
+    place = next(place for place, character in enumerate(free) if place > 4 and len(character.encode()) > 1)
+    short, long, before = free[place : place + 1], free[place : place + 4], free[place - 3 : place + 2]
+
+    for stop in ([short, long], [long, short], [long], [long, before], [before, "nothing of it"]):
+        whole = client.completions.create(**asked, stop=stop)
+        chunks = client.completions.create(**asked, stop=stop, stream=True)
+
+        text, finish = whole.choices[0].text, whole.choices[0].finish_reason
+        assert finish == "stop"
+        assert text in {free[: free.index(one)] for one in stop if one in free}
+        assert not any(one in text for one in stop)
+        assert "".join(chunk.choices[0].text for chunk in chunks) == text
+
+
+def test_what_asks_for_nothing_that_we_lack_is_taken(client: Any) -> None:
+    client.completions.create(model="tales", prompt="x", max_tokens=1, best_of=1, suffix=None)
+    client.chat.completions.create(
+        model="tales",
+        messages=[{"role": "user", "content": "x"}],
+        max_tokens=1,
+        store=False,
+        service_tier="auto",
+        modalities=["text"],
+    )
+    with pytest.raises(openai.NotFoundError, match="/v1/responses: not served here; expected POST /v1/chat"):
+        client.responses.create(model="tales", input="x")
 
 
 def test_equal_seeds_give_equal_answers_and_n_gives_different_ones(client: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -71,15 +72,26 @@ def test_it_starts_answers_and_ends_when_told_to(process: subprocess.Popen[bytes
     assert [line["status"] for line in written if line.get("path") == "/v1/completions"] == [200]
 
 
-def test_it_imports_neither_the_hub_nor_its_frameworks() -> None:
+def test_it_imports_neither_the_hub_nor_its_frameworks_and_lets_its_threads_sleep() -> None:
     script = (
-        "import sys, workers.serving.__main__\n"
-        "print(sorted({'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'} & sys.modules.keys()))"
+        "import atexit, runpy, sys\n"
+        "foreign = {'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'}\n"
+        "atexit.register(lambda: print(sorted(foreign & sys.modules.keys())))\n"
+        "sys.argv = ['workers.serving', '--help']\n"
+        "runpy.run_module('workers.serving', run_name='__main__')"
+    )
+    told = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**told, "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        check=True,
+        text=True,
     )
 
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
-
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.splitlines()[-1] == "[]"
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in run.stderr
 
 
 def test_fewer_than_no_versions_with_private_experts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

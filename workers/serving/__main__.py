@@ -10,6 +10,11 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
+# Beside other processes threads that spin while they wait are slower than those that sleep (docs/operate.md).
+# OpenMP asks once, when torch loads it. What the operator has said stays.
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import torch
 import uvicorn
 

@@ -82,7 +82,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
     try:
         async with aclosing(_chunks(job, steps)) as chunks:
             async for chunk in chunks:
-                yield _event(chunk)
+                yield _event({**chunk, "usage": None} if include_usage else chunk)
     except Exception as error:
         log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)

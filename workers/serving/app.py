@@ -56,6 +56,9 @@ from workers.serving.telemetry import NoTraces, Traces
 from workers.serving.tools import reader_of
 from workers.serving.voices import voices_of
 
+UNKNOWN = (
+    "not served here; expected POST /v1/chat/completions, /v1/completions or /v1/embeddings, GET /v1/models"
+)
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AddressedBody)
 Prepare = Callable[[Body, Target, Limits, Guides], list[Generation]]
@@ -296,6 +299,8 @@ def _refusal(error: Exception, pattern: str) -> ApiError:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Paths and methods that do not exist."""
     assert isinstance(error, HTTPException)
-    refusal = ApiError(error.status_code, error.detail, code="unknown_url")
+    refusal = ApiError(
+        error.status_code, f"{request.method} {request.url.path}: {UNKNOWN}", code="unknown_url"
+    )
     request.state.entry.error = refusal.code
     return refusal.response()

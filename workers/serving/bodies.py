@@ -129,6 +129,8 @@ class AnyBody(AddressedBody):
     logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     metadata: dict[str, str] | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
@@ -140,6 +142,8 @@ class CompletionBody(AnyBody):
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    suffix: None = None
 
 
 class TextPart(BaseModel):
@@ -242,3 +246,4 @@ class ChatBody(AnyBody):
     tools: Annotated[list[Tool], Field(max_length=128, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
