@@ -1,6 +1,7 @@
 """COMPOSE: write a version of a library as a checkpoint that one can download, of one of three kinds."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from hub.faults import reach
@@ -53,4 +54,6 @@ def write(checkpoint: ComposedCheckpoint, target: Path, *, report: Report) -> No
 def source_of(checkpoint: ComposedCheckpoint) -> Source:
     library, store = checkpoint.library, index_store()
     manifest = store.read_manifest(checkpoint.version.manifest)
+    if other := checkpoint.options.get("policy"):
+        manifest = replace(manifest, policy=replace(manifest.policy, **other))
     return Source(store=store, manifest=manifest, spec=base_spec(library), base=base_ref(library))

@@ -16,12 +16,15 @@ from hub.errors import Conflict, Invalid
 from hub.indexes import archive, queries
 from hub.indexes.merging import FIELDS, check_merging
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
+from hub.indexes.parts import parts
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
+from hub.library.policy import check_policy
 
+CHANGEABLE = ("router", "top_k", "shortlist")  # of a version's policy, in a routed checkpoint
 LARGEST_RANK = 1024
 DEFAULT_RANK = 16
 
@@ -32,9 +35,27 @@ def request_checkpoint(
 ) -> ComposedCheckpoint:
     """Ask for a composed checkpoint; what is there, or being made, with the same content serves again.
 
-    Options: `experts`, names to choose from the version (none means all), for kind `adapter` its `rank`, and
-    for kinds `adapter` and `merged` how they are merged (see hub.indexes.merging).
+    Options: `experts`, names to choose from the version (none means all), for kind `routed` what of the
+    version's routing `policy` is to be another one, for kind `adapter` its `rank`, and for kinds `adapter`
+    and `merged` how they are merged (see hub.indexes.merging).
     Raises Invalid, Conflict.
+    """
+    found = there_already(version=version, kind=kind, options=options)
+    if found is not None:
+        return found
+    wanted = _checked_options(version, kind, dict(options or {}))
+    checkpoint = ComposedCheckpoint.objects.create(
+        library=version.library, version=version, kind=kind, options=wanted, requested_by=requested_by
+    )
+    jobs.enqueue(JobKind.COMPOSE, checkpoint_id=checkpoint.pk)
+    return checkpoint
+
+
+def there_already(
+    *, version: IndexVersion, kind: str, options: Mapping[str, Any] | None = None
+) -> ComposedCheckpoint | None:
+    """What is there, or being made, with the content that is wished for. Raises Invalid, Conflict where the
+    wish cannot be fulfilled.
     """
     if queries.held_back(version).exists():
         raise Conflict(
@@ -45,14 +66,7 @@ def request_checkpoint(
     alive = same.exclude(status=ComposedCheckpoint.Status.FAILED).filter(
         Q(expires_at=None) | Q(expires_at__gt=Now())
     )
-    found = alive.first()
-    if found is not None:
-        return found
-    checkpoint = ComposedCheckpoint.objects.create(
-        library=version.library, version=version, kind=kind, options=wanted, requested_by=requested_by
-    )
-    jobs.enqueue(JobKind.COMPOSE, checkpoint_id=checkpoint.pk)
-    return checkpoint
+    return alive.first()
 
 
 def record_checkpoint(claim: Claim, checkpoint_id: int, files: Mapping[str, Path]) -> bool:
@@ -92,8 +106,8 @@ def _chosen_experts(version: IndexVersion, asked: Iterable[str]) -> tuple[list[s
     """Who is chosen (nobody: all are), who could be, and complaints. Gated experts are in no checkpoint:
     their owners decide who gets their weights.
     """
-    members = queries.experts(version)
-    names = {member.adapter.full_name for member in members if not member.adapter.gating}
+    members = parts(version)
+    names = {member.name for member in members if not member.gated}
     chosen = sorted(set(asked))
     strangers = [name for name in chosen if name not in names]
     if strangers:
@@ -110,13 +124,15 @@ def _chosen_experts(version: IndexVersion, asked: Iterable[str]) -> tuple[list[s
 def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) -> dict[str, Any]:
     """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
     complaints = [
-        f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "rank", *FIELDS})
+        f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "policy", "rank", *FIELDS})
     ]
     if kind not in ComposedCheckpoint.Kind.values:
         complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
     chosen, names, refused = _chosen_experts(version, options.get("experts") or ())
     complaints += refused
     wanted: dict[str, Any] = {"experts": chosen} if chosen else {}
+    policy, refused = _another_policy(version, kind, options.get("policy") or {})
+    wanted, complaints = wanted | policy, complaints + refused
     if kind == ComposedCheckpoint.Kind.ADAPTER:
         rank = options.get("rank") or DEFAULT_RANK
         if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
@@ -133,6 +149,26 @@ def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) 
     if complaints:
         raise Invalid("; ".join(complaints))
     return wanted
+
+
+def _another_policy(
+    version: IndexVersion, kind: str, said: dict[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """What is routed otherwise than in the version, if it can be, and complaints."""
+    if not said:
+        return {}, []
+    if kind != ComposedCheckpoint.Kind.ROUTED:
+        return {}, [f"policy belongs to the kind 'routed', not to {kind!r}"]
+    if strange := sorted(set(said) - set(CHANGEABLE)):
+        return {}, [f"policy.{name} cannot be changed; expected {', '.join(CHANGEABLE)}" for name in strange]
+    try:
+        whole = check_policy({**version.policy, **said})
+    except Invalid as error:
+        return {}, [f"policy: {error}"]
+    usual = check_policy(version.policy)
+    changed = {name: whole[name] for name in CHANGEABLE if whole[name] != usual[name]}
+    lacking = queries.lacking(version, whole["router"])
+    return ({"policy": changed} if changed else {}), [f"policy.router: {lacking}"] if lacking else []
 
 
 @receiver(job_failed)

@@ -77,6 +77,17 @@ def classifier_of(version: IndexVersion) -> PromptClassifier | None:
     return PromptClassifier.objects.filter(version=version).first()
 
 
+def lacking(version: IndexVersion, router: str) -> str:
+    """What a version has not that this router needs; empty where it can route."""
+    if router == "phatgoose" and not version.memberships().exclude(gates=None).exists():
+        return f"phatgoose routes by gates, and no expert of {version} has any"
+    if router == "classifier" and classifier_of(version) is None:
+        return f"no classifier of prompts was trained for {version}"
+    if router in {"retrieval", "lm"} and not version.memberships().exclude(profile_digest="").exists():
+        return f"{router} compares prompts with introductions, and no expert of {version} has one"
+    return ""
+
+
 def open_members(library: Library) -> QuerySet[IndexMember]:
     """The memberships that last: those of the newest version, planned or published."""
     return IndexMember.objects.filter(library=library, until=None)

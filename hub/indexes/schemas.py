@@ -159,6 +159,10 @@ class CheckpointIn(Schema):
     kind: Literal["routed", "adapter", "merged"]
     version: int | None = Field(None, ge=1, le=2_000_000_000, description="the served one if left out")
     experts: list[str] = Field(default_factory=list, max_length=10_000, description="all if left out")
+    policy: dict[str, Any] | None = Field(
+        None,
+        description="for the kind routed: router, top_k, shortlist, where they are not the version's own",
+    )
     rank: int | None = Field(None, description="for the kind adapter")
     method: str | None = Field(None, description="how adapter and merged are merged; mean if left out")
     weights: dict[str, float] | None = Field(None, description="by expert; equal shares if left out")

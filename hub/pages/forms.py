@@ -10,30 +10,7 @@ from django.utils import timezone
 from hub.accounts import names
 from hub.accounts.models import Scope
 from hub.adapters.models import Adapter
-from hub.indexes.checkpoints import DEFAULT_RANK, LARGEST_RANK
-from hub.indexes.merging import FIELDS, LARGEST_SEED
-from hub.indexes.models import ComposedCheckpoint
 
-KINDS = {
-    ComposedCheckpoint.Kind.ROUTED: (
-        "Routed: the composed model itself, which picks experts for every token. Loads with routing."
-    ),
-    ComposedCheckpoint.Kind.ADAPTER: (
-        "One adapter: the experts merged into an ordinary LoRA of the rank you choose. Loads with peft."
-    ),
-    ComposedCheckpoint.Kind.MERGED: (
-        "Merged: dense weights with the experts folded in. Loads with transformers alone."
-    ),
-}
-MERGES = {
-    "mean": "Mean: equal shares",
-    "weighted": "Weighted mean",
-    "task-arithmetic": "Task arithmetic: weights of any sign",
-    "magnitude": "Magnitude: the largest entries of each",
-    "ties": "TIES: the largest entries, where signs agree",
-    "dare-linear": "DARE: entries kept by lot",
-    "dare-ties": "DARE with TIES",
-}
 SCOPES = {
     Scope.READ: "Read: see and download what you may see, your private adapters too",
     Scope.WRITE: "Write: upload releases in your name",
@@ -53,74 +30,6 @@ class ReasonForm(forms.Form):
     """Why a release is withdrawn or held back."""
 
     reason = forms.CharField(max_length=2000, widget=forms.Textarea(attrs={"rows": 2}))
-
-
-class CheckpointForm(forms.Form):
-    kind = forms.ChoiceField(
-        label="Format",
-        choices=list(KINDS.items()),
-        initial=ComposedCheckpoint.Kind.ROUTED,
-        widget=forms.RadioSelect,
-    )
-    rank = forms.IntegerField(
-        label="Rank",
-        required=False,
-        min_value=1,
-        max_value=LARGEST_RANK,
-        help_text=f"For one adapter only; {DEFAULT_RANK} when empty. Higher keeps more and is larger.",
-    )
-    method = forms.ChoiceField(
-        label="Merged by",
-        choices=list(MERGES.items()),
-        required=False,
-        help_text="For one adapter and merged weights.",
-    )
-    weights = forms.CharField(
-        label="Weights",
-        required=False,
-        help_text="One expert a line: owner/name = 0.5. Equal shares when empty.",
-        widget=forms.Textarea(attrs={"rows": 2, "spellcheck": "false"}),
-    )
-    scale = forms.FloatField(
-        label="Scale", required=False, help_text="Multiplies the merged update; 1 when empty."
-    )
-    density = forms.FloatField(
-        label="Density",
-        required=False,
-        min_value=0,
-        max_value=1,
-        help_text="The share of entries that magnitude, TIES (0.2 when empty) and DARE (0.5) keep.",
-    )
-    seed = forms.IntegerField(
-        label="Seed", required=False, min_value=0, max_value=LARGEST_SEED, help_text="Of DARE's lot."
-    )
-    experts = forms.MultipleChoiceField(
-        label="Experts",
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="Choose none to take all of them.",
-    )
-
-    def __init__(self, *args: Any, experts: list[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        field = self.fields["experts"]
-        assert isinstance(field, forms.MultipleChoiceField)
-        field.choices = [(name, name) for name in experts]
-
-    def options(self) -> dict[str, Any]:
-        """What the service understands: only what was chosen."""
-        names = ("experts", "rank", *FIELDS)
-        return {name: value for name in names if (value := self.cleaned_data[name]) not in (None, "", [], {})}
-
-    def clean_weights(self) -> dict[str, float]:
-        weights: dict[str, float] = {}
-        for line in self.cleaned_data["weights"].splitlines():
-            name, _, number = line.rpartition("=")
-            try:
-                weights |= {name.strip(): float(number)} if line.strip() else {}
-            except ValueError as error:
-                raise forms.ValidationError(f"{line.strip()!r} is not like owner/name = 0.5") from error
-        return weights
 
 
 class PromotionForm(forms.Form):

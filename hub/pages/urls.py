@@ -35,6 +35,7 @@ urlpatterns = [
     path("libraries/<slug>/versions", indexes.versions, name="versions"),
     path("libraries/<slug>/versions/promote", indexes.promote, name="promote"),
     path("libraries/<slug>/checkpoints", indexes.checkpoints, name="checkpoints"),
+    path("libraries/<slug>/checkpoints/new", indexes.build, name="build"),
     path("checkpoints/<int:checkpoint_id>", indexes.checkpoint, name="checkpoint"),
     path("checkpoints/<int:checkpoint_id>/composing", indexes.composing, name="composing"),
     path("checkpoints/<int:checkpoint_id>/export", exports.checkpoint, name="export_checkpoint"),

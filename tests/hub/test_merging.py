@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from hub.indexes.merging import FIELDS, METHODS, WITH_DENSITY, Merging, check_merging
-from hub.pages.forms import MERGES as SHOWN
-from hub.pages.forms import CheckpointForm
+from hub.indexes.parts import Part
+from hub.pages.checkpoint_form import MERGES as SHOWN
+from hub.pages.checkpoint_form import CheckpointForm
 from routing.errors import BadMerge
 from routing.merge import DENSITIES, MERGES, MergePlan, merge_experts
 
@@ -15,7 +16,7 @@ TWO = ("ada/one", "bob/two")
 
 
 def test_the_hub_and_routing_know_the_same_merges() -> None:
-    assert set(METHODS) == set(MERGES) == set(SHOWN)
+    assert set(METHODS) == set(MERGES) == set(SHOWN) - {""} | {"mean"}
     assert set(WITH_DENSITY) == set(DENSITIES)
     assert Merging().model_dump() == dataclasses.asdict(MergePlan())
 
@@ -62,14 +63,16 @@ def test_equal_wishes_have_one_spelling(options: dict[str, Any], spelled: dict[s
 
 
 def test_the_form_reads_weights_line_by_line() -> None:
+    parts = [Part(n, name, "mit", False, 9, ()) for n, name in enumerate(TWO)]
     typed = {
+        "version": 1,
         "kind": "adapter",
         "rank": 8,
         "method": "task-arithmetic",
         "weights": "ada/one = 1\nbob/two=-0.5\n",
     }
-    good = CheckpointForm(typed, experts=list(TWO))
-    bad = CheckpointForm({**typed, "weights": "ada/one: 1"}, experts=list(TWO))
+    good = CheckpointForm(typed, versions=[1], parts=parts)
+    bad = CheckpointForm({**typed, "weights": "ada/one: 1"}, versions=[1], parts=parts)
 
     assert good.is_valid(), good.errors
     assert good.options() == {

@@ -118,6 +118,13 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "decisions": (f"/libraries/{slug}/decisions", None),
         "versions-empty": ("/libraries/bare/versions", None),
         "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
+        "builder": (f"/libraries/{slug}/checkpoints/new", ada),
+        "builder-adapter": (
+            f"/libraries/{slug}/checkpoints/new?version=3&kind=adapter&rank=64&method=ties&experts=ada/haiku&experts=bob/poetry",
+            ada,
+        ),
+        "builder-wrong": (f"/libraries/{slug}/checkpoints/new?version=3&kind=routed&router=phatgoose", None),
+        "builder-empty": ("/libraries/bare/checkpoints/new", None),
         "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
         "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),

@@ -42,6 +42,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/map",
         f"/libraries/{slug}/evaluations",
         f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}",
+        f"/libraries/{slug}/checkpoints/new",
         f"/libraries/{slug}/upload",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",

@@ -24,6 +24,7 @@ PATHS = (
     "/libraries/demo/decisions",
     "/libraries/demo/map",
     "/libraries/demo/checkpoints",
+    "/libraries/demo/checkpoints/new",
     "/settings/tokens",
     "/settings/notifications",
     "/notifications",

@@ -278,35 +278,6 @@ def test_promotion_by_a_maintainer_moves_what_is_served(made: Content) -> None:
     assert made.library.current.number == 1
 
 
-def test_a_checkpoint_is_asked_for_by_choosing(made: Content) -> None:
-    client = seen_by(made.newcomer)
-
-    answer = client.post(
-        f"/libraries/{made.library.slug}/checkpoints",
-        {"kind": "adapter", "rank": "8", "experts": ["ada/haiku"]},
-        follow=True,
-    )
-
-    page = answer.content.decode()
-    assert answer.status_code == 200
-    assert "rank 8" in page
-    assert "Waiting for a worker" in page
-
-
-def test_a_checkpoint_wish_that_makes_no_sense_says_why_and_keeps_what_was_chosen(made: Content) -> None:
-    client = seen_by(made.newcomer)
-
-    answer = client.post(
-        f"/libraries/{made.library.slug}/checkpoints",
-        {"kind": "routed", "rank": "8", "experts": ["ada/haiku"]},
-    )
-
-    page = answer.content.decode()
-    assert answer.status_code == 400
-    assert "rank belongs to the kind" in page
-    assert re.search(r'value="ada/haiku"[^>]*checked', page)
-
-
 def test_a_ready_checkpoint_says_its_digest_and_how_to_load_it(made: Content) -> None:
     page = text(Client(), f"/checkpoints/{made.checkpoint.pk}")
 
@@ -371,6 +342,7 @@ def test_every_page_has_a_title_of_its_own_a_language_and_one_heading(made: Cont
         f"/{made.ready.adapter.full_name}",
         f"/libraries/{made.library.slug}/versions",
         f"/libraries/{made.library.slug}/checkpoints",
+        f"/libraries/{made.library.slug}/checkpoints/new",
         f"/checkpoints/{made.checkpoint.pk}",
         "/ada",
         "/settings/tokens",

@@ -77,12 +77,17 @@ def test_a_merge_is_made_as_it_was_asked_for(library: Library, tmp_path: Path) -
     assert json.loads((folder / "fletch.json").read_text())["merge"] == asked
 
 
-def test_a_subset_of_the_experts_can_be_chosen_and_progress_is_said(library: Library, tmp_path: Path) -> None:
-    composed(library, "routed", tmp_path / "out", experts=["ada/a"])
+def test_some_experts_and_another_router_can_be_chosen_and_progress_is_said(
+    library: Library, tmp_path: Path
+) -> None:
+    composed(
+        library, "routed", tmp_path / "out", experts=["ada/a"], policy={"router": "spectral", "top_k": 2}
+    )
 
     model = load_checkpoint(tmp_path / "out")
     job = Job.objects.get(kind=JobKind.COMPOSE)
     assert model.pack.experts == ("ada/a",)
+    assert (model.policy.router, model.policy.top_k, model.policy.temperature) == ("spectral", 2, 1.0)
     assert job.progress_done == job.progress_total > 0
     assert "files written" in job.log
     assert complaints() == []

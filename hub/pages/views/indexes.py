@@ -16,10 +16,10 @@ from hub.indexes import queries, services
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint
 from hub.jobs import services as jobs
 from hub.jobs.models import Job, JobKind
-from hub.library.models import Library
 from hub.library.permissions import may_maintain, require_maintain
 from hub.pages import exporting, snippets, timeline
-from hub.pages.forms import CheckpointForm, PromotionForm
+from hub.pages.builder import Builder, builder, composed_licences
+from hub.pages.forms import PromotionForm
 from hub.pages.listing import library_called
 from hub.pages.visitors import signed_in
 
@@ -62,38 +62,37 @@ def promote(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("versions", slug)
 
 
-@require_http_methods(["GET", "HEAD", "POST"])
+@require_safe
 def checkpoints(request: HttpRequest, slug: str) -> HttpResponse:
+    """What was composed so far, the newest first."""
     library = library_called(slug)
-    experts = (
-        [release.adapter.full_name for release in queries.experts(library.current)] if library.current else []
-    )
-    form = CheckpointForm(request.POST or None, experts=experts)
+    listed = ComposedCheckpoint.objects.filter(library=library).select_related("version", "requested_by")
+    page = Paginator(listed, CHECKPOINTS).get_page(request.GET.get("page"))
+    return render(request, "indexes/checkpoints.html", {"library": library, "page": page})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def build(request: HttpRequest, slug: str) -> HttpResponse:
+    """The builder: a GET says what would be made, a POST asks for it."""
+    library = library_called(slug)
+    found = builder(library, request.POST if request.method == "POST" else request.GET)
     error = None
-    if request.method == "POST" and form.is_valid():
+    if request.method == "POST" and found is not None and found.form.is_valid():
         try:
-            return redirect("checkpoint", _request(request, library, form).pk)
+            return redirect("checkpoint", _request(request, found).pk)
         except HubError as refused:
             error = refused
-    listed = ComposedCheckpoint.objects.filter(library=library).select_related("version", "requested_by")
-    context = {
-        "library": library,
-        "form": form,
-        "error": error,
-        "experts": experts,
-        "page": Paginator(listed, CHECKPOINTS).get_page(request.GET.get("page")),
-    }
-    return render(request, "indexes/checkpoints.html", context, status=status_of(error) if error else 200)
+    status = status_of(error) if error else 200
+    context = {"library": library, "builder": found, "lifetime": settings.CHECKPOINT_LIFETIME}
+    return render(request, "indexes/builder.html", context, status=status)
 
 
-def _request(request: HttpRequest, library: Library, form: CheckpointForm) -> ComposedCheckpoint:
-    if library.current is None:
-        raise Invalid("There is no index version to compose from yet.")
+def _request(request: HttpRequest, found: Builder) -> ComposedCheckpoint:
     return making.request_checkpoint(
-        version=library.current,
-        kind=form.cleaned_data["kind"],
+        version=found.version,
+        kind=found.form.cleaned_data["kind"],
         requested_by=signed_in(request),
-        options=form.options(),
+        options=found.form.options(),
     )
 
 
@@ -109,6 +108,7 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
         "load": snippets.load_checkpoint(found.kind, url=url, folder=found.folder, library=found.library),
         "exports": exporting.of_checkpoint(found, request.user),
         "lifetime": settings.CHECKPOINT_LIFETIME,
+        "licences": composed_licences(found),
     }
     return render(request, "indexes/checkpoint.html", context)
 

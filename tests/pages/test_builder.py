@@ -1,0 +1,139 @@
+"""The builder of checkpoints: what would come of a choice is said before any work is asked for."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from playwright.sync_api import Browser, expect
+from pytest_django.live_server_helper import LiveServer
+
+from hub.adapters.models import Adapter, Commit
+from hub.jobs.models import Job, JobKind
+from tests.pages.browser import CHROMIUM
+from tests.pages.conftest import seen_by
+from tests.pages.content import Content
+from tests.pages.test_what_pages_say import text
+from tests.pages.visiting import visit
+
+BUILD = "/libraries/demo/checkpoints/new"
+
+
+def licensed(name: str, licence: str) -> None:
+    for commit in Commit.objects.filter(adapter__name=name):
+        Commit.objects.filter(pk=commit.pk).update(card={**commit.card, "license": licence})
+
+
+def test_a_checkpoint_is_asked_for_by_choosing(made: Content) -> None:
+    said = {"version": "5", "kind": "adapter", "rank": "8", "experts": ["ada/haiku"]}
+
+    page = text(seen_by(made.newcomer), f"{BUILD}?version=5&kind=adapter&rank=8&experts=ada/haiku")
+    answer = seen_by(made.newcomer).post(BUILD, said, follow=True)
+
+    assert "Experts 1 Size" in page
+    assert answer.status_code == 200
+    assert "rank 8" in answer.content.decode()
+    assert "Waiting for a worker" in answer.content.decode()
+
+
+def test_nothing_chosen_is_all_experts_routed_and_leads_to_what_is_there(made: Content) -> None:
+    page = seen_by(made.newcomer).get(BUILD).content.decode()
+
+    assert "It is there already." in page
+    assert f'href="/checkpoints/{made.checkpoint.pk}"' in page
+
+
+def test_looking_asks_for_no_work(made: Content) -> None:
+    before = Job.objects.filter(kind=JobKind.COMPOSE).count()
+
+    Client().get(f"{BUILD}?version=5&kind=merged&method=ties")
+
+    assert Job.objects.filter(kind=JobKind.COMPOSE).count() == before
+
+
+def test_a_wish_that_cannot_be_is_refused_with_why_and_keeps_what_was_chosen(made: Content) -> None:
+    said = {"version": "5", "kind": "routed", "router": "phatgoose", "experts": ["ada/haiku"]}
+
+    answer = seen_by(made.newcomer).post(BUILD, said)
+
+    page = answer.content.decode()
+    assert answer.status_code == 400
+    assert "phatgoose routes by gates, and no expert of demo@5 has any" in page
+    assert re.search(r'value="ada/haiku"[^>]*checked', page)
+
+
+def test_another_router_of_a_routed_checkpoint_is_kept_with_it(made: Content) -> None:
+    said = {"version": "5", "kind": "routed", "router": "spectral", "top_k": "2", "shortlist": "0"}
+
+    page = seen_by(made.newcomer).post(BUILD, said, follow=True).content.decode()
+
+    assert "router spectral, top_k 2, shortlist 0" in page
+
+
+def test_the_size_of_an_adapter_follows_from_the_shapes_of_the_base(made: Content) -> None:
+    page = text(Client(), f"{BUILD}?version=5&kind=adapter&rank=16&experts=ada/haiku")
+
+    # q_proj and v_proj at 12 layers, (576 + 576) x 16 numbers of 4 bytes each, and 2 % besides
+    assert f"{24 * 1152 * 16 * 4 * 1.02 / 1024**2:.1f} MiB" in page
+
+
+@pytest.mark.parametrize(
+    ("licences", "warning"),
+    [
+        (
+            {"haiku": "cc-by-nc-4.0"},
+            "1 expert (cc-by-nc-4.0): not for commercial use, and so neither is the whole",
+        ),
+        ({"haiku": "cc-by-nc-4.0", "recipes": "gpl-3.0"}, "Those two do not go together"),
+        ({"haiku": "cc-by-nd-4.0"}, "a merge is a change of every part"),
+        ({"haiku": "llama3"}, "1 expert (llama3): their terms of use go with the whole"),
+        ({"haiku": ""}, "2 experts without a licence: nobody said what may be done with it"),
+    ],
+    ids=lambda said: "-".join(said) if isinstance(said, dict) else "",
+)
+def test_licences_that_do_not_go_together_are_said_plainly(
+    made: Content, licences: dict[str, str], warning: str
+) -> None:
+    for name, licence in licences.items():
+        licensed(name, licence)
+
+    assert warning in text(Client(), f"{BUILD}?version=5&kind=merged")
+
+
+def test_licences_of_which_none_asks_for_much_are_said_to_be_fine(made: Content) -> None:
+    page = text(Client(), f"{BUILD}?version=5&kind=merged&experts=ada/haiku&experts=bob/poetry")
+
+    assert "Nothing here stands in the way of the rest" in page
+
+
+def test_a_gated_expert_is_left_out_and_named(made: Content) -> None:
+    Adapter.objects.filter(name="haiku").update(gating="manual")
+
+    page = text(Client(), f"{BUILD}?version=5&kind=merged")
+
+    assert "Left out, because their owners decide who has the files: ada/haiku" in page
+
+
+def test_a_checkpoint_s_own_page_says_its_licences(made: Content) -> None:
+    assert "apache-2.0 8" in text(Client(), f"/checkpoints/{made.checkpoint.pk}")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}")
+def test_what_would_come_of_it_follows_each_choice(
+    made: Content, browser: Browser, live_server: LiveServer
+) -> None:
+    watched = visit(browser, live_server, made.newcomer)
+    page = watched.open(BUILD)
+    review = page.locator("[data-part=review]")
+
+    page.get_by_label("One adapter").check()
+    page.get_by_label("bob/poetry").check()
+
+    expect(review.locator("dd").first).to_have_text("1")
+    expect(page.get_by_label("Router")).to_be_hidden()
+    expect(page.get_by_role("button", name="See what would come of it")).to_be_hidden()
+    assert "kind=adapter" in page.url
+    page.get_by_role("button", name="Compose").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Adapter checkpoint of version 5")
+    assert watched.suspicious == []
