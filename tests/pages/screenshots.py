@@ -72,6 +72,35 @@ def account_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     }
 
 
+def library_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
+    """The same of one library and what goes out of it."""
+    slug, ada, cleo = made.library.slug, made.contributor, made.maintainer
+    return {
+        "versions": (f"/libraries/{slug}/versions", cleo),
+        "board": (f"/libraries/{slug}/evaluations", None),
+        "board-empty": ("/libraries/bare/evaluations", None),
+        "evaluation": (evaluation_at(made), None),
+        "evaluation-member": (f"{evaluation_at(made)}?member=all", None),
+        "map": (f"/libraries/{slug}/map", None),
+        "map-cluster": (f"/libraries/{slug}/map?cluster=1", None),
+        "map-empty": ("/libraries/bare/map", None),
+        "decisions": (f"/libraries/{slug}/decisions", None),
+        "versions-empty": ("/libraries/bare/versions", None),
+        "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
+        "builder": (f"/libraries/{slug}/checkpoints/new", ada),
+        "builder-adapter": (
+            f"/libraries/{slug}/checkpoints/new?version=3&kind=adapter&rank=64&method=ties&experts=ada/haiku&experts=bob/poetry",
+            ada,
+        ),
+        "builder-wrong": (f"/libraries/{slug}/checkpoints/new?version=3&kind=routed&router=phatgoose", None),
+        "builder-empty": ("/libraries/bare/checkpoints/new", None),
+        "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
+        "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
+        "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),
+        "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
+    }
+
+
 def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     """Name of the picture -> address and who looks."""
 
@@ -107,28 +136,6 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "upload": (f"/libraries/{slug}/upload", ada),
         "play": (f"/libraries/{slug}/play?compare=on&b-who=base", ada),
         "play-empty": ("/libraries/bare/play", None),
-        "versions": (f"/libraries/{slug}/versions", cleo),
-        "board": (f"/libraries/{slug}/evaluations", None),
-        "board-empty": ("/libraries/bare/evaluations", None),
-        "evaluation": (evaluation_at(made), None),
-        "evaluation-member": (f"{evaluation_at(made)}?member=all", None),
-        "map": (f"/libraries/{slug}/map", None),
-        "map-cluster": (f"/libraries/{slug}/map?cluster=1", None),
-        "map-empty": ("/libraries/bare/map", None),
-        "decisions": (f"/libraries/{slug}/decisions", None),
-        "versions-empty": ("/libraries/bare/versions", None),
-        "checkpoints": (f"/libraries/{slug}/checkpoints", ada),
-        "builder": (f"/libraries/{slug}/checkpoints/new", ada),
-        "builder-adapter": (
-            f"/libraries/{slug}/checkpoints/new?version=3&kind=adapter&rank=64&method=ties&experts=ada/haiku&experts=bob/poetry",
-            ada,
-        ),
-        "builder-wrong": (f"/libraries/{slug}/checkpoints/new?version=3&kind=routed&router=phatgoose", None),
-        "builder-empty": ("/libraries/bare/checkpoints/new", None),
-        "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
-        "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
-        "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),
-        "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
         **account_pages(made),
         "not-found": ("/nobody/nothing", None),
         "tokens-shown": ("/settings/tokens", made.newcomer),
@@ -137,6 +144,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "sign-in-wrong": ("/accounts/login/", None),
         "forbidden": (f"/libraries/{slug}/versions", cleo),
         "admin": ("/admin/", made.staff),
+        **library_pages(made),
     }
 
 
