@@ -1,7 +1,6 @@
 """One request to a serving process, exactly as the playground asked it, to be pasted elsewhere."""
 
 import json
-import pprint
 import shlex
 from collections.abc import Mapping
 from typing import Any
@@ -56,7 +55,7 @@ def _asked_with_openai(served: Served, path: str, body: Mapping[str, Any], *, pr
 
 
 def _asked_plainly(served: Served, path: str, body: Mapping[str, Any], *, private: bool) -> str:
-    routed = not str(body["model"]).endswith("/base")
+    routed = body["model"] != f"{served.library}/base"
     fetched = pass_in_python(served.hub, served.library) if served.hub else "import httpx\n\n"
     listed = _guests_in_python(served, imported=True) if private else ""
     headers = {
@@ -78,9 +77,17 @@ def _asked_plainly(served: Served, path: str, body: Mapping[str, Any], *, privat
 
 
 def _python(value: object, *, indent: int = 4) -> str:
-    """A value as Python writes it, further lines indented."""
-    written = pprint.pformat(value, width=88 - indent, sort_dicts=False)
-    return written.replace("\n", "\n" + " " * indent)
+    """A value as people write it in Python, whose further lines are indented by so much."""
+    ahead, closing = " " * (indent + 4), " " * indent
+    if isinstance(value, Mapping):
+        rows = [
+            f"{ahead}{_python(name)}: {_python(one, indent=indent + 4)},\n" for name, one in value.items()
+        ]
+        return "{\n" + "".join(rows) + closing + "}"
+    if isinstance(value, list):
+        rows = [f"{ahead}{_python(one, indent=indent + 4)},\n" for one in value]
+        return "[\n" + "".join(rows) + closing + "]"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 
 def _guests_in_shell(served: Served) -> str:

@@ -25,6 +25,18 @@ OF_POLICY = {
 PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 
 
+class Text(forms.CharField):
+    """A text as it was typed: forms send every end of a line as two characters, and models know one."""
+
+    widget = forms.Textarea
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(max_length=LONGEST_PROMPT, strip=False, **options)
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
 class QuestionForm(forms.Form):
     """What is asked, and how long and how freely it is answered."""
 
@@ -35,16 +47,13 @@ class QuestionForm(forms.Form):
         required=False,
         widget=forms.RadioSelect,
     )
-    prompt = forms.CharField(
+    prompt = Text(
         label="Prompt",
-        max_length=LONGEST_PROMPT,
-        strip=False,
         widget=forms.Textarea(attrs={"rows": 4, "dir": "auto", "autocomplete": "off"}),
         error_messages={"required": "Write what is to be answered."},
     )
-    system = forms.CharField(
+    system = Text(
         label="System message",
-        max_length=LONGEST_PROMPT,
         required=False,
         help_text="For chats: stands before the conversation.",
         widget=forms.Textarea(attrs={"rows": 2, "dir": "auto"}),

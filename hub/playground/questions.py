@@ -7,6 +7,7 @@ from typing import Any, Literal
 Mode = Literal["completion", "chat"]
 Who = Literal["composed", "base", "expert"]
 TRACE = "modules"
+SHOWN = 600  # characters of a prompt before its answer
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,11 @@ class Turn:
 
     role: Literal["user", "assistant"]
     content: str
+
+    @property
+    def shown(self) -> str:
+        """Without the white space around it."""
+        return self.content.strip()
 
     def said(self) -> dict[str, str]:
         """As OpenAI's API writes it."""
@@ -79,6 +85,12 @@ class Question:
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int | None = None
+
+    @property
+    def end(self) -> str:
+        """The last lines of the prompt, which the answer goes on from."""
+        cut = len(self.prompt) > SHOWN
+        return "…" * cut + self.prompt[-SHOWN:]
 
     @property
     def path(self) -> str:

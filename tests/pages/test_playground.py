@@ -106,6 +106,12 @@ def test_what_is_left_open_is_left_to_the_policy_and_what_is_said_is_asked_for(
     assert (bodies[2]["temperature"], bodies[2]["seed"]) == (0.5, 7)
 
 
+def test_ends_of_lines_arrive_as_they_were_typed(library: Library, serving: Scripted) -> None:
+    events(ask(seen_by(None), prompt="one\r\ntwo\r\n"))
+
+    assert serving.asked[0][1]["prompt"] == "one\ntwo\n"
+
+
 def test_a_chat_goes_on_from_its_turns(library: Library, serving: Scripted) -> None:
     turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day."}]
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +17,8 @@ from django.core.cache import cache
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer as LiveHub
 
+from hub.pages.asked import commands
+from hub.pages.snippets import Served
 from hub.playground import events, serving
 from hub.playground.answers import Answer
 from hub.playground.questions import Asked, Question, Way
@@ -53,6 +60,23 @@ def test_an_answer_is_read_as_the_serving_process_says_it(reached: LiveServer, m
     assert all(len(token.modules) == len(answer.modules) for token in answer.tokens)
     assert bool(answer.modules) == (way.who != "base")
     assert set(answer.led()) <= {"bob/wide"} or way is ARROW
+
+
+@pytest.mark.parametrize("mode", ["completion", "chat"])
+def test_what_is_pasted_elsewhere_asks_the_same(reached: LiveServer, mode: Any) -> None:
+    asked = Asked("tales", Question(f'{TEXT}\nIt\'s "late".', mode, max_tokens=LENGTH), ARROW)
+    said = reached.post(asked.question.path, **asked.body()).json()["choices"][0]
+    text = said["message"]["content"] if mode == "chat" else said["text"]
+
+    curl, *programs = commands(Served(reached.url, "tales"), asked.question.path, asked.body(), private=False)
+
+    subprocess.run(["bash", "-n"], input=curl["text"], text=True, check=True)
+    sent = shlex.split(curl["text"].replace("\\\n", ""))
+    assert json.loads(sent[sent.index("-d") + 1]) == asked.body()
+    for program in programs:
+        with redirect_stdout(StringIO()) as printed:
+            exec(program["text"], {})
+        assert printed.getvalue().startswith(text)
 
 
 def test_whether_a_serving_process_serves_a_library_is_asked_of_itself(reached: LiveServer) -> None:

@@ -139,7 +139,8 @@ def _begin(request: HttpRequest, library: Library, asked: Asked, form: QuestionF
 def _commands(
     request: HttpRequest, library: Library, asked: Asked, form: QuestionForm
 ) -> list[dict[str, str]]:
-    private = form.cleaned_data["private"] and playing.has_private(request.user, library)
+    wanted = form.cleaned_data["private"] and asked.way.who != "base"
+    private = wanted and playing.has_private(request.user, library)
     return playing.commands(request, asked, library, private=private)
 
 

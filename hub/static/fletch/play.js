@@ -1,6 +1,6 @@
 // The playground with streams: the form asks without leaving the page, for both columns at once.
 // Without this the form is sent like any other, and the answers come as a page.
-import { Answer } from "./play_answer.js";
+import { Answer, countAnew } from "./play_answer.js";
 
 const form = document.querySelector("[data-play]");
 if (form) play(form);
@@ -38,6 +38,7 @@ function play(form) {
     under = new AbortController();
     busy(true);
     said.textContent = "Answering.";
+    countAnew();
     columns[1].answer.column.hidden = chosen.length < 2;
     const prompt = field("prompt").value;
     const chat = field("mode").value === "chat";
@@ -70,7 +71,7 @@ function play(form) {
       }
       if (!shown.whole && !shown.part("trouble").hasChildNodes()) shown.fail("The answer broke off: the hub went away in the middle of it.");
     } catch (error) {
-      if (error.name === "AbortError") shown.settle();
+      if (error.name === "AbortError") shown.stop();
       else shown.fail("The hub cannot be reached. Is your network there?");
     }
     if (chat && shown.text) {

@@ -1,7 +1,13 @@
 // One column of a playground: an answer as it comes, who led each of its tokens, and where.
 const COLOURS = 6;
 const BASE = "the plain base";
+const SHOWN = 600; // characters of a prompt before its answer
 const numbers = new Map(); // of experts, in both columns the same
+
+// Each question begins with number 1 again.
+export function countAnew() {
+  numbers.clear();
+}
 
 function numberOf(name) {
   if (name === null) return null;
@@ -54,9 +60,10 @@ export class Answer {
     this.clear();
     this.column.hidden = false;
     this.part("head").textContent = title;
-    const before = chat ? [...turns, { role: "user", content: asked }] : [];
+    const end = (asked.length > SHOWN ? "…" : "") + asked.slice(-SHOWN);
+    const before = chat ? [...turns, { role: "user", content: end }] : [];
     this.part("before").replaceChildren(...before.map(turnShown));
-    if (!chat) this.said.append(element("span", { className: "given", textContent: asked }));
+    if (!chat) this.said.append(element("span", { className: "given", textContent: end }));
     this.said.setAttribute("aria-busy", "true");
   }
 
@@ -72,6 +79,11 @@ export class Answer {
     const alert = element("div", { className: "alert bad" }, element("div", { textContent: words }));
     alert.setAttribute("role", "alert");
     this.part("trouble").replaceChildren(alert);
+    this.settle();
+  }
+
+  stop() {
+    this.part("facts").textContent = `Stopped after ${this.tokens.length} tokens.`;
     this.settle();
   }
 
@@ -229,13 +241,13 @@ export class Answer {
     if (!token) return this.settle();
     this.#spans()[this.chosen].classList.add("chosen");
     if (!this.routed || !token.modules.length) return;
-    this.#grid(token.modules, `“${token.text.trim() || token.text}”: ${token.name ?? BASE} led with ${percent(token.share)} of the weight. Choose it again for the whole answer.`);
+    this.#grid(token.modules, `${token.text.trim() ? `“${token.text.trim()}”` : "White space"}: ${token.name ?? BASE} led with ${percent(token.share)} of the weight. Choose it again for the whole answer.`);
   }
 }
 
 function turnShown({ role, content }) {
   const who = element("span", { className: "unseen", textContent: role === "user" ? "Asked: " : "Answered: " });
-  return element("li", { className: role, dir: "auto" }, who, content);
+  return element("li", { className: role, dir: "auto" }, who, content.trim());
 }
 
 function copying(text) {
