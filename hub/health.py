@@ -16,9 +16,14 @@ def ready(request: HttpRequest) -> JsonResponse:  # noqa: ARG001
     """The process can take an upload: database reached, schema current, blobs writable. 503 and the reasons
     if not.
     """
-    complaints = {"database": _about_database(), "blobs": _about_blobs()}
-    status = 503 if any(complaints.values()) else 200
-    return JsonResponse({part: complaint or "ok" for part, complaint in complaints.items()}, status=status)
+    found = complaints()
+    status = 503 if any(found.values()) else 200
+    return JsonResponse({part: complaint or "ok" for part, complaint in found.items()}, status=status)
+
+
+def complaints() -> dict[str, str]:
+    """What is wrong with each part that this process needs; nothing where nothing is."""
+    return {"database": _about_database(), "blobs": _about_blobs()}
 
 
 def _about_database() -> str:

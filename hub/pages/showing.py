@@ -16,6 +16,7 @@ from hub.mirrors import queries as mirrors
 from hub.pages import exporting, liking, lineage, reading, snippets, using, worth
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm
 from hub.pages.pipeline import course_of
+from hub.search.models import Entry
 
 RELEASES = 20
 NEIGHBOURS = 5
@@ -60,6 +61,7 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
     files = reading.files_of(release)
     return {
         "adapter": adapter,
+        "about": about(adapter),
         "release": release,
         "course": course_of(release),
         "report": reading.report_of(release),
@@ -83,6 +85,13 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "shares": bool(release.samples_id and clusters.sharing([release])),
         "snippets": _snippets(request, release, paths=[file.path for file in files]),
     }
+
+
+def about(adapter: Adapter) -> str:
+    """An adapter in a sentence, for other sites' links to it: its card's first one where there is one."""
+    entry = Entry.objects.filter(pk=adapter.pk).only("about").first()
+    said = entry.about if entry else ""
+    return said or f"A LoRA adapter by {adapter.owner.username}."
 
 
 def may_download(visitor: Visitor, release: Release) -> bool:

@@ -1,8 +1,10 @@
 """The addresses of the pages. Those of people and adapters come last: they begin with a free word."""
 
+from django.contrib.sitemaps import views as sitemap_views
 from django.urls import path, re_path
 
 from hub.pages import account_urls, desk_urls, upload_urls
+from hub.pages.sitemaps import MAPS
 from hub.pages.views import (
     access,
     accounts,
@@ -10,6 +12,7 @@ from hub.pages.views import (
     changes,
     evaluations,
     exports,
+    feeds,
     files,
     indexes,
     library,
@@ -17,12 +20,19 @@ from hub.pages.views import (
     mending,
     playground,
     reports,
+    status,
 )
 
 RELEASE = "<owner>/<name>/releases/<oid>"
 
 urlpatterns = [
     path("", library.home, name="home"),
+    path("status", status.status, name="status"),
+    path("feed", feeds.hub, name="feed"),
+    path("libraries/<slug>/feed", feeds.library, name="library_feed"),
+    path("robots.txt", feeds.robots, name="robots"),
+    path("sitemap.xml", sitemap_views.index, MAPS, name="sitemap"),
+    path("sitemap-<section>.xml", sitemap_views.sitemap, MAPS, name="django.contrib.sitemaps.views.sitemap"),
     path("adapters", library.browse, name="browse"),
     *upload_urls.urlpatterns,
     path("libraries/<slug>", library.library, name="library"),

@@ -129,6 +129,7 @@ def pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "adapter-quarantined": (at(made.quarantined), None),
         "release-maintainer": (f"{at(made.ready)}/releases/{made.ready.oid}", cleo),
         "mend": (f"{at(made.rejected)}/releases/{made.rejected.oid}/mend", ada),
+        "status": ("/status", None),
         "changes": (f"{at(second)}/releases/{second.oid}/changes", None),
         "file": (f"{at(made.ready)}/releases/{made.ready.oid}/files/adapter_model.safetensors", None),
         "file-text": (f"{at(made.ready)}/releases/{made.ready.oid}/files/README.md", None),

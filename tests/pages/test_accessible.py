@@ -33,6 +33,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
     return [
         "/",
         "/adapters",
+        "/status",
         "/adapters?q=poetry&owner=ada&status=ready",
         "/adapters?q=zebra&kind=lora",
         f"/libraries/{slug}",

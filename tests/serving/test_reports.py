@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from hub.uses.schemas import ReportIn
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub as PrivateHub
@@ -100,6 +101,7 @@ def test_a_report_says_whom_tokens_chose_and_nothing_of_who_asked_what(
         *("modules", "tokens", "hits"),
     }
     assert b"somebody" not in hub.bodies[0]
+    ReportIn.model_validate(said)  # as the hub reads it
 
 
 def test_nothing_is_reported_where_nobody_answered(live: LiveServer, hub: ListeningHub) -> None:

@@ -1,0 +1,120 @@
+"""How the parts of this hub are, for people: each in a word, with the figures behind it, and no secret."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import cache
+from django.db.models import Count, Max, Min, Q
+from django.utils import timezone
+
+from hub import health
+from hub.jobs.models import Job
+from hub.library.models import Library
+from hub.pages.phrases import ago, count
+
+LONG = timedelta(minutes=5)  # that work waits for anybody to take it
+KEPT = 15  # seconds, so that many visitors ask the serving process once
+PATIENCE = 1.5
+LARGEST = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Part:
+    """`state` is good, warn or bad; `said` one word, `facts` what it rests on."""
+
+    name: str
+    state: str
+    said: str
+    facts: list[tuple[str, str]] = field(default_factory=list)
+
+
+def parts() -> list[Part]:
+    return [_storage(), _work(), _serving(_served())]
+
+
+def _storage() -> Part:
+    """Database and files, as load balancers ask."""
+    complaints = health.complaints()
+    facts = [(name, complaint or "reached") for name, complaint in complaints.items()]
+    broken = any(complaints.values())
+    return Part(
+        "Web, database and files", "bad" if broken else "good", "Trouble" if broken else "Fine", facts
+    )
+
+
+def _work() -> Part:
+    """Whether workers keep up, told by what waits: they are not asked."""
+    now = timezone.now()
+    waiting = Q(state=Job.State.QUEUED, not_before__lte=now)
+    found = Job.objects.filter(state__in=[Job.State.QUEUED, Job.State.RUNNING]).aggregate(
+        waiting=Count("pk", filter=waiting),
+        running=Count("pk", filter=Q(state=Job.State.RUNNING, lease_until__gt=now)),
+        oldest=Min("not_before", filter=waiting),
+    )
+    last: datetime | None = Job.objects.order_by().aggregate(last=Max("finished_at"))["last"]
+    facts = [("waiting", count(found["waiting"])), ("under way", count(found["running"]))]
+    if found["oldest"]:
+        facts.append(("longest wait began", ago(found["oldest"], now=now)))
+    facts.append(("last one done", ago(last, now=now) if last else "never"))
+    late = found["oldest"] is not None and now - found["oldest"] > LONG
+    if late and not found["running"]:
+        return Part("Workers", "bad", "Nobody takes work", facts)
+    return Part("Workers", "warn" if late else "good", "Behind" if late else "Fine", facts)
+
+
+def _serving(said: Mapping[str, Any] | None) -> Part:
+    """What the serving process says of itself, beside what this hub wants served."""
+    if said is None:
+        return Part("Served models", "bad", "Not reached", [("address", settings.SERVING_URL)])
+    if not said:  # a proxy may keep to itself what a serving process says of its versions
+        return Part("Served models", "good", "Reached", [("address", settings.SERVING_URL)])
+    versions = {str(one.get("library")): one.get("version") for one in _libraries(said)}
+    wanted = Library.objects.filter(current__isnull=False).select_related("current").order_by("slug")
+    facts, behind = [("address", settings.SERVING_URL)], False
+    for library in wanted[:100]:
+        number = library.current.number if library.current else None
+        serves = versions.get(library.slug)
+        behind |= serves != number
+        served = f"version {serves}" if isinstance(serves, int) else "not served"
+        facts.append((library.name, served if serves == number else f"{served}; version {number} is wanted"))
+    good = said.get("status") == "ready" and not behind
+    return Part("Served models", "good" if good else "warn", "Fine" if good else "Not all as wanted", facts)
+
+
+def _libraries(said: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    found = said.get("libraries")
+    yield from (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
+
+
+def _served() -> Mapping[str, Any] | None:
+    """The serving process's own report, asked for now and then; None where it cannot be reached, and empty
+    where something else answers.
+    """
+    known: str | None = cache.get("serving-condition")
+    if known is None:
+        known = _asked()
+        cache.set("serving-condition", known, KEPT)
+    if not known:
+        return None
+    try:
+        said = json.loads(known)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _asked() -> str:
+    """Its answer, also where it says that it is not ready; empty where there is none."""
+    try:
+        with urllib.request.urlopen(f"{settings.SERVING_URL}/readyz", timeout=PATIENCE) as answer:  # noqa: S310 - the operator's own address
+            return str(answer.read(LARGEST).decode(errors="replace"))
+    except urllib.error.HTTPError as refusal:
+        return refusal.read(LARGEST).decode(errors="replace") or "nothing"
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,77 @@
+"""The page that says how the hub's parts are: in a word each, and never with a secret."""
+
+import html
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from hub.jobs.models import Job
+from hub.pages import condition
+from tests.hub import making
+from tests.pages.content import Content
+
+
+@pytest.fixture(autouse=True)
+def serving(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the serving process says; nothing where it is empty."""
+    said: dict[str, Any] = {}
+    cache.clear()
+    monkeypatch.setattr(condition, "_asked", lambda: json.dumps(said) if said else "")
+    return said
+
+
+def page() -> str:
+    cache.clear()
+    answer = Client().get("/status")
+    assert answer.status_code == 200
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", answer.content.decode()).split()))
+
+
+def test_a_hub_whose_parts_all_work_says_so(made: Content, serving: dict[str, Any]) -> None:
+    assert made.library.current is not None
+    number = made.library.current.number
+    serving |= {
+        "status": "ready",
+        "libraries": [{"library": made.library.slug, "version": number, "ready": True}],
+    }
+
+    said = page()
+
+    assert "Everything works" in said
+    assert f"{made.library.name} version {number}" in said
+
+
+def test_a_serving_process_that_is_behind_or_away_is_told(made: Content, serving: dict[str, Any]) -> None:
+    assert "Served models Not reached" in page()
+
+    serving |= {"status": "ready", "libraries": [{"library": made.library.slug, "version": 1}]}
+    said = page()
+
+    assert "Not everything works" in said
+    assert "version 1; version" in said
+    assert "is wanted" in said
+
+
+@pytest.mark.parametrize("nonsense", [{"libraries": 5}, {"libraries": [7, {"library": []}]}, {"status": {}}])
+def test_whatever_answers_at_that_address_breaks_nothing(
+    made: Content, serving: dict[str, Any], nonsense: dict[str, Any]
+) -> None:
+    serving |= nonsense
+
+    assert "Not all as wanted" in page()
+
+
+def test_work_that_nobody_takes_is_told(db: None) -> None:
+    making.library()
+    making.upload(making.user("ada"), making.library("other"))
+    assert "Workers Fine" in page()
+
+    Job.objects.update(not_before=timezone.now() - timedelta(minutes=10))
+
+    assert "Workers Nobody takes work waiting 1" in page()
