@@ -50,7 +50,7 @@ class UploadForm(forms.Form):
         label="Licence",
         required=False,
         max_length=100,
-        help_text="An identifier such as apache-2.0: without one, nobody knows what they may do with it.",
+        help_text="An identifier such as apache-2.0.",
         widget=forms.TextInput(attrs={**PLAIN, "list": "licences"}),
     )
     language = forms.CharField(

@@ -168,7 +168,6 @@ def make_token(page: Page) -> None:
 
 
 def choose_files(page: Page) -> None:
-    page.locator("#id_name").fill("limericks")
     files = [
         FilePayload(name="adapter_config.json", mimeType="application/json", buffer=b"{}"),
         FilePayload(
@@ -180,13 +179,15 @@ def choose_files(page: Page) -> None:
 
 
 def send_a_bad_archive(page: Page) -> None:
-    page.locator("#id_name").fill("limericks")
     folder = Path(tempfile.mkdtemp())
     with zipfile.ZipFile(folder / "bad.zip", "w") as archive:
         archive.writestr("../../etc/passwd", "root")
         archive.writestr("adapter_config.json", "{}")
     page.locator("[data-pick=files]").set_input_files(folder / "bad.zip")
-    page.get_by_role("button", name="Send").click()
+    page.get_by_role("button", name="Next: library").click()
+    page.locator("#id_name").fill("limericks")
+    page.locator("[data-steps] button").last.click()
+    page.locator("[data-send]").click()
     page.locator("[data-refusals] .alert").wait_for()
 
 

@@ -64,6 +64,7 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     return {
         **{name: (path, sent_only) for name, path in only_sent(made).items()},
         **uploading(),
+        **of_a_release(made),
         "browse": ("/adapters?q=a", OPEN),
         "home": ("/", OPEN),
         "library": (f"/libraries/{slug}", OPEN),
@@ -91,19 +92,9 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         ),
         "profile": ("/ada", OPEN),
         "adapter": (f"/{ready.adapter.full_name}", OPEN),
-        "release": (f"/{ready.adapter.full_name}/releases/{ready.oid}", OPEN),
-        "course": (f"/{ready.adapter.full_name}/releases/{ready.oid}/course", OPEN),
-        "release_file": (f"/{ready.adapter.full_name}/releases/{ready.oid}/files/README.md", OPEN),
-        "mend": (f"/{ready.adapter.full_name}/releases/{ready.oid}/mend", MENDS),
-        "mend, private": (
-            f"/{private.adapter.full_name}/releases/{private.oid}/mend",
-            {**MENDS, "stranger": 404, "maintainer": 404},
-        ),
         "export": (f"/exports/{made.export.pk}", {**OWNER_ONLY, "staff": 404}),
         "export, of a checkpoint": (f"/exports/{made.export.pk - 1}", MAINTAINERS_ONLY),
         "adapter, private": (f"/{private.adapter.full_name}", OWNER_ONLY),
-        "release, private": (f"/{private.adapter.full_name}/releases/{private.oid}", OWNER_ONLY),
-        "course, private": (f"/{private.adapter.full_name}/releases/{private.oid}/course", OWNER_ONLY),
         "profile, unknown": ("/nobody", dict.fromkeys(VISITORS, 404)),
         "library, unknown": ("/libraries/nothing", dict.fromkeys(VISITORS, 404)),
         "versions, unknown": ("/libraries/nothing/versions", dict.fromkeys(VISITORS, 404)),
@@ -115,6 +106,23 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         ),
         "checkpoint, unknown": ("/checkpoints/99999", dict.fromkeys(VISITORS, 404)),
         "admin": ("/admin/", {**dict.fromkeys(VISITORS, 302), "staff": 200}),
+    }
+
+
+def of_a_release(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
+    """The pages of one release, for everybody and for whoever may know of it."""
+    ready = f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}"
+    private = f"/{made.private.adapter.full_name}/releases/{made.private.oid}"
+    return {
+        "release": (ready, OPEN),
+        "course": (f"{ready}/course", OPEN),
+        "release_file": (f"{ready}/files/README.md", OPEN),
+        "release_changes": (f"{ready}/changes", OPEN),
+        "mend": (f"{ready}/mend", MENDS),
+        "release, private": (private, OWNER_ONLY),
+        "course, private": (f"{private}/course", OWNER_ONLY),
+        "changes, private": (f"{private}/changes", OWNER_ONLY),
+        "mend, private": (f"{private}/mend", {**MENDS, "stranger": 404, "maintainer": 404}),
     }
 
 

@@ -1,4 +1,4 @@
-"""A real Chromium over the real pages: signing up, dragging a folder in, and what a hostile upload cannot do."""
+"""A real Chromium over the real pages: all without scripts, what moves by itself, and what a hostile upload cannot do."""
 
 from pathlib import Path
 
@@ -40,44 +40,6 @@ def folder_of(place: Path) -> Path:
     return folder
 
 
-def drop(page: Page, path: Path) -> None:
-    """What a file manager does: over the page, and let go. The browser sees a real folder."""
-    box = page.locator("[data-drop]").bounding_box()
-    assert box is not None
-    pointer = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-    data = {"items": [], "files": [str(path)], "dragOperationsMask": 1}
-    session = page.context.new_cdp_session(page)
-    for kind in ("dragEnter", "dragOver", "drop"):
-        session.send("Input.dispatchDragEvent", {"type": kind, **pointer, "data": data})
-
-
-def test_a_newcomer_signs_up_drops_a_folder_and_follows_it(
-    browser: Browser, live_server: LiveServer, tmp_path: Path
-) -> None:
-    library = content.found_library()
-    watched = visit(browser, live_server)
-    page = watched.open("/upload")
-    page.locator("main").get_by_role("link", name="sign up").click()
-    sign_up(page, "dora")
-
-    expect(page.get_by_role("heading", name="Upload an adapter")).to_be_visible()
-    page.locator("#id_name").fill("limericks")
-    drop(page, folder_of(tmp_path))
-    expect(page.locator("[data-files] li")).to_have_count(4)
-    expect(page.locator("[data-files]")).to_contain_text("notes/training.md")
-    expect(page.locator("[data-files]")).not_to_contain_text(".DS_Store")
-    page.get_by_role("button", name="Send").click()
-
-    page.wait_for_url("**/dora/limericks/releases/*")
-    release = Release.objects.get()
-    assert release.adapter.library == library
-    assert [file.path for file in release.commit.files.all()] == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "notes/training.md",
-    ]  # fmt: skip
-    expect(page.locator(".steps li.done")).to_have_count(1)
-    assert watched.suspicious == []
-
-
 def test_the_release_page_follows_the_pipeline_without_being_reloaded(
     browser: Browser, live_server: LiveServer
 ) -> None:
@@ -117,69 +79,6 @@ def test_an_owner_pushes_to_another_hub_and_sees_it_arrive(
     arrived = page.locator(".items li", has_text="Done").get_by_role("link")
     expect(arrived).to_have_attribute("href", f"https://other-hub.example/ada-l/verses/commit/{'c' * 40}")
     assert watched.suspicious == []
-
-
-def test_an_upload_shows_its_bytes_and_can_be_stopped(
-    browser: Browser, live_server: LiveServer, tmp_path: Path
-) -> None:
-    content.found_library()
-    watched = visit(browser, live_server, making.user("ada"))
-    page = watched.open("/libraries/demo/upload")
-    page.locator("#id_name").fill("large")
-    (tmp_path / "adapter_model.safetensors").write_bytes(b"x" * 8_000_000)
-    page.locator("[data-pick=files]").set_input_files(tmp_path / "adapter_model.safetensors")
-    expect(page.locator("[data-summary]")).to_have_text("1 file, 7.6 MiB")
-    slow = page.context.new_cdp_session(page)
-    slow.send("Network.enable")
-    slow.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 1_000_000},
-    )
-
-    page.get_by_role("button", name="Send").click()
-    expect(page.locator("[data-status]")).to_contain_text("of 7.6 MiB")
-    expect(page.locator("progress")).to_be_visible()
-    page.get_by_role("button", name="Stop").click()
-
-    expect(page.locator("[data-status]")).to_have_text("Stopped. Nothing was kept.")
-    assert not Release.objects.exists()
-    expect(page.locator("#id_name")).to_have_value("large")
-    expect(page.locator("[data-files] li")).to_have_count(1)
-
-
-def test_a_refusal_is_shown_beside_what_was_typed_and_chosen(
-    browser: Browser, live_server: LiveServer, tmp_path: Path
-) -> None:
-    content.found_library()
-    watched = visit(browser, live_server, making.user("ada"))
-    page = watched.open("/libraries/demo/upload")
-    page.locator("#id_name").fill("poetry")
-    page.locator("#id_message").fill("careful words")
-    (tmp_path / "bad.zip").write_bytes(b"PK\x03\x04 this is no archive")
-    page.locator("[data-pick=files]").set_input_files(tmp_path / "bad.zip")
-
-    page.get_by_role("button", name="Send").click()
-
-    expect(page.locator("[data-refusals]")).to_contain_text("Not accepted")
-    expect(page.locator("[data-refusals] .finding").first).to_be_visible()
-    expect(page.locator("#id_message")).to_have_value("careful words")
-    expect(page.locator("[data-files] li")).to_have_count(1)
-    expect(page.get_by_role("button", name="Send")).to_be_enabled()
-
-
-def test_too_many_or_too_large_files_are_refused_before_a_byte_is_sent(
-    browser: Browser, live_server: LiveServer, tmp_path: Path
-) -> None:
-    content.found_library()
-    watched = visit(browser, live_server, making.user("ada"))
-    page = watched.open("/libraries/demo/upload")
-    for number in range(65):
-        (tmp_path / f"{number}.md").write_text("x")
-
-    page.locator("[data-pick=files]").set_input_files(sorted(tmp_path.glob("*.md")))
-
-    expect(page.locator("[data-summary]")).to_contain_text("at most 64 files")
-    expect(page.get_by_role("button", name="Send")).to_be_disabled()
 
 
 def test_everything_from_signing_up_to_the_release_works_without_scripts(
@@ -242,7 +141,7 @@ def test_the_keyboard_reaches_the_content_first_and_the_menu_closes_with_escape(
     expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.locator("header summary").focus()
     page.keyboard.press("Enter")
-    expect(page.get_by_role("link", name="API tokens")).to_be_visible()
+    expect(page.get_by_role("link", name="Settings")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.get_by_role("link", name="API tokens")).to_be_hidden()
+    expect(page.get_by_role("link", name="Settings")).to_be_hidden()
     expect(page.locator("header summary")).to_be_focused()

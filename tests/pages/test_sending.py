@@ -15,8 +15,8 @@ from tests.hub import making
 from tests.pages import content
 from tests.pages.conftest import seen_by
 
-FILES = content.files("sending")
-WEIGHTS = FILES["adapter_model.safetensors"]
+WEIGHTS = b"weights" * 20_000
+FILES = {**making.PLAIN, "adapter_model.safetensors": WEIGHTS, "README.md": b"# Poetry"}
 ROWS = b'{"prompt": "a", "completion": "b"}\n'
 
 
@@ -76,7 +76,7 @@ def test_an_unfinished_upload_is_found_again_and_goes_on_where_it_broke_off(clie
 
     assert "Unfinished uploads" in page
     assert 'href="/libraries/demo/upload?name=poetry"' in page
-    assert "97.7 KiB of 128." in page
+    assert "97.7 KiB of 136." in page
     assert here[digest(WEIGHTS)] == {"received": 100_000, "complete": False}
     assert sent(client, WEIGHTS, start=100_000) == {"received": len(WEIGHTS), "complete": True}
     assert "Unfinished" not in seen_by(making.user("bob")).get("/libraries/demo/upload").content.decode()

@@ -33,7 +33,11 @@ def release(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
 def course(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
     """The pipeline's steps alone, fetched again while they change."""
     found = _release(request, owner, name, oid)
-    context = {"course": course_of(found), "sees_log": sees_log(request.user, found.adapter)}
+    context = {
+        "release": found,
+        "course": course_of(found),
+        "sees_log": sees_log(request.user, found.adapter),
+    }
     return render(request, "adapters/course.html", context)
 
 

@@ -23,10 +23,11 @@ export function keepLive(part) {
     setTimeout(refresh, after);
   }
 
-  // Returns whether the work is settled; then the whole page is read again, because more of it has changed.
+  // Returns whether the work is settled or at another stage; then the whole page is read again, because more of it
+  // has changed.
   function show(html) {
     const fresh = new DOMParser().parseFromString(html, "text/html").body.firstElementChild;
-    if (fresh.dataset.settled !== undefined) {
+    if (fresh.dataset.settled !== undefined || fresh.dataset.stage !== part.dataset.stage) {
       location.reload();
       return true;
     }

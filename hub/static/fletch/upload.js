@@ -1,191 +1,208 @@
-// The upload page with drag and drop, a list before sending, and byte progress.
-// The form works without any of this: then the browser's own file input is sent.
-import { size, filesOf } from "./files.js";
+// The upload page, step by step. The form works without any of this: then it is one page, and its files are sent whole.
+import { size } from "./files.js";
+import { Card } from "./upload/card.js";
+import { Choosing } from "./upload/choosing.js";
+import { digestOf } from "./upload/digests.js";
+import { Figures } from "./upload/figures.js";
+import { facts, listOf } from "./upload/findings.js";
+import { ask } from "./upload/hub.js";
+import { Libraries } from "./upload/libraries.js";
+import { Looking } from "./upload/looking.js";
+import { planOf } from "./upload/plan.js";
+import { SampleRows } from "./upload/sample_rows.js";
+import { Sending } from "./upload/sending.js";
+import { Stepper } from "./upload/stepper.js";
+import { forget, recall, remember } from "./upload/typed.js";
+import { sendWhole } from "./upload/whole.js";
 
 const form = document.querySelector("form[data-upload]");
-const drop = form.querySelector("[data-drop]");
-const list = form.querySelector("[data-files]");
-const summary = form.querySelector("[data-summary]");
-const status = form.querySelector("[data-status]");
-const bar = form.querySelector("progress");
-const send = form.querySelector("[data-send]");
-const stop = form.querySelector("[data-stop]");
 const refusals = document.querySelector("[data-refusals]");
-const limits = { bytes: Number(form.dataset.bytes), members: Number(form.dataset.members), archive: Number(form.dataset.archive), left: Number(form.dataset.left) };
-const READ = /(^|\/)(adapter_config\.json|adapter_model\.safetensors|readme\.md)$/i;
-const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
+const send = form.querySelector("[data-send]");
+const pause = form.querySelector("[data-pause]");
+const stop = form.querySelector("[data-stop]");
+const review = form.querySelector("[data-review]");
+const limits = Object.fromEntries(["bytes", "members", "archive", "rows", "left"].map((name) => [name, Number(form.dataset[name])]));
+const README = /^readme\.md$/i;
+let stepper = null;
+let under = null; // what is being sent
+let readme; // the README.md that the card was taken from
 
-let chosen = new Map(); // path -> File
-let request = null;
+form.classList.add("enhanced", "wizard");
+form.noValidate = true; // a field of a step that is not shown cannot be pointed at
+recall(form);
 
-form.classList.add("enhanced");
-form.querySelectorAll(".without-script input[type=file]").forEach((input) => input.removeAttribute("required"));
+const choosing = new Choosing(form, limits, chose);
+const libraries = new Libraries(form, () => looking.look());
+const looking = new Looking(form.querySelector("[data-looked]"), { upload: () => choosing.files, library: () => libraries.chosen, looked });
+const card = new Card(form);
+const rows = new SampleRows(form, looking.rules, libraries, mark);
+const figures = new Figures(form);
+stepper = new Stepper(form, entering);
+remember(form);
+form.addEventListener("input", mark);
+mark();
 
-function add(files) {
-  for (const { path, file } of files) chosen.set(path, file);
-  draw();
-}
-
-function total() {
-  return [...chosen.values()].reduce((sum, file) => sum + file.size, 0);
-}
-
-function complaint() {
-  const archives = [...chosen.keys()].filter((path) => ARCHIVE.test(path));
-  if (archives.length && chosen.size > 1) return "Send either one archive or the files themselves, not both.";
-  if (chosen.size > limits.members) return `An adapter has at most ${limits.members} files; these are ${chosen.size}.`;
-  if (archives.length && total() > limits.archive) return `An archive may have at most ${size(limits.archive)}; this one has ${size(total())}.`;
-  if (total() > limits.bytes) return `An adapter may have at most ${size(limits.bytes)}; these files have ${size(total())}.`;
-  if (total() > limits.left) return `You have ${size(limits.left)} of storage left; these files have ${size(total())}.`;
-  return "";
-}
-
-function note(path, file) {
-  if (file.size === 0) return "This file is empty.";
-  if (/\.(bin|pt|pth|pkl)$/i.test(path)) return "Pickled weights are never read. Save with safetensors instead.";
-  if (!READ.test(path) && !ARCHIVE.test(path)) return "Kept with the release, but not needed to run the adapter.";
-  return "";
-}
-
-function line(path, file) {
-  const item = document.createElement("li");
-  const name = document.createElement("span");
-  name.className = "path";
-  name.textContent = path;
-  const weight = document.createElement("span");
-  weight.className = "muted small number";
-  weight.textContent = size(file.size);
-  const remove = document.createElement("button");
-  remove.type = "button";
-  remove.className = "copy";
-  remove.textContent = "Remove";
-  remove.setAttribute("aria-label", `Remove ${path}`);
-  remove.addEventListener("click", () => {
-    chosen.delete(path);
-    draw();
-  });
-  item.append(name, weight, remove);
-  const remark = note(path, file);
-  if (remark) {
-    const hint = document.createElement("span");
-    hint.className = "note";
-    hint.textContent = remark;
-    item.append(hint);
+function chose() {
+  looking.look();
+  for (const file of choosing.files.values()) digestOf(file).catch(() => {}); // by the time of sending it is known
+  const found = [...choosing.files].find(([path]) => README.test(path))?.[1];
+  if (found !== readme) {
+    readme = found;
+    card.take(found);
   }
-  return item;
+  mark();
 }
 
-function draw() {
-  list.replaceChildren(...[...chosen].sort(([a], [b]) => a.localeCompare(b)).map(([path, file]) => line(path, file)));
-  const wrong = complaint();
-  summary.textContent = wrong || (chosen.size ? `${chosen.size} ${chosen.size === 1 ? "file" : "files"}, ${size(total())}` : "");
-  summary.classList.toggle("errorlist", Boolean(wrong));
-  send.disabled = Boolean(wrong) || request !== null;
+function looked({ config }) {
+  libraries.suggest(typeof config.document?.base_model_name_or_path === "string" ? config.document.base_model_name_or_path : "");
+  mark();
 }
 
-for (const input of form.querySelectorAll("[data-pick]")) {
-  input.addEventListener("change", () => {
-    add([...input.files].map((file) => ({ path: withoutFolder(file.webkitRelativePath) || file.name, file })));
-    input.value = "";
-  });
-}
-for (const button of form.querySelectorAll("[data-open]")) {
-  button.addEventListener("click", () => form.querySelector(`[data-pick=${button.dataset.open}]`).click());
+function entering(step) {
+  if (step === "rows") rows.enter();
+  if (step === "send") summarise();
 }
 
-function withoutFolder(path) {
-  return path.split("/").slice(1).join("/");
+// What keeps this from being sent, each with the step where it is mended.
+function problems() {
+  const found = [];
+  if (!choosing.all.size) found.push(["files", "Choose the files of your adapter."]);
+  if (choosing.complaint()) found.push(["files", choosing.complaint()]);
+  if (!libraries.chosen) found.push(["library", "Choose the library."]);
+  if (!form.elements.name.value.trim()) found.push(["library", "Give it a name."]);
+  return found;
 }
 
-for (const kind of ["dragenter", "dragover"]) {
-  drop.addEventListener(kind, (event) => {
-    event.preventDefault();
-    drop.classList.add("over");
-  });
+function mark() {
+  if (!stepper) return;
+  const wrong = new Set(problems().map(([step]) => step));
+  if (choosing.all.size) stepper.mark("files", wrong.has("files") || looking.errors ? "wrong" : "done");
+  stepper.mark("library", libraries.chosen && form.elements.name.value.trim() ? "done" : "");
+  stepper.mark("card", readme || card.written ? "done" : "");
+  stepper.mark("rows", rows.file ? (rows.errors ? "wrong" : "done") : "");
+  send.hidden = under !== null;
+  send.disabled = Boolean(choosing.complaint()) || under !== null;
+  send.lastChild.textContent = looking.errors || rows.errors ? " Send all the same" : " Send";
 }
-for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
-drop.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  add(await filesOf(event.dataTransfer));
-});
-for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
+
+function summarise() {
+  const checks = looking.errors ? `${looking.errors} to fix: the hub would refuse this` : choosing.archive ? "after it has arrived" : choosing.files.size ? "nothing is in the way" : "";
+  review.replaceChildren(
+    ...facts([
+      ["Files", choosing.all.size ? `${choosing.all.size}, ${size(choosing.total)}` : "none yet"],
+      ["Library", libraries.name || "none yet"],
+      ["Name", form.elements.name.value || "none yet"],
+      ["Seen by", form.elements.private.checked ? "you and whom you invite" : "everybody"],
+      ["Card", card.written ? "as written here" : readme ? "README.md of the files" : "none"],
+      ["Sample rows", rows.words],
+      ["Checks", checks],
+    ]),
+  );
+  mark();
+}
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
+  if (stepper.steps[stepper.current].id !== "step-send") return stepper.go(stepper.current + 1);
   refusals.replaceChildren();
-  if (chosen.size === 0) return say("Choose the files of your adapter first.");
-  start(body());
+  const [first] = problems();
+  if (first) {
+    stepper.goTo(first[0]);
+    return figures.say(first[1]), tell(first[1]);
+  }
+  return choosing.archive ? whole() : inPieces();
 });
 
-function body() {
-  const data = new FormData(form);
-  for (const name of ["files", "archive", "paths"]) data.delete(name);
-  for (const [path, file] of chosen) {
-    if (ARCHIVE.test(path)) {
-      data.append("archive", file, path);
-    } else {
-      data.append("files", file, path.split("/").pop());
-      data.append("paths", path);
-    }
-  }
-  return data;
+// Above the form, where it is read aloud.
+function tell(words) {
+  const said = document.createElement("p");
+  said.className = "errorlist";
+  said.textContent = words;
+  refusals.replaceChildren(said);
 }
 
-function start(data) {
-  request = new XMLHttpRequest();
-  request.open("POST", form.action);
-  request.setRequestHeader("X-Requested-With", "XMLHttpRequest");
-  request.responseType = "text";
-  request.upload.addEventListener("progress", progress);
-  request.addEventListener("load", finished);
-  request.addEventListener("error", () => failed("The connection was lost or refused. Nothing was kept; send again."));
-  request.addEventListener("abort", () => failed("Stopped. Nothing was kept."));
-  const began = Date.now();
-  bar.dataset.began = began;
-  show(true);
-  request.send(data);
-}
-
-function progress(event) {
-  bar.max = event.total;
-  bar.value = event.loaded;
-  const seconds = (Date.now() - Number(bar.dataset.began)) / 1000;
-  const speed = seconds > 0.5 ? `, ${size(event.loaded / seconds)} a second` : "";
-  say(event.loaded < event.total ? `${size(event.loaded)} of ${size(event.total)}${speed}` : "Received. Storing the files ...");
-}
-
-function finished() {
-  if (request.status === 201) {
-    location.assign(request.getResponseHeader("Location"));
-    return;
-  }
-  const page = new DOMParser().parseFromString(request.responseText, "text/html");
-  const found = page.querySelector("[data-refusals]");
-  if (found && found.childElementCount) {
-    refusals.replaceChildren(...found.childNodes);
-    refusals.focus();
-    failed("Not accepted. What to mend is listed above the form.");
-  } else {
-    failed(page.querySelector("main h1")?.textContent || `The hub answered ${request.status}. Nothing was kept.`);
+async function inPieces() {
+  begin();
+  try {
+    await card.settled();
+    const { plan, blobs } = await planOf(form, { files: choosing.files, card: card.file, rows: rows.file, library: libraries.chosen }, figures);
+    under = new Sending(plan, blobs, (now) => figures.sending(now));
+    pause.hidden = false;
+    arrived(await under.run());
+  } catch (error) {
+    failed(error);
   }
 }
 
-function failed(reason) {
-  request = null;
-  show(false);
-  say(reason);
-  draw();
+async function whole() {
+  begin();
+  const sending = sendWhole(form, choosing.archive, card.written, (received, total) => figures.sending({ state: received < total ? "sending" : "finishing", received, total }));
+  stop.hidden = false;
+  stop.onclick = sending.stop;
+  try {
+    const { where, status, page } = await sending.answer;
+    if (status === 201) return arrived(where);
+    failed(new Error(shownIn(page) ? "Not accepted. What to mend is listed above the form." : `The hub answered ${status}. Nothing was kept.`));
+  } catch (error) {
+    failed(error);
+  }
 }
 
-function show(sending) {
-  bar.hidden = stop.hidden = !sending;
-  bar.removeAttribute("value");
-  send.disabled = sending;
+// The refusals of the page that came back, put where they would stand.
+function shownIn(html) {
+  const found = new DOMParser().parseFromString(html, "text/html").querySelector("[data-refusals]");
+  if (!found?.childElementCount) return false;
+  refusals.replaceChildren(...found.childNodes);
+  refusals.focus();
+  return true;
 }
 
-function say(text) {
-  status.textContent = text;
+function begin() {
+  under = {};
+  mark();
+  window.addEventListener("beforeunload", ward);
 }
 
-stop.addEventListener("click", () => request?.abort());
-draw();
+function over() {
+  under = null;
+  pause.hidden = stop.hidden = true;
+  window.removeEventListener("beforeunload", ward);
+  mark();
+}
+
+function arrived(where) {
+  forget();
+  window.removeEventListener("beforeunload", ward);
+  location.assign(where);
+}
+
+function failed(error) {
+  over();
+  figures.end(error.message);
+  if (!error.findings) return;
+  tell(error.message);
+  if (error.findings.length) refusals.append(listOf(error.findings));
+  refusals.focus();
+}
+
+function ward(event) {
+  event.preventDefault();
+}
+
+pause.addEventListener("click", () => {
+  if (under.paused) under.resume();
+  else under.pause();
+  pause.textContent = under.paused ? "Go on" : "Pause";
+  if (under.paused) window.removeEventListener("beforeunload", ward); // what came stays
+  else window.addEventListener("beforeunload", ward);
+});
+
+for (const button of document.querySelectorAll("[data-forget]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    await ask(button.dataset.forget, { method: "POST" });
+    const list = button.closest("section");
+    button.closest("li").remove();
+    if (!list.querySelector("li")) list.remove();
+  });
+}

@@ -1,0 +1,71 @@
+// Asking the hub: in JSON, by the session, with its refusals as errors that say what a person can do.
+export class Refused extends Error {
+  constructor(status, said) {
+    super(said?.detail || `The hub answered ${status}.`);
+    this.status = status;
+    this.findings = said?.findings ?? [];
+  }
+}
+
+export class Unreachable extends Error {}
+
+const token = () => document.querySelector("[name=csrfmiddlewaretoken]").value;
+
+export function post(where, document) {
+  return ask(where, { method: "POST", body: JSON.stringify(document), headers: { "Content-Type": "application/json" } });
+}
+
+export function postForm(where, fields, signal) {
+  return ask(where, { method: "POST", body: new URLSearchParams(fields), signal });
+}
+
+export async function ask(where, options = {}) {
+  const headers = { Accept: "application/json", "X-CSRFToken": token(), ...options.headers };
+  let answer;
+  try {
+    answer = await fetch(where, { credentials: "same-origin", ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Unreachable("The hub cannot be reached.");
+  }
+  return said(answer.status, await answer.text());
+}
+
+// A body that is sent with progress, which fetch does not tell; `started` gets the means to stop it.
+export function send(where, body, { progress, started }) {
+  return new Promise((done, refuse) => {
+    const request = new XMLHttpRequest();
+    request.open("PATCH", where);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("X-CSRFToken", token());
+    request.setRequestHeader("Content-Type", "application/octet-stream");
+    request.upload.addEventListener("progress", (event) => progress(event.loaded));
+    request.addEventListener("load", () => {
+      try {
+        done(said(request.status, request.responseText));
+      } catch (error) {
+        refuse(error);
+      }
+    });
+    request.addEventListener("error", () => refuse(new Unreachable("The connection was lost.")));
+    request.addEventListener("abort", () => refuse(new DOMException("stopped", "AbortError")));
+    started(() => request.abort());
+    request.send(body);
+  });
+}
+
+function said(status, text) {
+  const document = parsed(text);
+  if (status >= 500 && status !== 507) throw new Unreachable(document?.detail || `The hub answered ${status}.`);
+  if (status === 401) throw new Refused(status, { detail: "You are no longer signed in. Sign in in another tab, then go on here." });
+  if (status >= 400) throw new Refused(status, document);
+  return document;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
