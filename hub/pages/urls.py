@@ -20,6 +20,7 @@ from hub.pages.views import (
     mending,
     playground,
     reports,
+    speakers,
     status,
 )
 
@@ -36,6 +37,7 @@ urlpatterns = [
     path("adapters", library.browse, name="browse"),
     *upload_urls.urlpatterns,
     path("libraries/<slug>", library.library, name="library"),
+    path("libraries/<slug>/speakers", speakers.speakers, name="speakers"),
     path("libraries/<slug>/map", library.expert_map, name="map"),
     path("libraries/<slug>/evaluations", evaluations.board, name="evaluations"),
     path("libraries/<slug>/evaluations/<int:number>", evaluations.one, name="evaluation"),

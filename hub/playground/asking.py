@@ -1,7 +1,8 @@
 """Asking for somebody: with their pass, their private experts and a place, as an answer that is read once."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from django.conf import settings
 
@@ -59,6 +60,19 @@ def begin(
         held.enter_context(places.place(caller))
         lines = held.enter_context(serving.answered(asked.question.path, body, headers))
         return Answering(lines, held.pop_all())
+
+
+@contextmanager
+def once(
+    path: str, body: Mapping[str, Any], *, library: Library, visitor: Visitor, address: str
+) -> Iterator[Iterator[str]]:
+    """The lines of an answer to a request of one's own, while the block lasts. Raises as `begin` does."""
+    require_ask(visitor)
+    person = visitor if isinstance(visitor, User) else None
+    caller = person.username if person else f"visitor {address}"
+    headers = _headers(library, person, private=False)
+    with places.place(caller), serving.answered(path, {**body, "user": caller}, headers) as lines:
+        yield lines
 
 
 def _headers(library: Library, person: User | None, *, private: bool) -> dict[str, str]:

@@ -81,6 +81,7 @@ def library_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "board-empty": ("/libraries/bare/evaluations", None),
         "evaluation": (evaluation_at(made), None),
         "evaluation-member": (f"{evaluation_at(made)}?member=all", None),
+        "speakers": (f"/libraries/{slug}/speakers", ada),
         "map": (f"/libraries/{slug}/map", None),
         "map-cluster": (f"/libraries/{slug}/map?cluster=1", None),
         "map-empty": ("/libraries/bare/map", None),

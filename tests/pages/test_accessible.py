@@ -41,6 +41,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/versions",
         f"/libraries/{slug}/decisions",
         f"/libraries/{slug}/map",
+        f"/libraries/{slug}/speakers",
         f"/libraries/{slug}/evaluations",
         f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}",
         f"/libraries/{slug}/checkpoints/new",
