@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from hub.accounts.models import User
+from hub.adapters.permissions import heard_adapters
 from hub.indexes import guests, queries
 from hub.library.models import Library
 from hub.library.permissions import Visitor
@@ -93,8 +94,10 @@ def members(library: Library) -> list[str]:
 
 
 def has_private(visitor: Visitor, library: Library) -> bool:
-    """Whether this visitor has private experts to ask with."""
-    return isinstance(visitor, User) and guests.guests(visitor, library).exists()
+    """Whether this visitor has private experts to ask with. Most have none, and that is seen at once."""
+    if not isinstance(visitor, User) or not heard_adapters(visitor).filter(library=library).exists():
+        return False
+    return guests.guests(visitor, library).exists()
 
 
 def policy_in_words(policy: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ function play(form) {
   // Without what is empty and what belongs to this visit.
   function settings() {
     const found = [...new FormData(form)].filter(([name, value]) => value !== "" && name !== "csrfmiddlewaretoken");
-    return found.filter(([name]) => name !== "prompt" && !name.endsWith("-turns"));
+    const kept = found.filter(([name]) => name !== "prompt" && !name.endsWith("-turns"));
+    return field("private")?.checked === false ? [...kept, ["private", ""]] : kept;
   }
 
   function titleOf(name) {
@@ -95,6 +96,10 @@ function play(form) {
     part("go").disabled = now;
   }
 
+  if (navigator.clipboard) offerLink();
+  fill(location.hash);
+  if (!part("go")) return; // whoever must sign in first
+
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     ask();
@@ -105,8 +110,7 @@ function play(form) {
     event.preventDefault();
     ask();
   });
-  if (navigator.clipboard) offerLink();
-  openedBy(location.hash);
+  askWhatWasCarried();
 
   function offerLink() {
     const button = part("link");
@@ -124,13 +128,17 @@ function play(form) {
     });
   }
 
-  // A prompt may stand behind the # of the address; one that was typed on another page of ours is asked at once.
-  function openedBy(hash) {
+  // A prompt may stand behind the # of the address. It waits until somebody asks.
+  function fill(hash) {
     const prompt = new URLSearchParams(hash.slice(1)).get("prompt");
     if (prompt) field("prompt").value = prompt;
+  }
+
+  // One that was sent from another page of ours is asked at once.
+  function askWhatWasCarried() {
     const carried = sessionStorage.getItem("fletch-ask");
     sessionStorage.removeItem("fletch-ask");
-    if (!carried || !part("go")) return;
+    if (!carried) return;
     field("prompt").value = carried;
     ask();
   }
