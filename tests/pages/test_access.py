@@ -65,6 +65,8 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         **{name: (path, sent_only) for name, path in only_sent(made).items()},
         **uploading(),
         **of_a_release(made),
+        **of_a_library(slug),
+        **for_programs(slug),
         "browse": ("/adapters?q=a", OPEN),
         "home": ("/", OPEN),
         "library": (f"/libraries/{slug}", OPEN),
@@ -123,6 +125,30 @@ def of_a_release(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "course, private": (f"{private}/course", OWNER_ONLY),
         "changes, private": (f"{private}/changes", OWNER_ONLY),
         "mend, private": (f"{private}/mend", {**MENDS, "stranger": 404, "maintainer": 404}),
+    }
+
+
+def of_a_library(slug: str) -> dict[str, tuple[str, dict[str, int]]]:
+    """Asking its model, what was measured of it, and choosing what a checkpoint is to hold."""
+    return {
+        "play": (f"/libraries/{slug}/play", OPEN),
+        "play_ask": (f"/libraries/{slug}/play/a", dict.fromkeys(VISITORS, 405)),
+        "speakers": (f"/libraries/{slug}/speakers", OPEN),
+        "build": (f"/libraries/{slug}/checkpoints/new", OPEN),
+        "evaluations": (f"/libraries/{slug}/evaluations", OPEN),
+        "evaluation": (f"/libraries/{slug}/evaluations/99", dict.fromkeys(VISITORS, 404)),
+    }
+
+
+def for_programs(slug: str) -> dict[str, tuple[str, dict[str, int]]]:
+    """What feed readers, search engines and monitors fetch, who are nobody in particular."""
+    return {
+        "status": ("/status", OPEN),
+        "feed": ("/feed", OPEN),
+        "library_feed": (f"/libraries/{slug}/feed", OPEN),
+        "robots": ("/robots.txt", OPEN),
+        "sitemap": ("/sitemap.xml", OPEN),
+        "django.contrib.sitemaps.views.sitemap": ("/sitemap-nothing.xml", dict.fromkeys(VISITORS, 404)),
     }
 
 

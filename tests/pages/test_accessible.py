@@ -46,6 +46,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}",
         f"/libraries/{slug}/checkpoints/new",
         f"/libraries/{slug}/upload",
+        f"/libraries/{slug}/upload?step#card",
         f"/{made.ready.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",

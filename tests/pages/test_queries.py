@@ -25,6 +25,7 @@ PATHS = (
     "/libraries/demo/map",
     "/libraries/demo/checkpoints",
     "/libraries/demo/checkpoints/new",
+    "/libraries/demo/upload",
     "/settings/tokens",
     "/settings/notifications",
     "/notifications",

@@ -52,11 +52,13 @@ export class Sending {
     }
   }
 
-  stretch(where, blob, at) {
+  async stretch(where, blob, at) {
     const sha256 = where.split("/").pop();
     this.say("sending");
-    return send(`${where}?offset=${at}&size=${blob.size}`, blob.slice(at, at + STRETCH), {
+    const bytes = await readable(blob.slice(at, at + STRETCH));
+    return send(`${where}?offset=${at}&size=${blob.size}`, bytes, {
       progress: (sent) => {
+        if (sent === bytes.byteLength) return; // also said of a connection that broke: what came, the answer says
         this.here.set(sha256, at + sent);
         this.say("sending");
       },
@@ -116,5 +118,14 @@ export class Sending {
     const [since, before] = this.marks[0];
     const rate = now - since > 1000 ? ((received - before) / (now - since)) * 1000 : 0;
     this.tell({ state, received, total: this.total, found: this.found ?? 0, rate, left: rate > 0 ? (this.total - received) / rate : null, pause });
+  }
+}
+
+// Read before it is sent: the browser says of a file that went away only that the connection failed.
+async function readable(blob) {
+  try {
+    return await blob.arrayBuffer();
+  } catch {
+    throw new Error("A file was changed or removed after it was chosen. Choose it again; what came stays.");
   }
 }
