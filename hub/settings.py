@@ -110,6 +110,7 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
     "csp",
     "ninja",
 ]
@@ -210,6 +211,11 @@ ACCOUNT_EMAIL_VERIFICATION = ENV.email_verification
 ACCOUNT_PRESERVE_USERNAME_CASING = False
 ACCOUNT_USERNAME_VALIDATORS = "hub.accounts.names.USERNAME_VALIDATORS"
 ACCOUNT_LOGOUT_ON_GET = False
+MFA_ADAPTER = "hub.accounts.second_factor.SecondFactorAdapter"
+MFA_TOTP_ISSUER = "Fletch"
+MFA_TOTP_TOLERANCE = 1  # clocks of phones are seldom half a minute wrong
+# A hub that confirms no addresses would have no second factors else.
+MFA_ALLOW_UNVERIFIED_EMAIL = ENV.email_verification != "mandatory"
 CSRF_FAILURE_VIEW = "hub.pages.views.errors.csrf"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"

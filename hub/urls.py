@@ -1,5 +1,6 @@
 """Every address of the hub."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
@@ -11,6 +12,9 @@ handler400 = "hub.pages.views.errors.bad_request"
 handler403 = "hub.pages.views.errors.forbidden"
 handler404 = http.not_found
 handler500 = http.server_error
+
+# The admin has a form of its own, which would ask for no second factor.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("healthz", health.alive, name="healthz"),

@@ -63,6 +63,8 @@ def account_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "desk-jobs": ("/desk/jobs", made.staff),
         "desk-jobs-failed": ("/desk/jobs?state=failed", made.staff),
         "report-form": (f"/{made.ready.adapter.full_name}/report", ada),
+        "second-factor": ("/accounts/2fa/", ada),
+        "reauthenticate": ("/accounts/reauthenticate/", ada),
         "tokens-empty": ("/settings/tokens", made.newcomer),
         "sign-in": ("/accounts/login/", None),
         "sign-up": ("/accounts/signup/", None),

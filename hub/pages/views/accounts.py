@@ -10,13 +10,15 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from hub.accounts import services
-from hub.accounts.models import User
+from hub.accounts.models import ApiToken, User
 from hub.errors import NotFound
+from hub.pages import contributions
 from hub.pages.forms import TokenForm
 from hub.pages.listing import contributions_of
 from hub.pages.visitors import signed_in
 
 PAGE = 50
+MOST_ENDED = 30
 
 
 @require_safe
@@ -25,7 +27,12 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
     if person is None:
         raise NotFound(f"There is nobody called {username} here.")
     adapters = contributions_of(person, request.user)
-    context = {"person": person, "page": Paginator(adapters, PAGE).get_page(request.GET.get("page"))}
+    context = {
+        "person": person,
+        "page": Paginator(adapters, PAGE).get_page(request.GET.get("page")),
+        "calendar": contributions.calendar_of(person, request.user),
+        "libraries": contributions.libraries_of(person, request.user),
+    }
     return render(request, "accounts/profile.html", context)
 
 
@@ -46,8 +53,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "secret": secret,
-        "tokens": signed_in(request).api_tokens.all(),
-        "now": timezone.now(),
+        **_by_use(signed_in(request)),
     }
     return render(request, "accounts/tokens.html", context)
 
@@ -58,3 +64,10 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     services.revoke_token(user=signed_in(request), token_id=token_id)
     messages.success(request, "The token is revoked: programs that have it are turned away from now on.")
     return redirect("tokens")
+
+
+def _by_use(who: User) -> dict[str, list[ApiToken]]:
+    """Those that still open something, and those that were revoked or have expired."""
+    now, every = timezone.now(), list(who.api_tokens.all())
+    ended = [one for one in every if one.revoked_at or (one.expires_at and one.expires_at <= now)]
+    return {"tokens": [one for one in every if one not in ended], "ended": ended[:MOST_ENDED]}
