@@ -9,6 +9,7 @@ from django.urls import reverse
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
+from hub.accounts import roles
 from hub.accounts.models import ApiToken
 from hub.adapters import quota
 from hub.adapters.models import Adapter, Release
@@ -51,6 +52,7 @@ class WhoAmI(Schema):
     scopes: list[str]
     expires_at: datetime | None
     storage: StorageOut
+    organisations: dict[str, str] = Field(description="those that you belong to: your role in each")
 
     @classmethod
     def of(cls, token: ApiToken) -> Self:
@@ -61,6 +63,7 @@ class WhoAmI(Schema):
             scopes=token.scopes,
             expires_at=token.expires_at,
             storage=StorageOut(used=storage.used, quota=storage.quota),
+            organisations=dict(roles.memberships(token.user).values_list("organisation__username", "role")),
         )
 
 
@@ -259,6 +262,7 @@ class UploadForm(Schema):
 
     message: Text = ""
     private: bool = Field(default=False, description="seen and heard by you and whom you invite")
+    owner: str = Field(default="", description="an organisation that you upload for; without one, you")
     paths: list[str] = Field(default_factory=list, description="one for each of `files`, in the same order")
 
 

@@ -1,13 +1,21 @@
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as PlainUserAdmin
 
-from hub.accounts.models import ApiToken, DeviceLogin, User
+from hub.accounts.models import ApiToken, DeviceLogin, Membership, User
 from hub.readonly import ReadOnlyAdmin
 
 
 @admin.register(User)
 class UserAdmin(PlainUserAdmin):  # type: ignore[type-arg]  # it takes none at run time
     fieldsets = (*(PlainUserAdmin.fieldsets or ()), ("Storage", {"fields": ("quota_bytes",)}))
+    list_display = ("username", "kind", "email", "is_staff", "is_active")
+    list_filter = ("kind", "is_staff", "is_superuser", "is_active", "groups")
+
+
+@admin.register(Membership)
+class MembershipAdmin(ReadOnlyAdmin):
+    list_display = ("organisation", "user", "role", "joined_at")
+    list_select_related = ("organisation", "user")
 
 
 @admin.register(ApiToken)

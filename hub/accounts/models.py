@@ -4,14 +4,20 @@ from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
-from django.db.models import CheckConstraint, F, Q
+from django.db.models import CheckConstraint, F, Q, UniqueConstraint
 from django.db.models.functions import Lower, Now
 
 from hub.accounts import names
 
 
 class User(AbstractUser):
-    """A person. Names are stored in lower case, so two that differ in case cannot both exist."""
+    """An account: a person, or an organisation, which owns adapters and signs in nowhere. Names are stored in
+    lower case, so two that differ in case cannot both exist.
+    """
+
+    class Kind(models.TextChoices):
+        PERSON = "person"
+        ORGANISATION = "organisation"
 
     username = models.CharField(
         max_length=names.LONGEST_USERNAME,
@@ -20,6 +26,7 @@ class User(AbstractUser):
         error_messages={"unique": "This name is taken."},
     )
 
+    kind = models.CharField(max_length=12, choices=Kind, default=Kind.PERSON, db_default=Kind.PERSON)
     quota_bytes = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="what this person may keep here; empty is what everybody may"
     )
@@ -27,11 +34,49 @@ class User(AbstractUser):
     class Meta(AbstractUser.Meta):
         constraints: ClassVar = [
             CheckConstraint(condition=Q(username=Lower(F("username"))), name="usernames_are_lower_case"),
+            CheckConstraint(condition=Q(kind__in=["person", "organisation"]), name="account_kind_is_known"),
+            CheckConstraint(
+                condition=Q(kind="person") | Q(email="", is_staff=False, is_superuser=False),
+                name="an_organisation_is_nobody_to_sign_in_or_to_write_to",
+            ),
         ]
 
     @classmethod
     def normalize_username(cls, username: str) -> str:
         return str(super().normalize_username(username)).lower()
+
+    @property
+    def is_organisation(self) -> bool:
+        return self.kind == self.Kind.ORGANISATION
+
+
+class Membership(models.Model):
+    """That a person belongs to an organisation, or is invited to it, and as what."""
+
+    class Role(models.TextChoices):
+        MEMBER = "member", "Member: sees and hears its private adapters"
+        MAINTAINER = "maintainer", "Maintainer: uploads and manages its adapters, too"
+        OWNER = "owner", "Owner: decides who belongs to it, too"
+
+    organisation = models.ForeignKey(User, on_delete=models.CASCADE, related_name="members")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    created_at = models.DateTimeField(db_default=Now())
+    joined_at = models.DateTimeField(null=True, blank=True, help_text="empty while they were only invited")
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["organisation", "user"], name="one_membership_per_person"),
+            CheckConstraint(
+                condition=Q(role__in=["member", "maintainer", "owner"]), name="membership_role_is_known"
+            ),
+            CheckConstraint(condition=~Q(organisation=F("user")), name="nobody_belongs_to_themselves"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} in {self.organisation_id}: {self.role}"
 
 
 class Scope(models.TextChoices):

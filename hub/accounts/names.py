@@ -18,11 +18,12 @@ SEPARATORS = re.compile(r"[-_.]+")
 # First segments of our own addresses, now or soon, and names that would speak for the hub.
 RESERVED = frozenset(
     """
-    about accounts activity adapters admin administrator api base blobs cas checkpoints datasets desk docs
-    evaluation exports favicon.ico feed fletch healthz help hf hub index indexes jobs libraries library login
-    logout main maintainer mcp media metrics models new notifications oauth operator organizations
-    playground pricing privacy readyz releases resolve robots.txt root search security settings signup
-    sitemap.xml spaces static status support system terms tokens upload uploads users v1 v2 versions www
+    about accounts activity adapters admin administrator api base blobs cas checkpoints datasets desk
+    docs evaluation exports favicon.ico feed fletch healthz help hf hub index indexes jobs libraries
+    library login logout main maintainer mcp media metrics models new notifications oauth operator
+    organisations organizations playground pricing privacy readyz releases resolve robots.txt root
+    search security settings signup sitemap.xml spaces static status support system terms tokens upload
+    uploads users v1 v2 versions www
     """.split()  # noqa: SIM905  seventy words read better as a paragraph
 )
 

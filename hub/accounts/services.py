@@ -21,6 +21,8 @@ def issue_token(
     *, user: User, name: str, scopes: Iterable[str], expires_at: datetime | None = None
 ) -> tuple[ApiToken, str]:
     """A new token and its secret, which is not kept. Raises Invalid."""
+    if user.is_organisation:
+        raise Invalid(f"{user.username} is an organisation; its people use tokens of their own")
     wanted = sorted(set(scopes))
     unknown = set(wanted) - set(Scope.values)
     if unknown or not wanted:

@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from hub.accounts.models import User
+from hub.adapters import permissions
 from hub.adapters.models import Access, Adapter
 from hub.adapters.signals import access_asked, access_decided
 from hub.errors import Invalid, NotFound
@@ -55,8 +56,8 @@ def decide(*, adapter: Adapter, user: User, state: str, reason: str = "") -> Acc
 @transaction.atomic
 def invite(*, adapter: Adapter, user: User) -> Access:
     """Let somebody in who did not ask; whoever was turned away is let in after all. Raises Invalid."""
-    if user.pk == adapter.owner_id:
-        raise Invalid(f"{adapter.full_name} is yours already")
+    if permissions.is_theirs(user, adapter):
+        raise Invalid(f"{adapter.full_name} is {user.username}'s already")
     was_in = Access.objects.filter(adapter=adapter, user=user, state=State.ACCEPTED).exists()
     invited, _ = Access.objects.update_or_create(
         adapter=adapter, user=user, defaults={"state": State.ACCEPTED, "reason": ""}
@@ -74,7 +75,9 @@ def remove(*, adapter: Adapter, user: User) -> None:
 
 def person(username: str) -> User:
     """By name. Raises NotFound."""
-    found = User.objects.filter(username=username.strip().lower(), is_active=True).first()
+    found = User.objects.filter(
+        username=username.strip().lower(), is_active=True, kind=User.Kind.PERSON
+    ).first()
     if found is None:
         raise NotFound(f"There is nobody called {username.strip()[:50]} here.")
     return found

@@ -5,6 +5,7 @@ from django.urls import reverse
 from ninja import FileEx, Form, P, Router, Status, UploadedFile
 
 from hub import schemas
+from hub.accounts import roles
 from hub.accounts.models import Scope
 from hub.accounts.visitors import AnyVisitor, Bearer, author, reader
 from hub.adapters import permissions, queries, services, uploading
@@ -37,9 +38,12 @@ def upload(
     """Upload an adapter. The answer comes when every byte is safe; validation follows, see the `status`."""
     # The files are declared for the document only: pages and API read them from the request by the same code.
     library = libraries.library(slug)
+    who = author(request)
+    owner = roles.namespace(who, form.owner)
     with uploading.staged_files(request) as staged:
         release = services.receive_upload(
-            owner=author(request),
+            owner=owner,
+            by=who,
             library=library,
             name=name,
             files=staged.files,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hub.accounts.models import User
 from hub.adapters import pieces, services
 from hub.adapters.models import Release
 from hub.adapters.staging import StagedFile
@@ -25,7 +26,7 @@ class Changes:
     keeps_samples: bool = True
 
 
-def mend(release: Release, changes: Changes, *, message: str = "") -> Release:
+def mend(release: Release, changes: Changes, *, message: str = "", by: User | None = None) -> Release:
     """The release after these changes, on its way through the pipeline. Raises Invalid where nothing differs,
     NotFound, Conflict, BadArchive, TooLarge, StorageFull.
     """
@@ -38,6 +39,7 @@ def mend(release: Release, changes: Changes, *, message: str = "") -> Release:
     ):
         mended = services.receive_upload(
             owner=adapter.owner,
+            by=by,
             library=release.library,
             name=adapter.name,
             files=[*files, *changes.brought],

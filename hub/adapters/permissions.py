@@ -4,7 +4,9 @@ refused.
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from hub.accounts import roles
 from hub.accounts.models import User
+from hub.accounts.roles import Role
 from hub.adapters.models import Access, Adapter, Commit
 from hub.errors import Disabled, Gated, NoSuchAdapter, NotAllowed
 from hub.library import permissions as library_permissions
@@ -20,7 +22,7 @@ def visible_adapters(visitor: Visitor) -> QuerySet[Adapter]:
         return adapters.filter(private=False)
     if visitor.is_staff:
         return adapters
-    return adapters.filter(Q(private=False) | Q(owner=visitor) | Exists(_let_in(visitor)))
+    return adapters.filter(Q(private=False) | _theirs(visitor) | Exists(_let_in(visitor)))
 
 
 def readable_adapters(visitor: Visitor) -> QuerySet[Adapter]:
@@ -28,18 +30,29 @@ def readable_adapters(visitor: Visitor) -> QuerySet[Adapter]:
     open_to_all = Q(gating=Adapter.Gating.OPEN)
     if not visitor.is_authenticated:
         return visible_adapters(visitor).filter(open_to_all)
-    return visible_adapters(visitor).filter(open_to_all | Q(owner=visitor) | Exists(_let_in(visitor)))
+    return visible_adapters(visitor).filter(open_to_all | _theirs(visitor) | Exists(_let_in(visitor)))
 
 
 def heard_adapters(visitor: User) -> QuerySet[Adapter]:
-    """The private adapters that this person may ask a model with: their own and those of invitations."""
+    """The private adapters that this person may ask a model with: their own, those of their organisations and
+    those of invitations.
+    """
     private = Adapter.objects.filter(deleted_at=None, private=True)
-    return private.filter(Q(owner=visitor) | Exists(_let_in(visitor)))
+    return private.filter(_theirs(visitor) | Exists(_let_in(visitor)))
 
 
 def may_hear(visitor: Visitor, adapter: Adapter) -> bool:
     """Of a private adapter: may this visitor ask a model with it?"""
-    return may_write(visitor, adapter) or is_let_in(visitor, adapter)
+    return is_theirs(visitor, adapter) or is_let_in(visitor, adapter)
+
+
+def is_theirs(visitor: Visitor, adapter: Adapter) -> bool:
+    """Their own, or of an organisation that they belong to."""
+    return roles.holds(visitor, adapter.owner, Role.MEMBER)
+
+
+def _theirs(visitor: User) -> Q:
+    return Q(owner=visitor) | Q(owner__in=roles.memberships(visitor).values("organisation"))
 
 
 def _let_in(visitor: Visitor) -> QuerySet[Access]:
@@ -56,7 +69,7 @@ def is_let_in(visitor: Visitor, adapter: Adapter) -> bool:
 
 def require_read(visitor: Visitor, adapter: Adapter) -> None:
     """Raises NotFound: that a private adapter exists is private too."""
-    if not adapter.private or may_write(visitor, adapter) or visitor.is_staff or is_let_in(visitor, adapter):
+    if not adapter.private or is_theirs(visitor, adapter) or visitor.is_staff or is_let_in(visitor, adapter):
         return
     raise NoSuchAdapter(f"there is no adapter {adapter.full_name}")
 
@@ -66,7 +79,7 @@ def require_files(visitor: Visitor, commit: Commit) -> None:
     require_read(visitor, commit.adapter)
     if (
         not is_held_back(commit)
-        or may_write(visitor, commit.adapter)
+        or is_theirs(visitor, commit.adapter)
         or may_maintain(visitor, commit.adapter)
     ):
         return
@@ -77,7 +90,7 @@ def may_have_files(visitor: Visitor, adapter: Adapter) -> bool:
     """Is it open to everybody, or at least to this visitor?"""
     return (
         not adapter.gating
-        or may_write(visitor, adapter)
+        or is_theirs(visitor, adapter)
         or may_maintain(visitor, adapter)
         or is_let_in(visitor, adapter)
     )
@@ -102,7 +115,8 @@ def require_write(visitor: Visitor, adapter: Adapter) -> None:
     require_read(visitor, adapter)
     if not may_write(visitor, adapter):
         raise NotAllowed(
-            f"{adapter.full_name} belongs to {adapter.owner.username}; only its owner may change it"
+            f"{adapter.full_name} belongs to {adapter.owner.username}; only its owner may change it, "
+            "and of an organisation its maintainers"
         )
 
 
@@ -114,13 +128,13 @@ def require_maintain(visitor: Visitor, adapter: Adapter) -> None:
 
 
 def may_write(visitor: Visitor, adapter: Adapter) -> bool:
-    """The owner uploads and yanks."""
-    return visitor.is_authenticated and visitor.pk == adapter.owner_id
+    """The owner uploads and yanks; of an organisation its maintainers and owners."""
+    return roles.holds(visitor, adapter.owner, Role.MAINTAINER)
 
 
 def keepers(adapter: Adapter) -> list[User]:
     """Who looks after it, and hears what becomes of it."""
-    return [adapter.owner]
+    return roles.people_of(adapter.owner, Role.MAINTAINER)
 
 
 def maintainers(adapter: Adapter) -> list[User]:

@@ -5,6 +5,7 @@ from ninja import P, QueryEx, Router, Schema, Status
 from pydantic import Field
 
 from hub import schemas
+from hub.accounts import roles
 from hub.accounts.models import Scope
 from hub.accounts.visitors import Bearer, author
 from hub.adapters import pieces, services
@@ -39,6 +40,7 @@ class AssembleIn(Schema):
     samples: str | None = Field(None, description="sha256 of the rows, one JSON object a line")
     message: schemas.Text = ""
     private: bool = Field(default=False, description="seen and heard by you and whom you invite")
+    owner: str = Field(default="", description="an organisation that you upload for; without one, you")
 
 
 @router.get("/uploads/{sha256}", response={200: PieceOut, **REFUSALS}, operation_id="piece")
@@ -72,14 +74,16 @@ def append(
 )
 def assemble(request: HttpRequest, slug: str, name: str, body: AssembleIn) -> Status[schemas.ReleaseOut]:
     """Make a release of files that are here. The same files again give the release that is there."""
-    library, owner = libraries.library(slug), author(request)
+    library, who = libraries.library(slug), author(request)
+    owner = roles.namespace(who, body.owner)
     tree = {file.path: file.sha256 for file in body.files}
     if len(tree) != len(body.files):
         raise Invalid("files: found a path twice, expected each once")
     rows = {} if body.samples is None else {SAMPLES: body.samples}
-    with pieces.staged(owner, tree) as files, pieces.staged(owner, rows) as samples:
+    with pieces.staged(who, tree) as files, pieces.staged(who, rows) as samples:
         release = services.receive_upload(
             owner=owner,
+            by=who,
             library=library,
             name=name,
             files=files,

@@ -29,8 +29,9 @@ class AlreadyThere(Conflict):
 
 
 @transaction.atomic
-def create(*, owner: User, name: str, private: bool = False) -> Adapter:
-    """A new adapter that holds nothing yet; its library is decided by what is committed to it.
+def create(*, owner: User, name: str, private: bool = False, by: User | None = None) -> Adapter:
+    """A new adapter that holds nothing yet; its library is decided by what is committed to it. `by` is who
+    makes it for an organisation.
 
     Raises Invalid, AlreadyThere.
     """
@@ -39,7 +40,7 @@ def create(*, owner: User, name: str, private: bool = False) -> Adapter:
         owner=owner, name_key=names.normalised(name), defaults={"name": name, "private": private}
     )
     if is_new:
-        history.advance(adapter, {}, author=owner, message=BEGINNING)
+        history.advance(adapter, {}, author=by or owner, message=BEGINNING)
         return adapter
     if adapter.deleted_at is not None:
         raise Invalid(

@@ -35,7 +35,7 @@ class Overtaken(Conflict):
     """Another release of this library became ready while this one was being compared with the others."""
 
 
-def receive_upload(
+def receive_upload(  # noqa: PLR0913  what an upload is
     *,
     owner: User,
     library: Library,
@@ -44,8 +44,11 @@ def receive_upload(
     message: str = "",
     samples: Path | None = None,
     private: bool = False,
+    by: User | None = None,
 ) -> Release:
     """Keep an upload and ask for its validation. When this returns, the upload is never lost.
+
+    `by` is who uploads where the owner is an organisation, which has allowed it.
 
     The same files again give the release that is there, unless they bring other sample rows: mended samples
     are examined anew. Raises Invalid, Conflict, BadArchive, TooLarge, StorageFull.
@@ -60,14 +63,21 @@ def receive_upload(
     sample_blob = blobs.store_file(samples) if samples else None
     faults.reach("upload.before_row")
     release = _record_upload(
-        owner, library, name, tree=tree, message=message, samples=sample_blob, private=private
+        owner,
+        library,
+        name,
+        tree=tree,
+        message=message,
+        samples=sample_blob,
+        private=private,
+        by=by or owner,
     )
     faults.reach("upload.committed")
     return release
 
 
 @transaction.atomic
-def _record_upload(
+def _record_upload(  # noqa: PLR0913
     owner: User,
     library: Library,
     name: str,
@@ -76,6 +86,7 @@ def _record_upload(
     message: str,
     samples: Blob | None,
     private: bool,
+    by: User,
 ) -> Release:
     adapter = _adapter(owner, library, name, private=private)
     last = history.head(adapter)
@@ -85,8 +96,8 @@ def _record_upload(
         return known
     brought = [*tree.values(), *([samples] if samples else [])]
     quota.hold(owner, {blob.pk: blob.size for blob in brought})
-    commit = history.advance(adapter, tree, author=owner, message=message)
-    release = history.release_of(commit, by=owner, samples=samples)
+    commit = history.advance(adapter, tree, author=by, message=message)
+    release = history.release_of(commit, by=by, samples=samples)
     faults.reach("upload.row_inserted")
     return release
 

@@ -118,14 +118,14 @@ def _doubts(front_matter: dict[str, object]) -> Iterator[str]:
 def preupload(request: HttpRequest, owner: str, name: str, revision: str) -> JsonResponse:
     """How each file is to be sent, and what is there now, so that clients send nothing twice."""
     _refuse_pull_requests(request)
-    who, found = writable(request, owner, name)
+    _, found = writable(request, owner, name)
     head = _head(found, revision)
     wanted = body(request, Announcement)
     _check_announced(wanted)
     tree = history.tree_of(head)
     # clients say no digest: what has the same size is taken for the same, until the commit
     new = [file for file in wanted.files if file.path not in tree or tree[file.path].size != file.size]
-    quota.check_room_for(who, sum(file.size for file in new))
+    quota.check_room_for(found.owner, sum(file.size for file in new))
     return JsonResponse({"files": [_advice(file, tree.get(file.path)) for file in wanted.files]})
 
 

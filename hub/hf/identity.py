@@ -2,9 +2,12 @@
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from hub.accounts import visitors
-from hub.accounts.models import ApiToken, Scope
+from hub.accounts import roles, visitors
+from hub.accounts.models import ApiToken, Membership, Scope
+from hub.accounts.roles import Role
 from hub.errors import NotSignedIn
+
+ROLES = {Role.MEMBER: "read", Role.MAINTAINER: "write", Role.OWNER: "admin"}
 
 
 def whoami(request: HttpRequest) -> JsonResponse:
@@ -23,10 +26,25 @@ def whoami(request: HttpRequest) -> JsonResponse:
             "canPay": False,
             "isPro": False,
             "avatarUrl": "",
-            "orgs": [],
+            "orgs": [_organisation(one) for one in roles.memberships(user).select_related("organisation")],
             "auth": {"type": "access_token", "accessToken": _described(token)},
         }
     )
+
+
+def _organisation(one: Membership) -> dict[str, object]:
+    """With the protocol's word for the role."""
+    return {
+        "type": "org",
+        "id": str(one.organisation_id),
+        "name": one.organisation.username,
+        "fullname": one.organisation.username,
+        "email": None,
+        "canPay": False,
+        "isEnterprise": False,
+        "avatarUrl": "",
+        "roleInOrg": ROLES[Role(one.role)],
+    }
 
 
 def _described(token: ApiToken) -> dict[str, str]:

@@ -81,11 +81,11 @@ class Permit(BaseModel):
 
 
 def batch(request: HttpRequest, owner: str, name: str) -> JsonResponse:
-    who, _ = writable(request, owner, name)
+    who, found = writable(request, owner, name)
     wanted = body(request, Batch)
     if wanted.operation != "upload" or wanted.hash_algo not in SPELLINGS:
         raise NotOffered("Large files are downloaded from /resolve/, and named by their sha256.")
-    quota.check_room(who, {one.oid: one.size for one in wanted.objects})
+    quota.check_room(found.owner, {one.oid: one.size for one in wanted.objects})
     in_parts = "multipart" in wanted.transfers
     objects = [
         _answer(request, who, one, in_parts=in_parts, repository=f"{owner}/{name}") for one in wanted.objects

@@ -5,11 +5,12 @@ from typing import Literal
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from pydantic import BaseModel
 
+from hub.accounts import roles
 from hub.accounts.models import User
 from hub.adapters import access, history, permissions, queries, repositories
 from hub.adapters.models import Adapter, Ref
 from hub.adapters.repositories import AlreadyThere
-from hub.errors import NotAllowed, NotOffered
+from hub.errors import NotOffered
 from hub.hf.door import author, body, caller, refusal
 
 MODEL = "model"
@@ -60,9 +61,9 @@ def writable(request: HttpRequest, owner: str, name: str) -> tuple[User, Adapter
 
 def create(request: HttpRequest) -> JsonResponse:
     who, wanted = author(request), body(request, NewRepository)
-    name = _own_name(who, wanted)
+    owner, name = _owner_and_name(who, wanted)
     try:
-        made = repositories.create(owner=who, name=name, private=wanted.is_private)
+        made = repositories.create(owner=owner, name=name, private=wanted.is_private, by=who)
     except AlreadyThere as error:  # clients that do not mind read the address of the one that is there
         known = {**_address(request, error.adapter), "error": str(error)}
         answer = refusal(request, error)
@@ -82,11 +83,12 @@ def move(request: HttpRequest) -> JsonResponse:
     """Another name in the same namespace, while nothing refers to it. Raises NotOffered, Conflict."""
     wanted = body(request, Move)
     owner, _, name = wanted.fromRepo.partition("/")
-    who, found = writable(request, owner, name)
+    _, found = writable(request, owner, name)
     target, _, new_name = wanted.toRepo.partition("/")
     if target.lower() != found.owner.username:
         raise NotOffered(
-            f"an adapter stays with its owner: found {wanted.toRepo!r}, expected {who.username}/ and a name"
+            f"an adapter stays with its owner: found {wanted.toRepo!r}, "
+            f"expected {found.owner.username}/ and a name"
         )
     repositories.rename(adapter=found, name=new_name)
     found.refresh_from_db(fields=["name", "name_key"])
@@ -158,19 +160,14 @@ def remove_tag(request: HttpRequest, owner: str, name: str, ref: str) -> HttpRes
     return HttpResponse()
 
 
-def _own_name(who: User, wanted: NewRepository) -> str:
-    """The name in the caller's own namespace. Raises NotOffered, NotAllowed."""
+def _owner_and_name(who: User, wanted: NewRepository) -> tuple[User, str]:
+    """In the caller's own namespace, or an organisation's of theirs. Raises NotOffered, NotAllowed."""
     if (wanted.type or MODEL) != MODEL:
         raise NotOffered(
             f"This hub keeps adapters only, as repositories of the type `model`; it has no {wanted.type}."
         )
     owner, _, name = wanted.name.rpartition("/")
-    namespace = wanted.organization or owner or who.username
-    if namespace.lower() != who.username:
-        raise NotAllowed(
-            f"{namespace}/{name} is not yours to make; your adapters are called {who.username}/..."
-        )
-    return name
+    return roles.namespace(who, wanted.organization or owner), name
 
 
 def _address(request: HttpRequest, adapter: Adapter) -> dict[str, str]:

@@ -5,6 +5,10 @@ from typing import Any
 from django.db.models.signals import post_save
 from django.dispatch import receiver
 
+from hub.accounts.models import Membership, User
+from hub.accounts.organisations import Happened
+from hub.accounts.roles import Role, people_of
+from hub.accounts.signals import membership_changed
 from hub.adapters import permissions
 from hub.adapters.models import Access, Adapter, Release, ReleaseEvent
 from hub.adapters.signals import access_asked, access_decided
@@ -48,6 +52,29 @@ def decided(access: Access, **_: Any) -> None:
     if title is not None:
         text = f"Reason: {access.reason}" if access.reason else ""
         tell([access.user], News(Kind.DECIDED, title, _page(access.adapter), text))
+
+
+@receiver(membership_changed)
+def membership(membership: Membership, what: Happened, by: User, **_: Any) -> None:
+    """Whoever is concerned is told, unless they did it themselves; of who joins or leaves the owners are."""
+    name, who = membership.organisation.username, membership.user.username
+    role = membership.get_role_display().partition(":")[0].lower()
+    by_themselves = by.pk == membership.user_id
+    if what == Happened.JOINED or (what == Happened.REMOVED and by_themselves):
+        title = f"{who} {'joined' if what == Happened.JOINED else 'left'} {name}"
+        owners = [one for one in people_of(membership.organisation, Role.OWNER) if one.pk != by.pk]
+        tell(owners, News(Kind.MEMBER, title, f"/settings/organisations/{name}"))
+    elif not by_themselves:
+        title, text, path = {
+            Happened.INVITED: (
+                f"{by.username} invites you to {name}",
+                f"You would be a {role} of it. Nothing changes until you accept.",
+                "/settings/organisations",
+            ),
+            Happened.CHANGED: (f"You are a {role} of {name} now", "", f"/{name}"),
+            Happened.REMOVED: (f"You belong to {name} no longer", "", f"/{name}"),
+        }[what]
+        tell([membership.user], News(Kind.MEMBER, title, path, text))
 
 
 def _ready(release: Release, _event: ReleaseEvent) -> News:

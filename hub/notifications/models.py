@@ -16,6 +16,7 @@ class Kind(models.TextChoices):
     STANDING = "standing", "A maintainer put a release of yours into quarantine, or restored it"
     ASKED = "asked", "Somebody asks for a gated adapter of yours"
     DECIDED = "decided", "You were let in to an adapter, or turned away"
+    MEMBER = "member", "You are invited to an organisation, or something changes about you in one"
     ANSWERED = "answered", "A maintainer resolved a report of yours"
     REVIEW = "review", "Something waits for you as a maintainer"
 

@@ -52,9 +52,8 @@ def calendar_of(person: User, visitor: Visitor) -> Calendar:
     """One question: how many releases on which day."""
     today = timezone.now().date()
     first = today - timedelta(days=today.weekday(), weeks=WEEKS - 1)
-    known = Release.objects.filter(
-        commit__author=person, adapter__in=visible_adapters(visitor), created_at__date__gte=first
-    )
+    theirs = Q(adapter__owner=person) if person.is_organisation else Q(commit__author=person)
+    known = Release.objects.filter(theirs, adapter__in=visible_adapters(visitor), created_at__date__gte=first)
     counted = known.annotate(day=TruncDate("created_at")).order_by().values("day").annotate(count=Count("pk"))
     return drawn({row["day"]: row["count"] for row in counted}, first=first, last=today)
 

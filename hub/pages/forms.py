@@ -8,7 +8,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from hub.accounts import names
-from hub.accounts.models import Scope
+from hub.accounts.models import Membership, Scope
 from hub.adapters.models import Adapter
 
 SCOPES = {
@@ -154,3 +154,28 @@ class DecisionForm(forms.Form):
     user = forms.CharField(max_length=names.LONGEST_USERNAME, widget=forms.HiddenInput)
     decision = forms.ChoiceField(choices=[(word, word) for word in ("accepted", "rejected", "removed")])
     reason = forms.CharField(max_length=500, required=False)
+
+
+class OrganisationForm(forms.Form):
+    name = forms.CharField(
+        max_length=names.LONGEST_USERNAME,
+        help_text="Its adapters are called name/... Letters, digits and single hyphens, for good.",
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+    )
+
+
+class InvitationForm(forms.Form):
+    """Who is to join an organisation, and as what."""
+
+    user = forms.CharField(
+        label="Name of the person",
+        max_length=names.LONGEST_USERNAME,
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
+        ),
+    )
+    role = forms.ChoiceField(
+        choices=Membership.Role.choices, initial=Membership.Role.MAINTAINER, widget=forms.RadioSelect
+    )

@@ -198,3 +198,12 @@ def pass_in_python(hub_url: str, library: str) -> str:
         f'    asked = httpx.post("{hub_url}/api/v1/libraries/{library}/pass", headers=token)\n'
         '    return asked.raise_for_status().json()["token"]\n\n'
     )
+
+
+def upload_for(hub_url: str, namespace: str) -> str:
+    """Upload a folder under somebody's name with Hugging Face's client: one's own, or an organisation's."""
+    return (
+        f'from huggingface_hub import HfApi\n\napi = HfApi(endpoint="{hub_url}")\n'
+        f'api.create_repo("{namespace}/my-adapter", exist_ok=True)\n'
+        f'api.upload_folder(repo_id="{namespace}/my-adapter", folder_path="path/to/adapter")'
+    )

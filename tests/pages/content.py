@@ -23,9 +23,9 @@ from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
-from hub.reports import services as reports
 from hub.reports.models import Report
 from tests.hub import making
+from tests.pages import people
 from tests.pages.exported import exports_in_every_state
 from tests.pages.numbers import fingerprint, weights
 
@@ -283,7 +283,9 @@ def _in_every_state(
         release=quarantined, by=cleo, reason="The card names a licence that forbids this use."
     )
     making.publish(library)
-    held, report = _for_the_desk(library, bob=bob, reported=quarantined)
+    people.organisation(ada, cleo, bob)
+    held = people.held_back(making.upload(bob, library, "knows-everything", files("held")))
+    report = people.reported(quarantined)
     rejected = making.upload(
         ada, library, "wrong-width", files("rejected", None), message="Trained on the wrong base"
     )
@@ -317,16 +319,6 @@ def _in_every_state(
         held,
         report,
     )
-
-
-def _for_the_desk(library: Library, *, bob: User, reported: Release) -> tuple[Release, Report]:
-    """A release that the hub itself holds back, and a report that nobody has read."""
-    held = making.upload(bob, library, "knows-everything", files("held"))
-    making.accept(held, doubts=[making.DOUBT])
-    text = "The weights are those of another adapter of mine, which is not for others to publish."
-    report = reports.report(adapter=reported.adapter, by=making.user("eve"), reason="rights", text=text)
-    held.refresh_from_db()
-    return held, report
 
 
 def _checkpoints(library: Library, ada: User, cleo: User) -> tuple[ComposedCheckpoint, ComposedCheckpoint]:

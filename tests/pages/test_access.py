@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from hub.accounts.models import User
+from hub.jobs.models import Job
 from hub.notifications import queries
 from hub.pages.urls import urlpatterns
 from tests.pages.conftest import seen_by
@@ -57,6 +58,24 @@ def staff_only() -> dict[str, str]:
     return {"desk_people": "/desk/people", "desk_jobs": "/desk/jobs?state=failed"}
 
 
+def for_everybody(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
+    """What is open to all, and what programs follow."""
+    slug, release = made.library.slug, f"/{made.ready.adapter.full_name}/releases/{made.ready.oid}"
+    paths = {
+        "build": f"/libraries/{slug}/checkpoints/new",
+        "django.contrib.sitemaps.views.sitemap": "/sitemap-libraries.xml",
+        "evaluations": f"/libraries/{slug}/evaluations",
+        "feed": "/feed",
+        "library_feed": f"/libraries/{slug}/feed",
+        "play": f"/libraries/{slug}/play",
+        "release_changes": f"{release}/changes",
+        "robots": "/robots.txt",
+        "sitemap": "/sitemap.xml",
+        "status": "/status",
+    }
+    return {name: (path, OPEN) for name, path in paths.items()}
+
+
 def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     """Name of the address -> an example of it, and the status for each visitor."""
     slug, ready, private = made.library.slug, made.ready, made.private
@@ -86,6 +105,12 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "desk_retry": ("/desk/jobs/1/retry", {**sent_only, **NOT_STAFF}),
         "report": (f"/{ready.adapter.full_name}/report", SIGNED_IN),
         "report, private": (f"/{private.adapter.full_name}/report", {**OWNER_ONLY, "anonymous": 302}),
+        **for_everybody(made),
+        "evaluation": (f"/libraries/{slug}/evaluations/99", dict.fromkeys(VISITORS, 404)),
+        "play_ask": (f"/libraries/{slug}/play/a", dict.fromkeys(VISITORS, 405)),
+        "organisations": ("/settings/organisations", SIGNED_IN),
+        "organisation": ("/settings/organisations/rhymes", {**SIGNED_IN, "stranger": 403, "staff": 403}),
+        "organisation_act": ("/settings/organisations/rhymes/leave", sent_only),
         "notification_settings": ("/settings/notifications", SIGNED_IN),
         "notifications": ("/notifications?show=unread", SIGNED_IN),
         "notification": (
@@ -119,7 +144,6 @@ def of_a_release(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "release": (ready, OPEN),
         "course": (f"{ready}/course", OPEN),
         "release_file": (f"{ready}/files/README.md", OPEN),
-        "release_changes": (f"{ready}/changes", OPEN),
         "mend": (f"{ready}/mend", MENDS),
         "release, private": (private, OWNER_ONLY),
         "course, private": (f"{private}/course", OWNER_ONLY),
@@ -184,7 +208,7 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
         "desk_library": (f"/desk/libraries/{made.library.slug}", {"review": "yes"}, POST_MAINTAINER),
         "desk_report": (f"/desk/reports/{made.report.pk}", {"note": "gone"}, POST_DESK),
         "desk_quota": ("/desk/people/ada", {"gib": "1"}, {**NOT_STAFF, "staff": 302}),
-        "desk_retry": ("/desk/jobs/1/retry", {}, {**NOT_STAFF, "staff": 302}),
+        "desk_retry": (f"/desk/jobs/{Job.objects.earliest('pk').pk}/retry", {}, {**NOT_STAFF, "staff": 302}),
         "restore": (f"{held}/restore", reason, POST_MAINTAINER),
         "upload_begin": ("/upload/begin", {}, {**dict.fromkeys(VISITORS, 400), "anonymous": 401}),
         "upload_finish": ("/upload/finish", {}, {**dict.fromkeys(VISITORS, 400), "anonymous": 401}),

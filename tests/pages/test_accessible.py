@@ -56,6 +56,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         "/settings/tokens",
         "/settings/notifications",
         "/notifications",
+        "/settings/organisations/rhymes",
         "/accounts/2fa/",
         f"/{made.ready.adapter.full_name}/report",
     ]

@@ -29,6 +29,7 @@ PATHS = (
     "/settings/tokens",
     "/settings/notifications",
     "/notifications",
+    "/settings/organisations",
     "/desk",
     "/desk/reports",
     "/desk/people",

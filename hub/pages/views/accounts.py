@@ -9,8 +9,9 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from hub.accounts import services
+from hub.accounts import roles, services
 from hub.accounts.models import ApiToken, User
+from hub.accounts.roles import Role
 from hub.errors import NotFound
 from hub.pages import contributions
 from hub.pages.forms import TokenForm
@@ -19,6 +20,7 @@ from hub.pages.visitors import signed_in
 
 PAGE = 50
 MOST_ENDED = 30
+MOST_PEOPLE = 60  # of an organisation, on its page
 
 
 @require_safe
@@ -32,6 +34,9 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
         "page": Paginator(adapters, PAGE).get_page(request.GET.get("page")),
         "calendar": contributions.calendar_of(person, request.user),
         "libraries": contributions.libraries_of(person, request.user),
+        "members": list(person.members.filter(joined_at__isnull=False).select_related("user")[:MOST_PEOPLE]),
+        "organisations": list(roles.memberships(person).select_related("organisation")),
+        "belongs": person.is_organisation and roles.holds(request.user, person, Role.MEMBER),
     }
     return render(request, "accounts/profile.html", context)
 

@@ -12,6 +12,7 @@ from hub.errors import HubError, Invalid
 from hub.http import status_of
 from hub.pages import reading
 from hub.pages.mending import Mending, changes_in, doubled, mending_of, with_typed
+from hub.pages.visitors import signed_in
 
 
 @login_required
@@ -35,7 +36,9 @@ def _mended(request: HttpRequest, release: Release, found: Mending) -> Release:
     with changes_in(request, found.parts) as changes:
         if twice := doubled(changes):
             raise Invalid(f"{', '.join(twice)}: found twice, expected once. Replace it or add it, not both.")
-        return mending.mend(release, changes, message=request.POST.get("message", "").strip())
+        return mending.mend(
+            release, changes, message=request.POST.get("message", "").strip(), by=signed_in(request)
+        )
 
 
 def _page(
