@@ -96,4 +96,4 @@ class Work:
             if listener is not None:
                 listener.hear(heard.record, heard.tokens)
         if self._uses is not None:
-            self._uses.hear(heard.record)
+            self._uses.hear(heard.record, heard.tokens)
