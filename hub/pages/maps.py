@@ -113,7 +113,7 @@ def map_page(request: HttpRequest, library: Library) -> dict[str, Any]:
         "total": len(places),
         "sizes": sorted(sizes.items()),
         "chosen": chosen,
-        "map": drawn(places, named[:MOST_NAMED], chosen),
+        "map": drawn(places, list(named[:MOST_NAMED]), chosen),
         "page": page,
         "rows": list(_rows(page, request.user)),
     }
@@ -124,9 +124,7 @@ def preview(found: Clustering) -> ExpertMap:
     return drawn(_places(found), (), None)
 
 
-def drawn(
-    places: Sequence[Place], named: QuerySet[Placement] | Sequence[Placement], chosen: int | None
-) -> ExpertMap:
+def drawn(places: Sequence[Place], named: Sequence[Placement], chosen: int | None) -> ExpertMap:
     """One scale for both axes: what counts is the distance. Those that have no name are a crowd."""
     at = _onto_the_page(places)
     colour = {
@@ -170,7 +168,8 @@ def _places(found: Clustering) -> list[Place]:
 
 def _listed(found: Clustering, visitor: Visitor, chosen: int | None) -> QuerySet[Placement]:
     """Those whose adapters the visitor may know of, by cluster and name."""
-    rows = found.placements.filter(release__adapter__in=visible_adapters(visitor).values("pk"))
+    known = visible_adapters(visitor).values("pk")
+    rows = Placement.objects.filter(clustering=found, release__adapter__in=known)
     if chosen is not None:
         rows = rows.filter(cluster=chosen)
     return (

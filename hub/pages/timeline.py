@@ -1,10 +1,11 @@
 """A library's versions as a timeline: what came in, what went out, who promoted them when."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Concat
 
 from hub.adapters.models import Release
 from hub.evaluations import queries as evaluations
@@ -55,12 +56,29 @@ class Entry:
     evaluations: list[Evaluation]
 
 
+@dataclass(frozen=True)
+class _Move:
+    """A membership that begins or ends at a listed version, by its key: there may be thousands in one."""
+
+    member: int
+    since: int
+    until: int | None
+    adapter: int
+    name: str
+
+
+Moves = dict[int, list[_Move]]
+Named = tuple[str, int, int | None]  # kind of a change, member, and who it was before
+
+
 def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
-    """Three reads for any number of versions: memberships that begin or end there, promotions, and of each
-    suite the newest evaluation.
+    """Four reads for any number of versions: memberships that begin or end there, those of them that are
+    shown, promotions, and of each suite the newest evaluation.
     """
     numbers = [version.number for version in versions]
     came, went = _moves(library, numbers)
+    changed = {number: _changes(came[number], went[number]) for number in numbers}
+    members = _members(changed.values())
     promotions = defaultdict(list)
     for promotion in Promotion.objects.filter(version__in=[v.pk for v in versions]).select_related("by"):
         promotions[promotion.version_id].append(promotion)
@@ -70,7 +88,11 @@ def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
     return [
         Entry(
             version,
-            *_changes(came[version.number], went[version.number]),
+            [
+                Change(kind, members[member], None if before is None else members[before])
+                for kind, member, before in changed[version.number][:MOST_NAMES]
+            ],
+            max(0, len(changed[version.number]) - MOST_NAMES),
             promotions[version.pk],
             measured[version.pk],
         )
@@ -78,29 +100,43 @@ def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
     ]
 
 
-def _changes(came: list[IndexMember], went: list[IndexMember]) -> tuple[list[Change], int]:
-    """The first of them by name, and how many more there are."""
-    before = {member.release.adapter_id: member for member in went}
-    after = {member.release.adapter_id for member in came}
-    known = [(member, before.get(member.release.adapter_id)) for member in came]
-    changes = [Change("changed" if old else "in", member, old) for member, old in known]
-    changes += [Change("out", member) for member in went if member.release.adapter_id not in after]
-    changes.sort(key=lambda change: change.release.adapter.full_name)
-    return changes[:MOST_NAMES], max(0, len(changes) - MOST_NAMES)
+def _changes(came: Sequence[_Move], went: Sequence[_Move]) -> list[Named]:
+    """All of them, by name."""
+    before = {move.adapter: move.member for move in went}
+    after = {move.adapter for move in came}
+    found = [
+        (move.name, "changed" if move.adapter in before else "in", move.member, before.get(move.adapter))
+        for move in came
+    ]
+    found += [(move.name, "out", move.member, None) for move in went if move.adapter not in after]
+    return [(kind, member, was) for _, kind, member, was in sorted(found, key=lambda one: one[0])]
 
 
-def _moves(
-    library: Library, numbers: Sequence[int]
-) -> tuple[dict[int, list[IndexMember]], dict[int, list[IndexMember]]]:
-    came: dict[int, list[IndexMember]] = defaultdict(list)
-    went: dict[int, list[IndexMember]] = defaultdict(list)
-    members = (
-        IndexMember.objects.filter(Q(since__in=numbers) | Q(until__in=numbers), library=library)
-        .select_related("release__adapter__owner", "release__commit")
-        .defer("release__findings", "release__statistics", "release__measurements", "release__fingerprint")
+def _moves(library: Library, numbers: Sequence[int]) -> tuple[Moves, Moves]:
+    came: Moves = defaultdict(list)
+    went: Moves = defaultdict(list)
+    rows = IndexMember.objects.filter(
+        Q(since__in=numbers) | Q(until__in=numbers), library=library
+    ).values_list(
+        "pk",
+        "since",
+        "until",
+        "release__adapter",
+        Concat("release__adapter__owner__username", Value("/"), "release__adapter__name"),
     )
-    for member in members:
-        came[member.since].append(member)
-        if member.until is not None:
-            went[member.until].append(member)
+    for row in rows:
+        move = _Move(*row)
+        came[move.since].append(move)
+        if move.until is not None:
+            went[move.until].append(move)
     return came, went
+
+
+def _members(changed: Iterable[Sequence[Named]]) -> dict[int, IndexMember]:
+    """Those that are shown, in full."""
+    shown = {pk for named in changed for _, *pks in named[:MOST_NAMES] for pk in pks if isinstance(pk, int)}
+    members = IndexMember.objects.filter(pk__in=shown).select_related(
+        "release__adapter__owner", "release__commit"
+    )
+    heavy = ("findings", "statistics", "measurements", "fingerprint")
+    return {member.pk: member for member in members.defer(*(f"release__{name}" for name in heavy))}

@@ -27,11 +27,12 @@ def placements(made: Content, count: int) -> Clustering:
         Release(commit=one, adapter=one.adapter, number=1, status="ready", settled_at=now, vectors_digest="d" * 64, factors_digest="d" * 64)
         for one in commits
     )  # fmt: skip
+    Clustering.objects.filter(version__library=library).delete()
     found = Clustering.objects.create(
         version=library.current, count=CLUSTERS, silhouette=0.3, copies=[], matrix="d" * 64, seconds=1.0
     )
     Placement.objects.bulk_create(
-        Placement(clustering=found, release=one, cluster=number % CLUSTERS, x=math.cos(number) * (number % 17), y=math.sin(number * 1.7) * (number % 13), neighbours=[])
+        Placement(clustering=found, release=one, cluster=number % CLUSTERS, x=math.cos(number) * (number % 17), y=math.sin(number * 1.7) * (number % 13), neighbours=[[releases[number - 1].pk, 0.5]])
         for number, one in enumerate(releases)
     )  # fmt: skip
     return found

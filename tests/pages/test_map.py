@@ -3,7 +3,9 @@
 import re
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from hub.adapters.models import Adapter
 from hub.pages import labels
@@ -64,6 +66,17 @@ def test_an_expert_that_became_private_has_no_name_on_the_map(learnt: Content) -
 
 def test_a_library_that_was_never_compared_says_when_it_will_be(made: Content) -> None:
     assert "No map yet" in text(Client(), "/libraries/demo/map")
+
+
+def test_however_many_experts_there_are_the_database_is_asked_as_often(learnt: Content) -> None:
+    with CaptureQueriesContext(connection) as few:
+        Client().get("/libraries/demo/map")
+    maps_of_many.placements(learnt, 200)
+
+    with CaptureQueriesContext(connection) as many:
+        Client().get("/libraries/demo/map?cluster=3")
+
+    assert len(few) == len(many) <= 8
 
 
 def test_of_many_experts_a_map_is_small_and_names_one_cluster_at_a_time(made: Content) -> None:
