@@ -58,6 +58,7 @@ class Embedding(Work):
         if not self._unread:
             self.finish = "stop"
             self._memory = Strand()
+            self.route = None  # whoever still wants the vector must not hold its experts in memory
         return []
 
 

@@ -39,6 +39,7 @@ class Work:
         self.model = model
         self.prompt = tuple(prompt)
         self.route = route
+        self.narrowed = None if route is None else route.narrowed
         self.finish: Finish | None = None
         self.completion_tokens = 0
         self.recalled_tokens = 0

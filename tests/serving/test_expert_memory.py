@@ -102,6 +102,29 @@ def test_each_expert_alone_is_heard_in_a_memory_for_two(live: LiveServer, compos
     assert count(live, "fletch_resident_bytes") <= live.server.libraries.shelf.near.limit  # type: ignore[union-attr]
 
 
+def test_texts_of_one_request_are_embedded_as_alone_though_their_experts_do_not_fit_together(
+    published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = published.entries.values()
+    all_together = sum(2 * entry.factors_size + entry.vectors_size for entry in entries)
+    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", all_together - 1)
+    monkeypatch.setattr("routing.hearing.SHARE", 1)  # a prompt alone may have all of it
+    published.publish(1)
+    texts = [f"{number} {TEXT}" for number in range(6)]
+
+    def embed(given: list[str]) -> tuple[list[list[float]], int]:
+        answer = live.post("/v1/embeddings", model="tales", input=given).json()
+        return [one["embedding"] for one in answer["data"]], answer["fletch"]["narrowed"]["to"]
+
+    with live_server(published.url, limits=Limits(expert_megabytes=1, expert_patience=5.0)) as live:
+        live.wait_for_version("tales", 1)
+        together, narrowed = embed(texts)
+        alone = [embed([text]) for text in texts]
+
+    assert narrowed > 1
+    assert together == [pytest.approx(vectors[0], abs=1e-5) for vectors, _ in alone]
+
+
 @pytest.mark.parametrize(
     ("body", "param", "code", "words"),
     [

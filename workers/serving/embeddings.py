@@ -68,7 +68,9 @@ class Embedder:
 
     async def _lot(self, order: Order, left: Sequence[Prompt], *, patience: float) -> list[Embedding]:
         """As many as the engine lets take turns, and as the caller may have beside what is under way."""
-        width = self._most
+        version = order.target.version
+        # Where not all experts are in memory, texts would wait for and narrow each other's.
+        width = self._most if version is None or version.resident is None else 1
         if order.caller.answers is not None:
             width = min(width, max(1, order.caller.answers - self._runner.engine.held(order.name)))
         make = partial(_embeddings, order.body, order.target, left[:width])

@@ -111,7 +111,7 @@ def provenance(target: Target, works: Sequence[Work]) -> dict[str, Any]:
         "manifest": None if version is None else version.manifest,
         "experts": [{"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(works)],
     }
-    narrowed = next((way.narrowed for one in works if (way := one.route) and way.narrowed), None)
+    narrowed = next((work.narrowed for work in works if work.narrowed is not None), None)
     if narrowed is not None:
         said["narrowed"] = {"from": narrowed.experts, "to": narrowed.kept, "prior": narrowed.prior}
     trace = _trace(target, works[0])
