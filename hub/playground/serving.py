@@ -1,5 +1,6 @@
 """The serving process as the hub reaches it: one answer as a stream, and whether it answers at all."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -12,6 +13,7 @@ from django.core.cache import cache
 from hub.errors import HubError, Invalid, NotFound, NotServed, TooBusy
 from hub.playground.events import BrokeOff
 
+log = logging.getLogger(__name__)
 SECONDS_TO_CONNECT = 3.0
 SECONDS_OF_SILENCE = 120.0  # behind others in the queue, and while a long prompt is read
 SECONDS_TO_PROBE = 1.0
@@ -35,6 +37,7 @@ def answered(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> 
         try:
             answer = client.send(request, stream=True)
         except httpx2.HTTPError as error:
+            log.warning("%s does not answer: %s", _address(), error)
             raise NotServed(silence(error)) from error
         try:
             if answer.status_code != HTTPStatus.OK:
@@ -55,10 +58,10 @@ def answers(library: str) -> bool:
 
 
 def silence(error: Exception) -> str:
-    """Why there is no answer, as a person can use it."""
+    """Why there is no answer, for a person: by which address the hub looks for one is not theirs to know."""
     if isinstance(error, httpx2.ReadTimeout):
         return f"The serving process said nothing for {SECONDS_OF_SILENCE:.0f} seconds."
-    return f"No serving process answers at {_address()}."
+    return "No serving process answers at the moment."
 
 
 def _ready(library: str) -> bool:
@@ -86,7 +89,8 @@ def _refusal(answer: httpx2.Response) -> HubError:
         said = answer.json()["error"]
         message, code = str(said["message"]), str(said["code"])
     except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-        return NotServed(f"What answers at {_address()} is no serving process: status {answer.status_code}.")
+        log.warning("%s is no serving process: it answers with status %s", _address(), answer.status_code)
+        return NotServed(f"What answers is no serving process: status {answer.status_code}.")
     if code == "queue_full":
         return TooBusy("As many questions wait as may wait. Try again in a few seconds.")
     return KINDS.get(answer.status_code, NotServed)(message)
