@@ -185,6 +185,7 @@ class Rounds(threading.Thread):
         blobs.sweep_temporary(LEFTOVER_AFTER)
         sweep_work_folders(LEFTOVER_AFTER)
         mirrors.look_at_followed()
+        notifications.ask_for_forgotten_letters()
         notifications.forget_old()
 
 

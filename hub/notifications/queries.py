@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from allauth.account.models import EmailAddress
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 
 from hub.accounts.models import User
+from hub.jobs import services as jobs
+from hub.jobs.models import Job, JobKind
 from hub.notifications.models import Kind, Notification, Preference
 
 COUNTED = 99  # a bell need not say more
@@ -40,6 +43,19 @@ def unread_count(user: User) -> int:
 def to_send(user_id: int) -> QuerySet[Notification]:
     """What the next letter to this person says, oldest first."""
     return Notification.objects.filter(user=user_id, by_email=True, sent_at=None).order_by("pk")
+
+
+def without_a_letter(*, older_than: timedelta) -> list[int]:
+    """Who was to be written to for so long, and no job for it was ever asked for."""
+    waiting = Notification.objects.filter(
+        by_email=True, sent_at=None, created_at__lt=jobs.from_now(-older_than)
+    )
+    first = waiting.order_by().values("user").annotate(since=Min("created_at"))
+    asked = {
+        user: Job.objects.filter(key=jobs.key_of(JobKind.MAIL, {"user_id": user}), created_at__gte=since)
+        for user, since in first.values_list("user", "since")
+    }
+    return [user for user, found in asked.items() if not found.exists()]
 
 
 def preferences(user: User) -> dict[Kind, Ways]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -17,6 +18,7 @@ from hub.notifications.models import Kind, Notification, Preference
 from hub.notifications.queries import BOTH, Ways
 
 MAIL_AFTER = timedelta(minutes=1)  # what happens meanwhile comes in the same letter
+FORGOTTEN_AFTER = timedelta(minutes=10)
 KEPT = timedelta(days=90)
 AT_ONCE = 1000
 
@@ -35,8 +37,8 @@ class News:
 def tell(people: Iterable[User], news: News) -> None:
     """Tell each of them in the ways that they want, and ask for a letter to those who want one.
 
-    Called inside the transaction that makes it true, and before other jobs are asked for: whoever asks for
-    several locks them in that order.
+    Called inside the transaction that makes it true. The letter is asked for when that has ended: jobs of
+    several people, locked by several such transactions in whatever order, would wait for each other.
     """
     active = {person.pk: person for person in people if person.is_active}
     told = [active[number] for number in sorted(active)]
@@ -48,9 +50,22 @@ def tell(people: Iterable[User], news: News) -> None:
         if (row := _row(person, news, wishes.get(person.pk, BOTH), reachable=person.pk in reachable))
     ]
     Notification.objects.bulk_create(rows)
-    for row in rows:
-        if row.by_email:
-            jobs.enqueue(JobKind.MAIL, wait=MAIL_AFTER, user_id=row.user_id)
+    to_write = [row.user_id for row in rows if row.by_email]
+    if to_write:
+        transaction.on_commit(partial(ask_for_letters, to_write), robust=True)
+
+
+def ask_for_letters(people: Iterable[int]) -> None:
+    """A letter to each of these, in a minute; one that is on its way says this too."""
+    for number in people:
+        jobs.enqueue(JobKind.MAIL, wait=MAIL_AFTER, user_id=number)
+
+
+def ask_for_forgotten_letters() -> int:
+    """Where the process died just after its transaction nobody asked for the letter; how many that were."""
+    forgotten = queries.without_a_letter(older_than=FORGOTTEN_AFTER)
+    ask_for_letters(forgotten)
+    return len(forgotten)
 
 
 def _row(person: User, news: News, ways: Ways, *, reachable: bool) -> Notification | None:

@@ -6,6 +6,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.db import transaction
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks as Committed
 
 from hub.accounts.models import User
 from hub.adapters import access
@@ -19,6 +20,12 @@ from hub.notifications.queries import Ways
 from tests.hub import making
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def committed(django_capture_on_commit_callbacks: Committed) -> Committed:
+    """What is done when a transaction has ended, done when the block ends: tests end none."""
+    return django_capture_on_commit_callbacks
 
 
 @pytest.fixture
@@ -104,31 +111,38 @@ def test_what_is_rolled_back_is_told_to_nobody(ada: User, library: Library) -> N
     ],
 )
 def test_people_are_told_in_the_ways_they_chose(
-    ada: User, library: Library, ways: Ways, shown: int, letters_due: int
+    ada: User, library: Library, ways: Ways, shown: int, letters_due: int, committed: Committed
 ) -> None:
     confirm(ada)
     services.choose(ada, {Kind.READY: ways})
 
-    making.ready(ada, library)
+    with committed(execute=True):
+        making.ready(ada, library)
 
     assert queries.shown(ada).count() == shown
     assert queries.to_send(ada.pk).count() == letters_due
     assert Job.objects.filter(kind=JobKind.MAIL).count() == letters_due
 
 
-def test_no_letter_goes_to_an_address_that_nobody_confirmed(ada: User, library: Library) -> None:
+def test_no_letter_goes_to_an_address_that_nobody_confirmed(
+    ada: User, library: Library, committed: Committed
+) -> None:
     EmailAddress.objects.create(user=ada, email=ada.email, verified=False, primary=True)
 
-    making.ready(ada, library)
+    with committed(execute=True):
+        making.ready(ada, library)
 
     assert told(ada)
     assert not Job.objects.filter(kind=JobKind.MAIL).exists()
 
 
-def test_what_happens_within_a_minute_comes_in_one_letter(ada: User, library: Library) -> None:
+def test_what_happens_within_a_minute_comes_in_one_letter(
+    ada: User, library: Library, committed: Committed
+) -> None:
     confirm(ada)
-    for name in ("poetry", "prose", "plays"):
-        making.ready(ada, library, name)
+    with committed(execute=True):
+        for name in ("poetry", "prose", "plays"):
+            making.ready(ada, library, name)
 
     letter = letters.next_letter(ada.pk)
 
@@ -137,6 +151,18 @@ def test_what_happens_within_a_minute_comes_in_one_letter(ada: User, library: Li
     assert letter.message.to == ["ada@example.org"]
     assert letter.message.subject == "3 notifications: Release 1 of ada/poetry is ready, and more"
     assert letter.message.body.count("is ready") == 3
+
+
+def test_a_letter_that_nobody_asked_for_is_asked_for_later_once(ada: User, library: Library) -> None:
+    confirm(ada)
+    making.ready(ada, library)  # and the process dies before its letter is asked for
+
+    at_once = services.ask_for_forgotten_letters()
+    Notification.objects.update(created_at=timezone.now() - timedelta(minutes=11))
+    later = [services.ask_for_forgotten_letters() for _ in range(2)]
+
+    assert (at_once, later) == (0, [1, 0])
+    assert Job.objects.filter(kind=JobKind.MAIL).count() == 1
 
 
 def test_a_letter_leads_to_the_hub_and_to_where_it_is_ordered_off(

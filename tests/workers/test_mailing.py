@@ -6,7 +6,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
-from pytest_django import Settings
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
 from hub.accounts.models import User
 from hub.jobs.claims import Claim
@@ -21,11 +21,12 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def ada(db: None) -> User:
+def ada(db: None, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks) -> User:
     """Somebody with a confirmed address, who was told one thing."""
     ada = making.user("ada")
     EmailAddress.objects.create(user=ada, email=ada.email, verified=True, primary=True)
-    services.tell([ada], services.News(Kind.READY, "It is ready", "/ada/poetry", "At last."))
+    with django_capture_on_commit_callbacks(execute=True):
+        services.tell([ada], services.News(Kind.READY, "It is ready", "/ada/poetry", "At last."))
     return ada
 
 
