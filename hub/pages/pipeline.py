@@ -12,6 +12,11 @@ from hub.jobs.models import Job, JobKind
 
 State = Literal["done", "running", "waiting", "stopped"]
 OUR_FAULT = "The hub could not finish this step. Your upload is kept; the operator can try the step again."
+UNDER_WAY = {
+    "Validated": "Validating",
+    "Routing vectors computed": "Computing routing vectors",
+    "In the routing index": "Making an index version with it",
+}
 RANK = {status: number for number, status in enumerate(("received", "rejected", "validated", "ready"))}
 
 
@@ -169,7 +174,7 @@ def _pending(name: str, job: Job | None, what: str) -> Step:
     if job.state == Job.State.FAILED:
         return Step(name, "stopped", at=job.finished_at, note=OUR_FAULT, log=job.log)
     return Step(
-        name,
+        UNDER_WAY[name],
         "running",
         at=job.started_at,
         note=job.progress_note or what,

@@ -34,7 +34,8 @@ export function keepLive(part) {
     if (fresh.innerHTML !== part.innerHTML) {
       const open = [...part.querySelectorAll("details")].map((details) => details.open);
       part.replaceChildren(...fresh.childNodes);
-      part.querySelectorAll("details").forEach((details, number) => (details.open = open[number] ?? false));
+      part.querySelectorAll("details").forEach((details, number) => (details.open = open[number] ?? details.open));
+      part.querySelectorAll(".log").forEach((log) => (log.scrollTop = log.scrollHeight));
     }
     return false;
   }
