@@ -62,10 +62,10 @@ def test_one_evaluation_is_read_task_by_task(learnt: Content) -> None:
 
 
 def test_an_expert_that_became_private_is_named_to_its_owner_alone(learnt: Content) -> None:
-    Adapter.objects.filter(pk=learnt.long.adapter_id).update(private=True)
+    Adapter.objects.filter(pk=learnt.ready.adapter_id).update(private=True)
     newest = Evaluation.objects.filter(suite="bbh").latest("pk")
     paths = (BOARD, f"{BOARD}/{newest.pk}", f"{BOARD}/{newest.pk}?member=all")
-    name = learnt.long.adapter.full_name
+    name = learnt.ready.adapter.full_name
 
     assert [name in Client().get(path).content.decode() for path in paths] == [False] * 3
     assert [name in seen_by(learnt.contributor).get(path).content.decode() for path in paths] == [True] * 3
