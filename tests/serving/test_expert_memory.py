@@ -112,14 +112,14 @@ def test_texts_of_one_request_are_embedded_as_alone_though_their_experts_do_not_
     published.publish(1)
     texts = [f"{number} {TEXT}" for number in range(6)]
 
-    def embed(given: list[str]) -> tuple[list[list[float]], int]:
-        answer = live.post("/v1/embeddings", model="tales", input=given).json()
+    def embed(server: LiveServer, given: list[str]) -> tuple[list[list[float]], int]:
+        answer = server.post("/v1/embeddings", model="tales", input=given).json()
         return [one["embedding"] for one in answer["data"]], answer["fletch"]["narrowed"]["to"]
 
     with live_server(published.url, limits=Limits(expert_megabytes=1, expert_patience=5.0)) as live:
         live.wait_for_version("tales", 1)
-        together, narrowed = embed(texts)
-        alone = [embed([text]) for text in texts]
+        together, narrowed = embed(live, texts)
+        alone = [embed(live, [text]) for text in texts]
 
     assert narrowed > 1
     assert together == [pytest.approx(vectors[0], abs=1e-5) for vectors, _ in alone]
