@@ -31,7 +31,7 @@ def compact(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def percent(share: float) -> str:
+def as_share(share: float) -> str:
     """A share by two digits that say something."""
     return f"{share * 100:.2g} %" if share < 1 else "100 %"
 

@@ -10,7 +10,9 @@ import torch
 from routing.composed import ComposedModel, compose
 from routing.engine import Engine
 from routing.generation import Generation, Request
+from routing.layers import EVERYTHING
 from routing.routes import Routing, route
+from routing.traces import ModuleTrace, Record
 from routing.uses import Counts, Uses
 from tests.routing.libraries import SmallLibrary, llama_library
 from tests.routing.published import POLICY
@@ -99,3 +101,28 @@ def test_a_pack_of_fewer_experts_counts_for_the_same_names(
     assert counts is not None
     assert set(by_expert(counts)) == {last}
     assert torch.equal(counts.hits[:, -1].long(), counts.tokens)
+
+
+def test_modules_that_see_different_numbers_of_tokens_are_counted_each_by_itself(
+    composed: ComposedModel,
+) -> None:
+    first, second = list(composed.pack.modules)[:2]
+    half = torch.tensor([0.5])
+    record = Record(
+        composed.pack,
+        [
+            (first, ModuleTrace(torch.tensor([[0, 1], [1, 2], [1, 0]]), half.expand(3, 2))),
+            (second, ModuleTrace(torch.tensor([[2]]), half.expand(1, 1))),
+            ("a module of somebody else's", ModuleTrace(torch.tensor([[0]]), half.expand(1, 1))),
+        ],
+    )
+    uses = uses_of(composed)
+
+    for _answer in range(2):
+        uses.hear(record, EVERYTHING)
+    counts = uses.taken()
+
+    assert counts is not None
+    assert counts.tokens[:2].tolist() == [3, 1]
+    assert counts.hits[:2, :3].tolist() == [[2, 3, 1], [0, 0, 1]]
+    assert int(counts.tokens.sum()) == 4

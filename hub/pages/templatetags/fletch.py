@@ -72,7 +72,7 @@ register.filter("duration", phrases.duration)
 register.filter("spoken", phrases.spoken)
 register.filter("compact", phrases.compact)
 register.filter("short", phrases.short)
-register.filter("percent", phrases.percent)
+register.filter("as_share", phrases.as_share)
 register.filter("complaints", findings.complaints)
 
 
