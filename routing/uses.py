@@ -53,7 +53,7 @@ class Uses:
         self._rows = {name: row for row, name in enumerate(self._modules)}
         self._lock = threading.Lock()
         self._hits, self._tokens = self._nothing()
-        self._heard: weakref.ref[Record] | None = None
+        self._heard: list[weakref.ref[Record]] = []  # those that still live, so of the pass under way
         self._plans: dict[tuple[tuple[str, int], ...], Plan] = {}
         self._pack: weakref.ref[Pack] | None = None
         self._of_pack: Int[Tensor, " places"] | None = None
@@ -63,9 +63,9 @@ class Uses:
 
         `tokens` are those of one answer; EVERYTHING where modules may have seen different numbers of them.
         """
-        if not record.modules or (self._heard is not None and self._heard() is record):
+        if not record.modules or any(heard() is record for heard in self._heard):
             return
-        self._heard = weakref.ref(record)
+        self._heard = [heard for heard in self._heard if heard() is not None] + [weakref.ref(record)]
         if tokens == EVERYTHING:
             for name, part in record.modules:
                 self._count(self._plan([(name, part.experts.shape[1])]), part, record.pack)

@@ -24,7 +24,6 @@ pytestmark = [
 ]
 PROMPT = "The ferry leaves at nine"
 LONG = 60_000  # milliseconds: what workers do takes its time on two busy cores
-FOLLOWED = {"timeout": LONG}
 
 
 @pytest.fixture
@@ -102,12 +101,12 @@ def contribute(page: Page, name: str, folder: Path, *, fits: bool = True) -> Non
 
 def see_it_ready(page: Page) -> None:
     """The page follows its release by itself."""
-    expect(page.locator(".badge", has_text="Ready").first).to_be_visible(**FOLLOWED)
+    expect(page.locator(".badge", has_text="Ready").first).to_be_visible(timeout=LONG)
 
 
 def mend(page: Page) -> None:
     """Refused with what is wrong; one file is put right, the others are kept."""
-    page.get_by_role("link", name="Fix and try again").click(**FOLLOWED)
+    page.get_by_role("link", name="Fix and try again").click(timeout=LONG)
     field = page.get_by_label("Edit it here").first
     field.fill(json.dumps({**json.loads(field.input_value()), "bias": "none"}))
     page.get_by_role("button", name="Try again").click()
@@ -120,7 +119,7 @@ def ask(page: Page) -> list[str]:
     page.get_by_label("Prompt", exact=True).fill(PROMPT)
     page.get_by_role("button", name="Ask", exact=True).click()
     speakers = page.locator("[data-column=a] [data-speakers] a")
-    expect(speakers.first).to_be_visible(**FOLLOWED)
+    expect(speakers.first).to_be_visible(timeout=LONG)
     return speakers.all_text_contents()
 
 
@@ -130,7 +129,7 @@ def take_home(page: Page, place: Path, *, experts: set[str]) -> None:
     page.locator("main").get_by_role("link", name="Compose").first.click()
     page.get_by_role("button", name="Compose").click()
     with page.expect_download(timeout=LONG) as download:
-        page.get_by_role("link", name="Download").first.click(**FOLLOWED)
+        page.get_by_role("link", name="Download").first.click(timeout=LONG)
     with tarfile.open(download.value.path()) as archive:
         archive.extractall(place / "home", filter="data")
     (folder,) = (place / "home").iterdir()

@@ -126,3 +126,16 @@ def test_modules_that_see_different_numbers_of_tokens_are_counted_each_by_itself
     assert counts.tokens[:2].tolist() == [3, 1]
     assert counts.hits[:2, :3].tolist() == [[2, 3, 1], [0, 0, 1]]
     assert int(counts.tokens.sum()) == 4
+
+
+def test_a_record_that_answers_bring_in_turns_counts_once(composed: ComposedModel) -> None:
+    uses, module = uses_of(composed), next(iter(composed.pack.modules))
+    chosen = ModuleTrace(torch.zeros(4, 1, dtype=torch.int64), torch.ones(4, 1))
+    records = [Record(composed.pack, [(module, chosen)]) for _ in range(2)]
+
+    for record in [*records, *records]:
+        uses.hear(record, slice(0, 2))
+
+    counts = uses.taken()
+    assert counts is not None
+    assert by_expert(counts) == {composed.pack.experts[0]: 8}
