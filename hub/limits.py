@@ -22,7 +22,7 @@ class Limits:
     central_directory_bytes: int = MIB
     ratio: int = 50
     ratio_floor_bytes: int = 64 * MIB
-    samples_bytes: int = 8 * MIB
+    samples_bytes: int = 4 * MIB  # as `routing.checks.samples` reads them
     message_length: int = 2000
     free_bytes: int = 2 * GIB
     free_fraction: float = 0.05

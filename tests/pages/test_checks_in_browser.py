@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
+from hub.limits import Limits
 from routing.base import inspect_base
-from routing.checks.samples import parse_samples
+from routing.checks.samples import MAX_BYTES, parse_samples
 from routing.checks.static import run_static_checks
 from routing.spec import BaseRef, BaseSpec
 from tests.pages.browser import CHROMIUM
@@ -129,6 +130,10 @@ def worded(findings: list[dict[str, str]], alike: list[dict[str, str]] | None = 
 
 def test_the_browser_s_tables_are_the_hub_s() -> None:
     assert browser_rules.PLACE.read_text() == browser_rules.written(), "run python -m tools.browser_rules"
+
+
+def test_the_door_takes_as_many_sample_rows_as_the_checks() -> None:
+    assert Limits().samples_bytes == MAX_BYTES
 
 
 def test_the_browser_s_digest_is_sha256(page: Page) -> None:
