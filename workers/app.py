@@ -30,6 +30,7 @@ MEMORY_OPTIONS = {"polling_interval": 0.05}
 app = Celery("workers", include=["workers.tasks"])
 app.conf.update(
     broker_url=settings.REDIS_URL or "memory://localhost/",
+    broker_transport="workers.broker:Transport" if settings.REDIS_URL else None,
     broker_transport_options=REDIS_OPTIONS if settings.REDIS_URL else MEMORY_OPTIONS,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
