@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -169,6 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             **{name: getattr(given, name) for name in COUNTS},
         ),
         callers=given.callers or "open",
+        alone=True,
         report_to=_report_to(parser, given.report_to),
     )
     app = create_app(options, traces(os.environ))
@@ -198,13 +198,8 @@ def _report_to(parser: argparse.ArgumentParser, url: str) -> Hub | None:
 
 
 def _keep_pauses_short() -> None:
-    """What a new version makes the interpreter do must not be heard in the answers that are under way.
-
-    A full collection of garbage looks at all that was ever imported, for a fifth of a second in which nothing
-    else runs; what is here now stays for good and need not be looked at again.
-    """
-    gc.collect()
-    gc.freeze()
+    """What a new version makes the interpreter do must not be heard in the answers that are under way."""
+    heap.settle()
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 

@@ -14,6 +14,7 @@ from routing.residence import MEGABYTE, Residence
 from routing.resident import Shelf, Warm
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
+from workers.serving import heap
 from workers.serving.book import Page
 from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
@@ -170,6 +171,8 @@ class Library:
         except Exception as error:
             self._tell(replace(told, seconds=time.monotonic() - started, error=_reason(error)))
             raise
+        if self.live is None and self._options.alone:
+            heap.settle()  # the base and what was compiled for it; nobody is answered by it yet
         self.live = version
         taken = time.monotonic() - started
         self._tell(replace(told, seconds=taken, experts=len(version.pack.experts)))

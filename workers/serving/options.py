@@ -55,6 +55,7 @@ class Options:
     spread: Spread | None = None  # then the device is not asked
     weights_as_stored: bool = False
     callers: CallerKind = "open"
+    alone: bool = False  # in this process: all that is loaded for the first version stays for good
     poll_seconds: float = 0.5
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)
