@@ -68,11 +68,15 @@ types: setup
 migrations: setup
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 
-bench: setup ## every figure in docs/figures.md, side by side in one run each (about twenty minutes)
+bench: setup ## every figure in docs/figures.md, side by side in one run each (about half an hour; the soak takes an hour of its own)
 	$(BIN)/python -m bench.factors
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 6
 	$(BIN)/python -m bench.concurrent
+	$(BIN)/python -m bench.ranks --experts 256
+	$(BIN)/python -m bench.loading --experts 4 16
 	$(BIN)/python -m bench.routed_vs_peft
+	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 256
 	$(BIN)/python -m bench.publish
 	$(BIN)/python -m bench.many_experts
 	$(BIN)/python -m bench.engine --size 430M --experts 16 256 --batches 1 8 --repeats 8

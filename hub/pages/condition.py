@@ -1,15 +1,11 @@
 """How the parts of this hub are, for people: each in a word, with the figures behind it, and no secret."""
 
-import json
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
@@ -17,11 +13,9 @@ from hub import health
 from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.pages.phrases import ago, count
+from hub.playground import serving
 
 LONG = timedelta(minutes=5)  # that work waits for anybody to take it
-KEPT = 15  # seconds, so that many visitors ask the serving process once
-PATIENCE = 1.5
-LARGEST = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,7 @@ class Part:
 
 
 def parts() -> list[Part]:
-    return [_storage(), _work(), _serving(_served())]
+    return [_storage(), _work(), _serving(serving.report())]
 
 
 def _storage() -> Part:
@@ -74,7 +68,7 @@ def _serving(said: Mapping[str, Any] | None) -> Part:
         return Part("Served models", "bad", "Not reached", [("address", settings.SERVING_URL)])
     if not said:  # a proxy may keep to itself what a serving process says of its versions
         return Part("Served models", "good", "Reached", [("address", settings.SERVING_URL)])
-    versions = {str(one.get("library")): one.get("version") for one in _libraries(said)}
+    versions = {str(one.get("library")): one.get("version") for one in serving.libraries(said)}
     wanted = Library.objects.filter(current__isnull=False).select_related("current").order_by("slug")
     facts, behind = [("address", settings.SERVING_URL)], False
     for library in wanted[:100]:
@@ -85,36 +79,3 @@ def _serving(said: Mapping[str, Any] | None) -> Part:
         facts.append((library.name, served if serves == number else f"{served}; version {number} is wanted"))
     good = said.get("status") == "ready" and not behind
     return Part("Served models", "good" if good else "warn", "Fine" if good else "Not all as wanted", facts)
-
-
-def _libraries(said: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    found = said.get("libraries")
-    yield from (one for one in found if isinstance(one, dict)) if isinstance(found, list) else ()
-
-
-def _served() -> Mapping[str, Any] | None:
-    """The serving process's own report, asked for now and then; None where it cannot be reached, and empty
-    where something else answers.
-    """
-    known: str | None = cache.get("serving-condition")
-    if known is None:
-        known = _asked()
-        cache.set("serving-condition", known, KEPT)
-    if not known:
-        return None
-    try:
-        said = json.loads(known)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _asked() -> str:
-    """Its answer, also where it says that it is not ready; empty where there is none."""
-    try:
-        with urllib.request.urlopen(f"{settings.SERVING_URL}/readyz", timeout=PATIENCE) as answer:  # noqa: S310 - the operator's own address
-            return str(answer.read(LARGEST).decode(errors="replace"))
-    except urllib.error.HTTPError as refusal:
-        return refusal.read(LARGEST).decode(errors="replace") or "nothing"
-    except (OSError, ValueError):
-        return ""

@@ -18,6 +18,7 @@ SECONDS_TO_CONNECT = 3.0
 SECONDS_OF_SILENCE = 120.0  # behind others in the queue, and while a long prompt is read
 SECONDS_TO_PROBE = 1.0
 SECONDS_REMEMBERED = 10
+REPORT, UNREACHED = "serving-report", "unreached"
 KINDS: Mapping[int, type[HubError]] = {
     HTTPStatus.BAD_REQUEST: Invalid,
     HTTPStatus.NOT_FOUND: NotFound,
@@ -48,13 +49,26 @@ def answered(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> 
 
 
 def answers(library: str) -> bool:
-    """Whether a serving process says that it serves this library: asked at most every few seconds."""
-    key = f"playground-ready-{library}"
-    known: bool | None = cache.get(key)
+    """Whether a serving process says that it serves this library."""
+    said = libraries(report() or {})
+    return any(one.get("library") == library and one.get("version") is not None for one in said)
+
+
+def report() -> Mapping[str, Any] | None:
+    """What the serving process says of itself, asked at most every few seconds: None where it cannot be
+    reached, and empty where something else answers (a proxy may keep to itself what it says).
+    """
+    known: Mapping[str, Any] | str | None = cache.get(REPORT)
     if known is None:
-        known = _ready(library)
-        cache.set(key, known, SECONDS_REMEMBERED)
-    return known
+        known = _asked()
+        cache.set(REPORT, known, SECONDS_REMEMBERED)
+    return None if isinstance(known, str) else known
+
+
+def libraries(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The libraries in a report."""
+    found = said.get("libraries")
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def silence(error: Exception) -> str:
@@ -64,13 +78,17 @@ def silence(error: Exception) -> str:
     return "No serving process answers at the moment."
 
 
-def _ready(library: str) -> bool:
+def _asked() -> Mapping[str, Any] | str:
+    """The report, also where it says that not all is ready; UNREACHED where there is no answer."""
     try:
         answer = httpx2.get(f"{_address()}/readyz", timeout=SECONDS_TO_PROBE, trust_env=False)
-        reports = answer.json()["libraries"]
-        return any(report["library"] == library and report["version"] is not None for report in reports)
-    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-        return False
+    except httpx2.HTTPError:
+        return UNREACHED
+    try:
+        said = answer.json()
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _lines(answer: httpx2.Response) -> Iterator[str]:

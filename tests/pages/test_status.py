@@ -1,7 +1,6 @@
 """The page that says how the hub's parts are: in a word each, and never with a secret."""
 
 import html
-import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -12,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hub.jobs.models import Job
-from hub.pages import condition
+from hub.playground import serving as door
 from tests.hub import making
 from tests.pages.content import Content
 
@@ -22,7 +21,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the serving process says; nothing where it is empty."""
     said: dict[str, Any] = {}
     cache.clear()
-    monkeypatch.setattr(condition, "_asked", lambda: json.dumps(said) if said else "")
+    monkeypatch.setattr(door, "_asked", lambda: said or door.UNREACHED)
     return said
 
 
