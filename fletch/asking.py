@@ -108,6 +108,35 @@ class Serving:
             else:
                 return
 
+    def version(self, library: str) -> int | None:
+        """The index version that a library answers with; None where it serves no such library, or none yet.
+
+        CommandError as it refuses, Unreachable where it does not answer.
+        """
+        headers = self._headers()
+        try:
+            return self._version(library, headers)
+        except Expired as error:
+            if not self._renew(error, headers):
+                raise
+            return self._version(library, self._headers())
+
+    def _version(self, library: str, headers: Mapping[str, str]) -> int | None:
+        try:
+            response = httpx.get(
+                f"{self.address}/v1/models/{library}", headers=dict(headers), timeout=TIMEOUT
+            )
+        except httpx.TransportError as error:
+            raise self._silent(error) from error
+        if response.status_code == httpx.codes.NOT_FOUND:
+            return None
+        if response.is_error:
+            raise _refusal(response)
+        try:
+            return int(response.json()["fletch"]["version"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise _no_serving(response) from error
+
     def _headers(self) -> dict[str, str]:
         papers = [paper for paper in (self.private, self.hub_pass) if paper is not None]
         return {name: value for paper in papers for name, value in paper.headers().items()}
@@ -139,10 +168,17 @@ class Serving:
                             raise Unreachable(str(event["error"]["message"]))
                         yield event
         except httpx.TransportError as error:
-            reason = str(error) or type(error).__name__
-            raise Unreachable(
-                f"{self.address} does not answer ({reason}); name the serving process: --serving URL"
-            ) from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: httpx.TransportError) -> Unreachable:
+        reason = str(error) or type(error).__name__
+        return Unreachable(
+            f"{self.address} does not answer ({reason}); name it by --serving or FLETCH_SERVING"
+        )
+
+
+def _no_serving(response: httpx.Response) -> Unreachable:
+    return Unreachable(f"{response.url}: status {response.status_code} from what is no serving process")
 
 
 def _refusal(response: httpx.Response) -> CommandError:
@@ -150,7 +186,7 @@ def _refusal(response: httpx.Response) -> CommandError:
         error = response.json()["error"]
         message, code = str(error["message"]), str(error.get("code"))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Unreachable(f"{response.url}: status {response.status_code} from what is no serving process")
+        return _no_serving(response)
     if response.status_code >= SERVER_ERRORS or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         return Unreachable(message)
     if code.startswith(ABOUT_PRIVATE):

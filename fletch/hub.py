@@ -50,6 +50,11 @@ class Hub:
         self._client = httpx.Client(base_url=account.hub, headers=headers, timeout=TIMEOUT)
         weakref.finalize(self, self._client.close)
 
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether a token goes with what is asked."""
+        return "Authorization" in self._client.headers
+
     def get(self, path: str) -> dict[str, Any]:
         """Read what is at `path` under the API."""
         return self._json("GET", path)

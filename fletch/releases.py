@@ -10,35 +10,51 @@ from fletch.command import Outcome
 from fletch.exits import Exit
 from fletch.following import end_of, failed, is_settled, release_at, release_progress, until
 from fletch.hub import Hub
-from fletch.options import READY, SERVED, Watch
+from fletch.live import Live
+from fletch.options import SERVED, Watch
 
 SHORT = 12
 
 
-def followed(hub: Hub, url: str, watch: Watch) -> dict[str, Any]:
-    """A release once its verdict is in (and, for the goal `served`, the served model knows it)."""
+def watched(hub: Hub, url: str, watch: Watch) -> Outcome:
+    """What became of a release: of `watch.follow` once it is settled, else as it is now.
+
+    For the goal `served` that is when the serving process answers with it, which `live` says.
+    """
+    live = Live(hub)
+    goal = watch.goal == SERVED
+
+    def look() -> dict[str, Any]:
+        release = release_at(hub, url)()
+        return {**release, "live": live.has(release)} if goal and release["served"] else release
 
     def reached(release: Mapping[str, Any]) -> bool:
-        return is_settled(release) and (
-            watch.goal == READY or release["served"] or end_of(release) is not Exit.DONE
-        )
+        return is_settled(release) and (not goal or release.get("live") or end_of(release) is not Exit.DONE)
 
+    if not watch.follow:
+        return _told(look(), goal=goal, missing=live.missing)
     with screen.steps("release") as report:
-        return until(
-            release_at(hub, url), reached, progress=release_progress, report=report, seconds=watch.seconds
-        )
+        found = until(look, reached, progress=_progress, report=report, seconds=watch.seconds)
+    return _told(found, goal=goal, missing=live.missing)
 
 
-def told(release: Mapping[str, Any], *, goal: str = READY) -> Outcome:
+def _progress(seen: Mapping[str, Any]) -> tuple[int, int, str]:
+    done, whole, words = release_progress(seen)
+    return (done, whole, f"{words}, not live yet") if seen.get("live") is False else (done, whole, words)
+
+
+def _told(release: Mapping[str, Any], *, goal: bool, missing: str) -> Outcome:
     """What became of it, and the exit code that says so."""
     end = end_of(release)
-    if end is Exit.DONE and goal == SERVED and not release["served"]:
+    if end is Exit.DONE and goal and not release.get("live"):
         end = Exit.UNFINISHED
     lines = [screen.finding_line(finding) for finding in release["findings"]]
     lines.append(
         f"{release['adapter']} release {release['number']} ({release['oid'][:SHORT]}): {_standing(release)}"
     )
-    return Outcome(release, "\n".join([*lines, *_after(release)]), end)
+    if missing and release["served"]:
+        lines.append(screen.harmless(f"its serving process does not answer with it yet: {missing}"))
+    return Outcome(dict(release), "\n".join([*lines, *_after(release)]), end)
 
 
 def _standing(release: Mapping[str, Any]) -> str:
@@ -48,7 +64,7 @@ def _standing(release: Mapping[str, Any]) -> str:
     elif release["yanked_at"]:
         standing += f", withdrawn: {release['reason']}"
     elif release["served"]:
-        standing += f", served by {release['library']}"
+        standing += f", served by {release['library']}" if release.get("live", True) else ", not live yet"
     return screen.harmless(standing)
 
 

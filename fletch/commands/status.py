@@ -9,7 +9,7 @@ from fletch.command import command as make
 from fletch.hub import API, PATIENT, Hub
 from fletch.names import ReleaseName
 from fletch.options import Watch
-from fletch.releases import followed, told
+from fletch.releases import watched
 
 
 @make("status")
@@ -22,6 +22,4 @@ def command(*, release: ReleaseName, hub: str | None, watch: Watch) -> Outcome:
     The exit code says what became of it: 0 ready, 1 rejected, withdrawn or held back, 7 not settled yet.
     """
     spoken = Hub(account(hub), tries=PATIENT)
-    url = API + release.path
-    found = followed(spoken, url, watch) if watch.follow else spoken.get(release.path)
-    return told(found, goal=watch.goal)
+    return watched(spoken, API + release.path, watch)

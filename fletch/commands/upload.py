@@ -14,7 +14,7 @@ from fletch.command import command as make
 from fletch.exits import CommandError, Exit
 from fletch.hub import PATIENT, Hub
 from fletch.options import Watch
-from fletch.releases import followed, told
+from fletch.releases import watched
 from fletch.spec import spec_of
 from routing.checks.static import run_static_checks
 from routing.spec import BaseSpec
@@ -67,7 +67,7 @@ def command(
     release = sending.assemble(spoken, slug, name or folder.resolve().name, found, about)
     screen.note(f"{release['adapter']}: {len(files)} files, {screen.size(sent)} sent")
     if watch.follow:
-        return told(followed(spoken, release["url"], watch), goal=watch.goal)
+        return watched(spoken, release["url"], watch)
     text = f"{release['adapter']} release {release['number']} ({release['oid']}): {release['status']}"
     return Outcome({**release, "bytes_sent": sent}, text)
 

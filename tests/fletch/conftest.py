@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,23 +49,26 @@ def shell(stranger: Shell, live_server: LiveServer, token: str) -> Shell:
 
 @dataclass
 class Elsewhere:
-    """A web server that is no hub, and the headers that it was sent."""
+    """A web server that is no hub, the headers that it was sent, and the documents that it has by path."""
 
     url: str
-    heard: list[dict[str, str]] = field(default_factory=list)
+    heard: list[dict[str, str]]
+    documents: dict[str, object] = field(default_factory=dict)
 
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
     heard: list[dict[str, str]] = []
+    documents: dict[str, object] = {}
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             heard.append(dict(self.headers))
+            found = documents.get(self.path)
             self.send_response(200)
-            self.send_header("Content-Type", "text/html")
+            self.send_header("Content-Type", "text/html" if found is None else "application/json")
             self.end_headers()
-            self.wfile.write(b"<h1>Welcome</h1>")
+            self.wfile.write(b"<h1>Welcome</h1>" if found is None else json.dumps(found).encode())
 
         def log_message(self, *_: object) -> None:
             """Says nothing."""
@@ -73,7 +77,7 @@ def elsewhere() -> Iterator[Elsewhere]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield Elsewhere(f"http://127.0.0.1:{server.server_port}", heard)
+        yield Elsewhere(f"http://127.0.0.1:{server.server_port}", heard, documents)
     finally:
         server.shutdown()
         server.server_close()

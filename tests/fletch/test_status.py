@@ -17,6 +17,8 @@ from hub.adapters.models import Release
 from hub.errors import FindingJson
 from hub.jobs import services as jobs
 from hub.jobs.models import JobKind
+from hub.library.models import Library
+from tests.fletch.conftest import Elsewhere
 from tests.fletch.running import Shell
 from tests.fletch.terminal import terminal
 from tests.hub import making
@@ -124,6 +126,30 @@ def test_the_exit_code_says_the_verdict(shell: Shell, uploaded: Release, ada: Us
     assert unserved.status == 7
     assert held.status == 1
     assert "in quarantine: odd" in held.out
+
+
+def test_it_is_live_when_the_serving_process_answers_with_its_version(
+    shell: Shell, uploaded: Release, elsewhere: Elsewhere
+) -> None:
+    making.accept(uploaded)
+    making.publish(Library.objects.get())
+    words = ("status", "ada/poetry", "--until", "served")
+    model = "/v1/models/tiny"
+
+    nobody = shell.fletch(*words, FLETCH_SERVING="http://127.0.0.1:9")
+    strange = shell.fletch(*words, FLETCH_SERVING=elsewhere.url)
+    elsewhere.documents[model] = {"fletch": {"version": 7}}
+    other = shell.fletch(*words, "--follow", "--timeout", "0.1", FLETCH_SERVING=elsewhere.url)
+    elsewhere.documents[model] = {"fletch": {"version": 1}}
+    live = shell.fletch(*words, "--follow", "--json", FLETCH_SERVING=elsewhere.url)
+
+    assert [ran.status for ran in (nobody, strange, other, live)] == [7, 7, 7, 0]
+    assert "ready, not live yet" in nobody.out
+    assert "127.0.0.1:9 does not answer" in nobody.out
+    assert "from what is no serving process" in strange.out
+    assert "it answers with version 7, the hub serves version 1" in other.out
+    assert live.document["live"]
+    assert all("Authorization" not in headers for headers in elsewhere.heard)
 
 
 def test_a_rejection_prints_every_finding_without_control_codes(shell: Shell, uploaded: Release) -> None:

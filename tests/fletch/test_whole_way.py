@@ -69,7 +69,7 @@ def test_from_a_folder_to_a_composed_checkpoint(running: RunningHub, ada: Shell,
     assert uploaded.status == 0, uploaded.err
     assert checked.document["findings"] == uploaded.document["findings"]
     assert checked.document["measurements"] == uploaded.document["measurements"]
-    assert uploaded.document["served"]
+    assert uploaded.document["live"]
     assert (faults.status, unsent.status, rejected.status) == (1, 1, 1), faults.err + rejected.err
     assert {finding["severity"] for finding in faults.document["findings"]} == {"error", "warning"}
     assert faults.document["findings"] == rejected.document["findings"] == unsent.document["findings"]
