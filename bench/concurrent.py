@@ -22,7 +22,7 @@ from bench.models import SHAPES, as_base, llama, random_pack
 from bench.report import save, show
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
-from routing.prepacked import prepack
+from routing.laying_out import lay_out
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
 from routing.sampling import Sampling
@@ -50,7 +50,7 @@ def main() -> None:
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
     base = as_base(llama(SHAPES[given.size]))
-    prepack(base.model)
+    lay_out(base.model)
     model = RoutedModel(base)
     rows = [row for experts in given.experts for row in _measured(model, experts, given)]
     show(

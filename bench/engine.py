@@ -19,8 +19,8 @@ import torch
 from bench.models import SHAPES, as_base, llama, random_pack
 from bench.report import save, show
 from bench.routed_vs_peft import CLOCKS, Clock
+from routing.laying_out import lay_out
 from routing.pack import Pack
-from routing.prepacked import prepack
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
@@ -42,7 +42,7 @@ def main() -> None:
     clock = CLOCKS[given.clock]
     stored = {name: step(model, None) for name, step in phases(given)}
     before = {name: min(timed(step, clock) for _ in range(given.repeats)) for name, step in stored.items()}
-    prepack(model.base.model)
+    lay_out(model.base.model)
     packs = {count: random_pack(model.base.spec, count, rank=RANK) for count in given.experts}
     rows = [_row(name, step, model, packs, before[name], given) for name, step in phases(given)]
     show(

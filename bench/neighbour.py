@@ -24,7 +24,7 @@ import torch
 
 from bench.models import SHAPES, as_base, llama
 from bench.report import save, show
-from routing.prepacked import prepack
+from routing.laying_out import lay_out
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.together import Reading, read_together
@@ -88,7 +88,7 @@ def _decoded(size: str, threads: int, seconds: float) -> dict[str, float]:
     """Milliseconds of a step that decodes one token."""
     torch.set_num_threads(threads)
     model = RoutedModel(as_base(llama(SHAPES[size])))
-    prepack(model.base.model)
+    lay_out(model.base.model)
     strand = Strand()
     read_together(model, [Reading(tuple(range(CONTEXT)), strand, None)])
     for _ in range(WARM_UP):

@@ -17,8 +17,8 @@ from bench.engine import RANK, TOP_K, phases, timed
 from bench.models import SHAPES, as_base, llama, mixed_pack, random_pack
 from bench.report import save, show
 from bench.routed_vs_peft import CLOCKS
+from routing.laying_out import lay_out
 from routing.pack import Pack
-from routing.prepacked import prepack
 from routing.routed import RoutedModel
 from routing.routes import Routing, route
 
@@ -30,7 +30,7 @@ def main() -> None:
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
     model = RoutedModel(as_base(llama(SHAPES[given.size])))
-    prepack(model.base.model)
+    lay_out(model.base.model)
     rows = [row for count in given.experts for row in _rows(model, count, given)]
     show(
         f"{given.size}: milliseconds of a step, ranks {', '.join(map(str, RANKS))} on every other module "

@@ -22,7 +22,7 @@ from bench.models import SHAPES, as_base, llama, random_pack
 from bench.peft_arrow import peft_arrow
 from bench.report import save, show
 from routing.layers import routed_by
-from routing.prepacked import prepack
+from routing.laying_out import lay_out
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
 
@@ -63,7 +63,7 @@ def main() -> None:
 def measure(model: LlamaForCausalLM, experts: int, given: argparse.Namespace) -> dict[str, Any]:
     """Figures for one number of experts; refuses to time models that do not say the same."""
     ours = RoutedModel(as_base(deepcopy(model)))
-    prepack(ours.base.model)
+    lay_out(ours.base.model)
     pack = random_pack(ours.base.spec, experts, rank=RANK)
     way = route(pack, Routing("arrow", TOP_K))
     theirs = peft_arrow(deepcopy(model), pack, rank=RANK, top_k=TOP_K)

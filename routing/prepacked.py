@@ -1,7 +1,7 @@
-"""Linear layers whose weights lie in memory the way this processor multiplies best (oneDNN's own layout).
+"""Linear layers whose weights lie in memory as oneDNN, torch's library of products, reads them.
 
 A weight that is stored row by row is laid out anew in every product; laid out once, products of several rows
-are about twice as fast, and so are those of one or two by `routing.panels`. The operators are not part of
+are faster, and on some processors those of one or two by `routing.panels`. The operators are not part of
 torch's public interface, so each layer is compared with what it replaces before it does, and everything works
 without them.
 """
@@ -9,6 +9,7 @@ without them.
 from __future__ import annotations
 
 import logging
+from copy import copy
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from routing.layouts import Layout
 from routing.panels import multiplied, panels_of
 
 log = logging.getLogger(__name__)
@@ -31,16 +33,30 @@ NOTHING: list[float] = []
 class PrepackedLinear(nn.Module):
     """y = weight x + bias, from a weight in oneDNN's layout."""
 
-    def __init__(self, layer: nn.Linear | Conv1D) -> None:
-        """RuntimeError, or AttributeError, where this build of torch cannot."""
+    def __init__(self, layer: nn.Linear | Conv1D, layout: Layout = "panels") -> None:
+        """RuntimeError, or AttributeError, where this build of torch cannot.
+
+        With `panels` one or two tokens are multiplied by `routing.panels`, where the weight lies so.
+        """
         super().__init__()
         self.transposed = isinstance(layer, Conv1D)
         matrix = layer.weight.detach()
         matrix = matrix.T.contiguous() if self.transposed else matrix
         self.packed = torch.ops.mkldnn._reorder_linear_weight(matrix, ROWS)  # noqa: SLF001
-        self.panels = panels_of(self.packed, *matrix.shape)
+        self.panels = panels_of(self.packed, *matrix.shape) if layout == "panels" else None
         bias: Tensor | None = layer.bias
         self.bias = None if bias is None else bias.detach()
+
+    def by_onednn_alone(self) -> PrepackedLinear:
+        """The same weight, once in memory, whose products of one or two tokens are oneDNN's too."""
+        other = copy(self)
+        other.panels = None
+        return other
+
+    @property
+    def layout(self) -> Layout:
+        """How one or two tokens are multiplied; the weight lies in one way."""
+        return "onednn" if self.panels is None else "panels"
 
     @cached_property
     def weight(self) -> Tensor:
@@ -77,32 +93,16 @@ def rounded(rows: int) -> int:
     return -(-rows // step) * step
 
 
-def prepack(model: nn.Module) -> int:
-    """Replace every linear layer of a model on a CPU, for inference alone; how many were replaced.
-
-    A layer that would answer otherwise than before stays as it is, with a line in the log.
-    """
-    replaced = 0
-    for name, layer in list(model.named_modules()):
-        if not isinstance(layer, nn.Linear | Conv1D) or not _suits(layer):
-            continue
-        packed = _packed(name, layer)
-        if packed is not None:
-            parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, packed)
-            replaced += 1
-    return replaced
-
-
-def _suits(layer: nn.Linear | Conv1D) -> bool:
+def suits(layer: nn.Linear | Conv1D) -> bool:
+    """Whether oneDNN may be asked to lay this layer out at all."""
     weight = layer.weight
     return weight.device.type == "cpu" and weight.dtype in TOLERANCE and torch.backends.mkldnn.is_available()
 
 
-def _packed(name: str, layer: nn.Linear | Conv1D) -> PrepackedLinear | None:
+def packed_like(name: str, layer: nn.Linear | Conv1D, layout: Layout) -> PrepackedLinear | None:
     """The layer laid out anew, if it says the same; None, and a line in the log, if not."""
     try:
-        packed = PrepackedLinear(layer)
+        packed = PrepackedLinear(layer, layout)
         off = max(_difference(layer, packed, rows) for rows in SEEN)
     except (RuntimeError, AttributeError) as error:
         log.warning("%s is not laid out anew: %s", name, str(error).partition("\n")[0])

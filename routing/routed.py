@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,8 @@ from routing.base import Base
 from routing.family import Inputs, Memory
 from routing.hidden import listen_to, overhearing
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
+from routing.laying_out import layouts_of
+from routing.layouts import Layout
 from routing.prefixes import Prefixes
 from routing.prepacked import PrepackedLinear
 from routing.ragged import Piece, Strand, inputs, ragged
@@ -41,6 +43,11 @@ class RoutedModel:
     def reads_together(self) -> bool:
         """Whether one pass can read pieces of many answers; tried once, the first time that somebody asks."""
         return reads_ragged(self.base)
+
+    @cached_property
+    def layouts(self) -> Mapping[Layout, int]:
+        """How many of the base's linear layers lie in memory in which way."""
+        return layouts_of(self.base.model)
 
     @cached_property
     def embedding_width(self) -> int | None:

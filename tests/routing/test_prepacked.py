@@ -13,10 +13,14 @@ from transformers.pytorch_utils import Conv1D
 from routing import prepacked
 from routing.base import load_base
 from routing.composed import compose
-from routing.prepacked import PrepackedLinear, prepack, rounded
+from routing.laying_out import lay_out, layouts_of
+from routing.layouts import Layout, Wanted
+from routing.prepacked import PrepackedLinear, rounded
 from routing.spec import BaseRef
 from routing.weights import layers_of
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
+
+ANEW = Wanted("panels")
 
 
 @pytest.mark.parametrize("of", [llama_library, gpt2_library, t5_library], ids=["llama", "gpt2", "t5"])
@@ -26,7 +30,9 @@ def test_a_composed_model_answers_as_before(of: object, tmp_path: Path) -> None:
     base = library.base()
     linears = sum(isinstance(layer, nn.Linear | Conv1D) for layer in base.model.modules())
 
-    assert prepack(base.model) == linears
+    lay_out(base.model, ANEW)
+    assert layouts_of(base.model)["stored"] == 0
+    assert layouts_of(base.model).total() == linears
     packed = compose(base, library.experts())
 
     torch.testing.assert_close(packed.base_logits(TEXT), plain.base_logits(TEXT), atol=1e-4, rtol=1e-4)
@@ -52,7 +58,7 @@ def test_weights_can_still_be_read(kind: str) -> None:
 def test_the_base_s_weights_are_what_they_were(tmp_path: Path) -> None:
     library = gpt2_library(tmp_path)
     before, base = layers_of(library.base()), load_base(BaseRef(str(library.folder)))
-    prepack(base.model)
+    lay_out(base.model, ANEW)
     after = layers_of(base)
 
     for module in base.spec.target_modules:
@@ -64,10 +70,10 @@ def test_what_would_answer_otherwise_stays_as_it_is(
     trouble: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Trouble(PrepackedLinear):
-        def __init__(self, layer: nn.Linear | Conv1D) -> None:
+        def __init__(self, layer: nn.Linear | Conv1D, layout: Layout) -> None:
             if trouble == "missing":
                 raise AttributeError("no such operator")
-            super().__init__(layer)
+            super().__init__(layer, layout)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x) * 1.01
@@ -75,15 +81,19 @@ def test_what_would_answer_otherwise_stays_as_it_is(
     monkeypatch.setattr(prepacked, "PrepackedLinear", Trouble)
     model = nn.Sequential(nn.Linear(6, 4))
     with caplog.at_level(logging.WARNING):
-        assert prepack(model) == 0
+        (laid,) = lay_out(model, ANEW)
 
+    assert laid.layouts == {"stored": 1}
     assert isinstance(model[0], nn.Linear)
     assert "0 is not laid out anew" in caplog.text
 
 
 def test_half_precision_is_laid_out_too_and_double_is_not() -> None:
-    assert prepack(nn.Sequential(nn.Linear(64, 32).bfloat16())) == 1
-    assert prepack(nn.Sequential(nn.Linear(64, 32).double())) == 0
+    half, double = nn.Sequential(nn.Linear(64, 32).bfloat16()), nn.Sequential(nn.Linear(64, 32).double())
+
+    assert [dict(one.layouts) for one in lay_out(half, ANEW)] == [{"onednn": 1}]
+    assert lay_out(double, ANEW) == []
+    assert layouts_of(double) == {"stored": 1}
 
 
 @torch.inference_mode()

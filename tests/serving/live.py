@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 from openai import OpenAI
 
+from routing.layouts import Wanted
 from workers.serving.app import Server, create_app
 from workers.serving.options import CallerKind, Limits, Options
 from workers.serving.reporting import Hub
@@ -74,6 +75,7 @@ def live_server(
         retry_seconds=0.2,
         limits=limits or Limits(),
         report_to=report_to,
+        weights=Wanted("panels"),  # two servers that are compared must add up in one order
     )
     app = create_app(options, traces)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))

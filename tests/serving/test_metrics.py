@@ -130,6 +130,18 @@ def test_lookups_and_bytes_of_kept_beginnings_are_told(live: LiveServer) -> None
     assert samples(live, "fletch_queue_seconds_count") == {(): 3}
 
 
+def test_how_the_base_s_layers_lie_in_memory_is_told(live: LiveServer) -> None:
+    model = live.server.libraries["tales"].model
+    assert model is not None
+    name, linears = model.base.spec.name, len(model.base.spec.target_modules) + 1  # and the head
+
+    found = samples(live, "fletch_base_layers")
+
+    assert sum(found.values()) == linears
+    assert {base for base, _ in found} == {name}
+    assert {layout for _, layout in found} <= {"onednn", "panels"}
+
+
 def test_the_memory_of_answers_under_way_is_counted_until_they_end(composed: ComposedModel) -> None:
     engine, model = Engine(), composed.routed
     engine.submit([(Generation(model, Request((1, 2, 3), max_tokens=2)), lambda _step: None)])

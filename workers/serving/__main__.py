@@ -17,6 +17,7 @@ if __name__ == "__main__":
 import torch
 import uvicorn
 
+from routing import layouts
 from routing.spread import parsed
 from workers.serving import heap, logs
 from workers.serving.app import create_app
@@ -78,11 +79,7 @@ def arguments() -> argparse.ArgumentParser:
         help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
     )
     _add_limits(parser)
-    parser.add_argument(
-        "--weights-as-stored",
-        action="store_true",
-        help="on a CPU: the base's weights as they lie in their files, which takes less memory and more time",
-    )
+    _add_weights(parser)
     parser.add_argument(
         "--callers",
         choices=KINDS,
@@ -103,6 +100,19 @@ def arguments() -> argparse.ArgumentParser:
         help="lines for people, or a JSON object in each line for programs",
     )
     return parser
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    """How the base's lie in memory."""
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[layouts.AUTO],
+        metavar="LAYOUT",
+        help=f"on a CPU, how the base's weights lie: {', '.join(layouts.LAYOUTS)}, or {layouts.AUTO}: for "
+        "each shape whichever a trial at the start finds fastest; then exceptions, such as 2048x768=stored. "
+        "The log says what was taken, and what to say here to have the same again",
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -147,6 +157,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         spread = None if given.spread is None else parsed(given.spread)
     except ValueError as error:
         parser.error(f"--spread: {error}")
+    try:
+        weights = layouts.parsed(given.weights)
+    except ValueError as error:
+        parser.error(f"--weights: {error}")
     logs.begin(given.log_format)
     heap.share()
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
@@ -158,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         device=device,
         dtype=DTYPES[given.dtype],
         spread=spread,
-        weights_as_stored=given.weights_as_stored,
+        weights=weights,
         limits=Limits(
             private_versions=given.private_versions,
             prefix_megabytes=given.prefix_megabytes,

@@ -87,6 +87,12 @@ class Metrics:
             ["base"],
             registry=self.registry,
         )
+        self.base_layers = Gauge(
+            "fletch_base_layers",
+            "Linear layers of a base, by how their weights lie in memory",
+            ["base", "layout"],
+            registry=self.registry,
+        )
         self.kv_bytes = Gauge(
             "fletch_kv_bytes",
             "Memory of the keys and values of the answers under way",

@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from routing.layouts import Wanted
 from routing.spread import Spread
 from workers.serving.reporting import Hub
 
@@ -53,7 +54,7 @@ class Options:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     spread: Spread | None = None  # then the device is not asked
-    weights_as_stored: bool = False
+    weights: Wanted = field(default_factory=Wanted)  # how the base's lie, on a CPU
     callers: CallerKind = "open"
     alone: bool = False  # in this process: all that is loaded for the first version stays for good
     poll_seconds: float = 0.5

@@ -21,6 +21,11 @@ def look_up(metrics: Metrics, engine: Engine, libraries: Libraries) -> None:
         if model is not None and model.prefixes is not None:
             kept[model.base.spec.name] += model.prefixes.size
     _set(metrics.prefix_bytes, kept)
+    metrics.base_layers.clear()
+    for model in models.values():
+        if model is not None:
+            for layout, layers in model.layouts.items():
+                metrics.base_layers.labels(model.base.spec.name, layout).set(layers)
     _set(metrics.kv_bytes, {**dict.fromkeys(kept, 0), **engine.memory_bytes()})
     held = (
         {}

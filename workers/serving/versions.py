@@ -18,10 +18,10 @@ from routing.calibration import calibrated_pack
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
+from routing.laying_out import lay_out
 from routing.pack import Pack
 from routing.packing import join_guests, load_pack
 from routing.prefixes import Prefixes
-from routing.prepacked import prepack
 from routing.queries import QueryRouter
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
@@ -29,6 +29,7 @@ from routing.routes import Routing, route, routing_of, within_reach
 from routing.store import IndexStore, LibraryRef
 from routing.uses import Uses
 from workers.serving.guests import Guests
+from workers.serving.layout_lines import laid_in_words
 from workers.serving.options import Options
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,9 @@ def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedMo
     base = load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype, spread=options.spread)
     if base.places is not None:
         log.info("%s: %s", spec.name, _spread(base))
-    elif base.device.type == "cpu" and not options.weights_as_stored:
-        count = prepack(base.model)
-        log.info("%s: the weights of %d layers are laid out for this processor", spec.name, count)
+    elif base.device.type == "cpu":
+        for line in laid_in_words(lay_out(base.model, options.weights)):
+            log.info("%s: %s", spec.name, line)
     model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
     log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
     log.info("%s: a token of an answer takes %d bytes", spec.name, model.token_bytes)
