@@ -28,8 +28,9 @@ def main() -> None:
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
     stored = llama(SHAPES[given.size])
-    models, seconds = {}, {}
-    for name, wanted in {AUTO: Wanted(), **{layout: Wanted(layout) for layout in LAYOUTS}}.items():
+    models: dict[str, RoutedModel] = {}
+    seconds: dict[str, float] = {}
+    for name, wanted in [(AUTO, Wanted()), *((layout, Wanted(layout)) for layout in LAYOUTS)]:
         model = RoutedModel(as_base(deepcopy(stored)))
         if not model.reads_together:  # asking sets its attention to the engine's
             raise SystemExit("this base does not read together, so it has no step of the engine to measure")

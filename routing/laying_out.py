@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -45,7 +46,7 @@ def lay_out(
     """
     kinds = _kinds(model)
     open_ones = [kind for kind in kinds if wanted.of(kind.shape) is None]
-    first = {kind: model.get_submodule(kinds[kind][0]) for kind in open_ones}
+    first: dict[Kind, Any] = {kind: model.get_submodule(kinds[kind][0]) for kind in open_ones}
     rest = rest_of(model, first.values(), CACHES * last_cache())
     trials = try_layouts(first, rest, stopwatch=stopwatch, clock=clock)
     first.clear()  # it would keep weights in memory that are replaced below
@@ -81,7 +82,8 @@ def _kinds(model: nn.Module) -> dict[Kind, list[str]]:
 def _replace(model: nn.Module, names: Sequence[str], layout: Layout) -> None:
     """One by one, so that no more than one weight lies in memory twice."""
     for name in names:
-        packed = packed_like(name, model.get_submodule(name), layout)
+        layer: Any = model.get_submodule(name)
+        packed = packed_like(name, layer, layout)
         if packed is not None:
             parent, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(parent), attribute, packed)
