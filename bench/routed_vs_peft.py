@@ -1,6 +1,10 @@
-"""Tokens per second of the plain base, of our routed model and of peft's Arrow, in one process on the same weights.
+"""Answers by the plain base, by what serves our routed model, and by peft's Arrow: one process, the same weights.
 
-python -m bench.routed_vs_peft [--size small] [--experts 4 16 64 256]
+python -m bench.routed_vs_peft [--size small] [--experts 4 16 64 256] [--prompt 64] [--tokens 32]
+
+Each answers one prompt greedily, token by token. Ours goes through the serving engine, spelling and counting
+included, on a base that is laid out for this processor; the base as stored and peft go through transformers'
+cache. The tokens of ours must be peft's, or nothing is compared.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,10 +26,13 @@ from transformers import DynamicCache, LlamaForCausalLM
 from bench.models import SHAPES, as_base, llama, random_pack
 from bench.peft_arrow import peft_arrow
 from bench.report import save, show
+from routing.engine import Engine, Step
+from routing.generation import Generation, Request
 from routing.layers import routed_by
-from routing.laying_out import lay_out
+from routing.laying_out import lay_out, layouts_of
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
+from routing.sampling import Sampling
 
 TOP_K = 2
 RANK = 8
@@ -36,11 +44,33 @@ CLOCKS: Mapping[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_ti
 
 
 @dataclass(frozen=True)
-class Rival:
-    """One of the models that take turns."""
+class Question:
+    """What all are asked, and the clock that they are timed by."""
 
-    name: str
-    forward: Forward
+    prompt: tuple[int, ...]
+    tokens: int
+    clock: Clock
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The tokens that were said, and when: the first moment is when the question was asked."""
+
+    said: tuple[int, ...]
+    moments: tuple[float, ...]
+
+    @property
+    def prefill(self) -> float:
+        """Seconds to the first token."""
+        return self.moments[1] - self.moments[0]
+
+    @property
+    def decode(self) -> float:
+        """Seconds of each later token, the median of this answer."""
+        return statistics.median(later - sooner for sooner, later in pairwise(self.moments[1:]))
+
+
+Rival = Callable[[Question], Answer]
 
 
 def main() -> None:
@@ -48,75 +78,103 @@ def main() -> None:
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
     model = llama(SHAPES[given.size])
-    rows = [measure(model, experts, given) for experts in given.experts]
+    model.generation_config.eos_token_id = None  # every answer has its full length
+    rows = []
+    for experts in given.experts:
+        rows.append(measure(model, experts, given))
+        gc.collect()  # models hold themselves in circles, and the next is as large
     show(
         f"{given.size}: tokens per second, rank {RANK}, top {TOP_K}, {given.prompt} prompt tokens",
         ["experts", "phase", "base", "ours", "peft", "ours / base", "peft / base", "ours / peft"],
         [line for row in rows for line in _lines(row)],
     )
-    save(
-        f"routed_vs_peft-{given.size}",
-        {"size": given.size, "prompt": given.prompt, "clock": given.clock, "rows": rows},
-    )
+    figures = {"size": given.size, "prompt": given.prompt, "tokens": given.tokens, "clock": given.clock}
+    save(f"routed_vs_peft-{given.size}", {**figures, "rows": rows})
 
 
 def measure(model: LlamaForCausalLM, experts: int, given: argparse.Namespace) -> dict[str, Any]:
     """Figures for one number of experts; refuses to time models that do not say the same."""
     ours = RoutedModel(as_base(deepcopy(model)))
+    if not ours.reads_together:  # asking also gives it the engine's attention
+        raise SystemExit(
+            "this base does not read together, so the engine would not serve it as it serves others"
+        )
     lay_out(ours.base.model)
     pack = random_pack(ours.base.spec, experts, rank=RANK)
     way = route(pack, Routing("arrow", TOP_K))
     theirs = peft_arrow(deepcopy(model), pack, rank=RANK, top_k=TOP_K)
-    rivals = [Rival("base", model), Rival("ours", _routed(ours, way)), Rival("peft", theirs)]
-    ids = torch.randint(
-        0, model.config.vocab_size, (1, given.prompt), generator=torch.Generator().manual_seed(2)
-    )
-    clock = CLOCKS[given.clock]
+    draw = torch.Generator().manual_seed(2)
+    ids = torch.randint(0, model.config.vocab_size, (1, given.prompt), generator=draw)
+    question = Question(tuple(ids[0].tolist()), given.tokens, CLOCKS[given.clock])
     with torch.inference_mode():
-        difference = (rivals[1].forward(ids).logits - rivals[2].forward(ids).logits).abs().max().item()
+        difference = (_logits(ours, way, ids) - theirs(ids).logits).abs().max().item()
         if difference > EQUAL:
             raise SystemExit(f"ours and peft's logits differ by {difference}: nothing to compare")
-        phases = {
-            "prefill": _in_turn(rivals, lambda rival: _prefill(rival, ids, clock), given.repeats),
-            "decode": _in_turn(rivals, lambda rival: _decode(rival, ids, given.tokens, clock), given.repeats),
+        rivals: dict[str, Rival] = {
+            "base": lambda asked: by_transformers(model, asked),
+            "ours": lambda asked: by_engine(ours, way, asked),
+            "peft": lambda asked: by_transformers(theirs, asked),
         }
-    del theirs, rivals, ours, pack, way
-    gc.collect()
-    return {"experts": experts, "largest_difference": difference, **phases}
+        answers = _in_turn(rivals, question, given.repeats)
+    if answers["ours"][0].said != answers["peft"][0].said:
+        raise SystemExit("ours and peft's answers are other tokens: nothing to compare")
+    speeds = _speeds(answers, given.prompt)
+    layouts = layouts_of(ours.base.model)
+    return {"experts": experts, "largest_difference": difference, "layouts": layouts, **speeds}
 
 
-def _routed(model: RoutedModel, way: Route) -> Forward:
-    def forward(ids: torch.Tensor, **options: Any) -> Any:
-        with routed_by(way):
-            return model.base.model(ids, **options)
+def by_engine(model: RoutedModel, way: Route | None, question: Question) -> Answer:
+    """An answer as the serving process gives it."""
+    said: list[int] = []
+    moments = [question.clock()]
 
-    return forward
+    def hear(step: Step) -> None:
+        if step.error is not None:
+            raise step.error
+        said.extend(token.token for token in step.tokens)
+        moments.extend([question.clock()] * len(step.tokens))
 
-
-def _in_turn(rivals: Sequence[Rival], run: Callable[[Rival], float], repeats: int) -> dict[str, float]:
-    """The median of each rival's tokens per second; they take turns, so that a busy machine is busy for all."""
-    found: dict[str, list[float]] = {rival.name: [] for rival in rivals}
-    for turn in range(repeats + 1):
-        for rival in rivals:
-            speed = run(rival)
-            if turn:  # the first turn warms up
-                found[rival.name].append(speed)
-    return {name: statistics.median(speeds) for name, speeds in found.items()}
-
-
-def _prefill(rival: Rival, ids: torch.Tensor, clock: Clock) -> float:
-    started = clock()
-    rival.forward(ids, use_cache=False, logits_to_keep=1)
-    return ids.shape[1] / (clock() - started)
+    engine = Engine()
+    request = Request(question.prompt, question.tokens, route=way, sampling=Sampling(0.0))
+    engine.submit([(Generation(model, request), hear)])
+    while engine.step():
+        pass
+    return Answer(tuple(said), tuple(moments))
 
 
-def _decode(rival: Rival, ids: torch.Tensor, tokens: int, clock: Clock) -> float:
-    cache = DynamicCache()
-    rival.forward(ids[:, :16], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    started = clock()
-    for place in range(tokens):
-        rival.forward(ids[:, place : place + 1], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return tokens / (clock() - started)
+def by_transformers(forward: Forward, question: Question) -> Answer:
+    """An answer through transformers' cache, greedily, with nothing between its passes."""
+    said: list[int] = []
+    moments = [question.clock()]
+    cache, ids = DynamicCache(), torch.tensor([question.prompt])
+    while len(said) < question.tokens:
+        logits = forward(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+        said.append(int(logits[0, -1].argmax()))
+        moments.append(question.clock())
+        ids = torch.tensor([said[-1:]])
+    return Answer(tuple(said), tuple(moments))
+
+
+def _logits(model: RoutedModel, way: Route, ids: torch.Tensor) -> torch.Tensor:
+    with routed_by(way):
+        logits: torch.Tensor = model.base.model(ids).logits
+    return logits
+
+
+def _in_turn(rivals: Mapping[str, Rival], question: Question, repeats: int) -> dict[str, list[Answer]]:
+    """Each rival's answers; they take turns, so that a busy machine is busy for all. The first turn warms up."""
+    turns = [{name: rival(question) for name, rival in rivals.items()} for _ in range(repeats + 1)]
+    return {name: [turn[name] for turn in turns[1:]] for name in rivals}
+
+
+def _speeds(answers: Mapping[str, Sequence[Answer]], prompt: int) -> dict[str, dict[str, float]]:
+    """Tokens per second by phase and rival: medians over the answers."""
+    return {
+        "prefill": {
+            name: prompt / statistics.median(one.prefill for one in each) for name, each in answers.items()
+        },
+        "decode": {name: 1 / statistics.median(one.decode for one in each) for name, each in answers.items()},
+    }
 
 
 def _lines(row: Mapping[str, Any]) -> list[list[str]]:
@@ -130,11 +188,15 @@ def _lines(row: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("bench.routed_vs_peft", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.routed_vs_peft",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--size", choices=sorted(SHAPES), default="small")
     parser.add_argument("--experts", type=int, nargs="+", default=[4, 16, 64, 256])
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
-    parser.add_argument("--tokens", type=int, default=16, help="tokens to decode")
+    parser.add_argument("--tokens", type=int, default=32, help="tokens of an answer")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="cpu: for one thread only")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument(
