@@ -26,6 +26,8 @@ class Suite:
     """A group of tasks. `looks_in` are the folders of lm_eval's own tasks that it names tasks of.
 
     To look through all of them takes the better part of a minute. `held_in` and `held_out` name members.
+    `may_be_shown` says under which licence, or of whose making, questions may be shown to anybody; it is
+    empty where nobody said that they may.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Suite:
     looks_in: tuple[str, ...]
     held_in: tuple[str, ...]
     held_out: tuple[str, ...]
+    may_be_shown: str
 
 
 def shipped() -> dict[str, Path]:
@@ -60,6 +63,7 @@ def find_suite(name: str) -> Suite:
         looks_in=tuple(said.get("looks_in", ())),
         held_in=_members(said.get("held_in", ()), members),
         held_out=_members(said.get("held_out", ()), members),
+        may_be_shown=str(said.get("may_be_shown") or ""),
     )
 
 

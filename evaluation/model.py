@@ -17,9 +17,12 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
 from evaluation.ways import Ways, in_groups
-from routing.composed import ComposedModel
+from routing.composed import GREEDY, ComposedModel
+from routing.composed import answer as answered
+from routing.generation import Request
 from routing.layers import routed_by
 from routing.routes import Route, Routing
+from routing.traces import Record
 
 Tokens = list[int]
 Scored = tuple[
@@ -95,6 +98,32 @@ class ComposedLM(HFLM):
             "routing": None if self.routing is None else vars(self.routing),
             "model_dtype": str(self.composed.routed.base.dtype),
         }
+
+    def heard(self, context: str, continuation: str) -> Record | None:
+        """Who is mixed while a context and what follows it are read; None where that is the plain base."""
+        prompt, said = self._pair(context, continuation)
+        way = self._ways.way(tuple(prompt))
+        if way is None:
+            return None
+        base, record = self.composed.routed.base, Record(way.pack)
+        batch = base.family.batch(base.model, [(prompt, said)], base.device)
+        self.composed.routed.run(batch.inputs, route=way, witness=record)
+        return record
+
+    def written(self, context: str, continuation: str) -> str:
+        """What is written greedily after a context, as long as this continuation."""
+        prompt, expected = self._pair(context, continuation)
+        asked = Request(tuple(prompt), len(expected), route=self._ways.way(tuple(prompt)), sampling=GREEDY)
+        return answered(self.composed.routed, asked).text
+
+    def _pair(self, context: str, continuation: str) -> tuple[Tokens, Tokens]:
+        """Both in tokens, cut where they meet as lm_eval cuts them; together they fit into the context."""
+        if context:
+            prompt, said = self._encode_pair(context, continuation)
+        else:
+            prompt, said = [self.prefix_token_id], self.tok_encode(continuation, add_special_tokens=False)
+        said = said[: self.max_length - 1]
+        return prompt[-(self.max_length - len(said)) :], said
 
     def _prompt(self, context: str, options: dict[str, Any]) -> Tokens:
         """The tokens of a context that generation reads: it keeps room for what it may write."""

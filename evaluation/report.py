@@ -73,7 +73,9 @@ def table(found: Sequence[Row]) -> str:
 
 @dataclass(frozen=True)
 class Report:
-    """A suite that was run: its rows, and what they were made of. `about` says where the figures are from."""
+    """A suite that was run: its rows, and what they were made of. `about` says where the figures are from,
+    `questions` has those that were looked at one by one (see `evaluation.publishing`).
+    """
 
     suite: Suite
     rows: Sequence[Row]
@@ -81,12 +83,15 @@ class Report:
     answers: Mapping[str, Answers]
     members: Mapping[str, Sequence[str]]
     about: Mapping[str, Any]
+    questions: Mapping[str, Any] | None = None
 
 
 def document(report: Report) -> dict[str, Any]:
     """The table as JSON: what each column is, and each row with the kind of its way."""
     kinds = {way.name: way.kind for way in report.ways}
+    questions = {} if report.questions is None else {"questions": dict(report.questions)}
     return {
+        **questions,
         "suite": report.suite.name,
         "about": dict(report.about),
         "members": {name: _member(report, name, tasks) for name, tasks in report.members.items()},

@@ -89,13 +89,16 @@ def run(
 ) -> Iterator[tuple[Variant, Answers]]:
     """Ask the tasks of each variant in turn; what `cache` holds of an equal variant is not asked again."""
     for way in ways:
-        lm: LM = ComposedLM(model, way.routing, **options)
-        if cache is not None:
-            lm = CachingLM(lm, str(cache / f"{_key(model, way)}.db"))
+        lm = cached(ComposedLM(model, way.routing, **options), model, way, cache)
         results = evaluate(
             lm=lm, task_dict=tasks, limit=limit, bootstrap_iters=0, confirm_run_unsafe_code=runs_code
         )
         yield way, Answers(outcomes(results), metrics(results))
+
+
+def cached(lm: ComposedLM, model: ComposedModel, way: Variant, cache: Path | None) -> LM:
+    """It with a memory of what it answered, where there is a folder for that."""
+    return lm if cache is None else CachingLM(lm, str(cache / f"{_key(model, way)}.db"))
 
 
 def _possible(model: ComposedModel, routing: Routing) -> bool:

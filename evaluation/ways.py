@@ -43,14 +43,15 @@ class Ways:
         for place, prompt in enumerate(prompts):
             tokens = None if prompt is None else tuple(prompt)
             if tokens not in seen:
-                way = self._of(tokens)
+                way = self.way(tokens)
                 seen[tokens] = _signature(way)
                 routes.setdefault(seen[tokens], way)
             places.setdefault(seen[tokens], []).append(place)
         for key, members in places.items():
             yield Group(routes[key], tuple(members))
 
-    def _of(self, prompt: tuple[int, ...] | None) -> Route | None:
+    def way(self, prompt: tuple[int, ...] | None) -> Route | None:
+        """How one prompt is routed."""
         if self._routing is None or prompt is None or self._routing.asked_prior is None:
             return self._common
         return self._model.way(prompt, self._routing)

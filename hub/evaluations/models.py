@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import CheckConstraint, Index, Q
+from django.db.models import CheckConstraint, Index, Q, UniqueConstraint
 from django.db.models.functions import Now
 
 from hub.errors import Conflict
@@ -12,6 +12,7 @@ from hub.indexes.models import IndexVersion
 
 NAME = 200
 MODEL_ARGS = 1000
+TERMS = 300
 
 
 class Evaluation(models.Model):
@@ -33,6 +34,12 @@ class Evaluation(models.Model):
     scores = models.JSONField(help_text="by way to answer: the value of each member")
     policy_mean = models.FloatField(
         null=True, blank=True, help_text="of the library's policy, out of `rows`: what is drawn over versions"
+    )
+    terms = models.CharField(
+        max_length=TERMS,
+        blank=True,
+        db_default="",
+        help_text="why its questions may be shown; empty: none were sent",
     )
     withdrawn_at = models.DateTimeField(null=True, blank=True)
 
@@ -62,3 +69,23 @@ class Evaluation(models.Model):
         singles = [row for row in self.rows if row["kind"] == "expert"]
         best = max(singles, key=lambda row: row["mean"], default=None)
         return [row for row in self.rows if row["kind"] != "expert" or row is best]
+
+
+class MemberQuestions(models.Model):
+    """Some questions of one member of an evaluation's suite, which `python -m evaluation --questions` chose.
+    They have prompts and answers, so they are deleted for good when somebody asks, or newer ones come.
+    """
+
+    evaluation = models.ForeignKey(Evaluation, on_delete=models.CASCADE, related_name="questions")
+    member = models.CharField(max_length=NAME)
+    layers = models.JSONField(default=list, help_text="of the base; what answers say by layer is of these")
+    questions = models.JSONField(help_text="each with prompt, expected answer, and each way's answer")
+    count = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            UniqueConstraint(fields=["evaluation", "member"], name="questions_of_a_member_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.count} questions of {self.member}, {self.evaluation}"

@@ -1,6 +1,7 @@
 """What the JSON API hears of evaluations (the document of `python -m evaluation`) and says of them."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -9,6 +10,7 @@ from ninja import Schema
 from pydantic import Field, StringConstraints, model_validator
 
 from hub.evaluations.models import MODEL_ARGS, NAME, Evaluation
+from hub.evaluations.question_schemas import QuestionsIn
 
 MOST_ROWS = 500
 MOST_MEMBERS = 300
@@ -54,13 +56,14 @@ class AboutIn(Schema):
 
 class EvaluationIn(Schema):
     """What `python -m evaluation` writes. What else its document has (routing, each question's outcome) may
-    be sent along and is not kept.
+    be sent along and is not kept. Of `questions` everybody reads every word.
     """
 
     suite: Name
     about: AboutIn
     members: dict[Name, MemberIO] = Field(min_length=1, max_length=MOST_MEMBERS)
     rows: list[WayIn] = Field(min_length=1, max_length=MOST_ROWS)
+    questions: QuestionsIn | None = Field(None, description="some of them, to be read one by one")
 
     @model_validator(mode="after")
     def _is_a_whole_table(self) -> Self:
@@ -83,7 +86,21 @@ class EvaluationIn(Schema):
                 raise ValueError(f"rows.{place}.members: expected exactly the names in members")
             if row.low > row.high:
                 raise ValueError(f"rows.{place}: found low {row.low} above high {row.high}")
+        self._has_what_was_asked(set(names))
         return self
+
+    def _has_what_was_asked(self, ways: set[str]) -> None:
+        """Questions are of members of the table, and answered by its ways."""
+        for member, questions in (self.questions.members if self.questions else {}).items():
+            if member not in self.members:
+                raise ValueError(
+                    f"questions.members: found {member!r}, expected some of the names in members"
+                )
+            answered = {answer.variant for question in questions for answer in question.answers}
+            if strangers := sorted(answered - ways):
+                raise ValueError(
+                    f"questions.members.{member}: found answers of {strangers[0]!r}, which has no row"
+                )
 
 
 class EvaluationOut(Schema):
@@ -127,15 +144,19 @@ class EvaluationDetail(EvaluationOut):
     harness: str
     model_args: str
     members: dict[str, MemberIO]
-    rows: list[WayIn]
+    rows: list[WayIn] = Field(description="without single experts that the visitor may not know of")
+    terms: str = Field(description="why its questions may be shown; empty where none were sent")
+    questions: dict[str, int] = Field(description="how many of them are kept, by member")
 
     @classmethod
-    def of(cls, found: Evaluation) -> Self:
+    def seen(cls, found: Evaluation, rows: Iterable[Mapping[str, Any]], questions: dict[str, int]) -> Self:
         return cls(
             **cls.said(found),
             manifest=found.version.manifest,
             harness=found.harness,
             model_args=found.model_args,
             members=found.members,
-            rows=[WayIn(**row, members=found.scores[row["variant"]]) for row in found.rows],
+            rows=[WayIn(**row, members=found.scores[row["variant"]]) for row in rows],
+            terms=found.terms,
+            questions=questions,
         )

@@ -8,10 +8,10 @@ from typing import Any
 from django import forms
 from django.core.cache import cache
 
+from hub.evaluations.experts import known_experts
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.library.policy import MOST_EXPERTS_PER_TOKEN, ROUTERS
-from hub.pages.leaderboard import known_experts
 from hub.playground import speakers
 from hub.playground.speakers import Heard
 

@@ -1,17 +1,15 @@
 """The leaderboard of a library: every way to answer, at every version that was measured with one suite."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Value
-from django.db.models.functions import Concat
 from django.http import HttpRequest, QueryDict
 
-from hub.adapters.permissions import visible_adapters
 from hub.errors import NotFound
 from hub.evaluations import queries
+from hub.evaluations.experts import known_experts, visible_rows
 from hub.evaluations.models import Evaluation
 from hub.evaluations.queries import Board
 from hub.library.models import Library
@@ -119,18 +117,6 @@ def bars(spans: Sequence[tuple[float, float, float]]) -> list[Bar]:
         return round(BAR_EDGE + share * (BAR - 2 * BAR_EDGE), 1)
 
     return [Bar(place(low), place(high), place(at), place(0.0)) for low, high, at in spans]
-
-
-def visible_rows(rows: Iterable[Mapping[str, Any]], known: set[str]) -> list[Mapping[str, Any]]:
-    """Without single experts that the visitor may not know of."""
-    return [row for row in rows if row["kind"] != "expert" or row["variant"] in known]
-
-
-def known_experts(names: Iterable[str], visitor: Visitor, library: Library) -> set[str]:
-    """Of these full names those of adapters that the visitor may know of."""
-    full = Concat("owner__username", Value("/"), "name")
-    adapters = visible_adapters(visitor).filter(library=library).annotate(full=full)
-    return set(adapters.filter(full__in=list(names)).values_list("full", flat=True))
 
 
 def _known(found: Sequence[Evaluation], visitor: Visitor) -> set[str]:

@@ -41,6 +41,12 @@ urlpatterns = [
     path("libraries/<slug>/map", library.expert_map, name="map"),
     path("libraries/<slug>/evaluations", evaluations.board, name="evaluations"),
     path("libraries/<slug>/evaluations/<int:number>", evaluations.one, name="evaluation"),
+    path("libraries/<slug>/evaluations/<int:number>/questions", evaluations.questions, name="questions"),
+    path(
+        "libraries/<slug>/evaluations/<int:number>/questions/delete",
+        evaluations.delete_questions,
+        name="delete_questions",
+    ),
     path("libraries/<slug>/play", playground.play, name="play"),
     re_path(r"^libraries/(?P<slug>[^/]+)/play/(?P<column>[ab])$", playground.ask, name="play_ask"),
     path("libraries/<slug>/decisions", library.decisions, name="decisions"),

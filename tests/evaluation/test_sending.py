@@ -9,6 +9,7 @@ import pytest
 from pytest_django.live_server_helper import LiveServer
 
 from evaluation import __main__ as command
+from evaluation.catalogue import find_suite
 from evaluation.sending import BadDestination
 from fletch.exits import CommandError
 from hub.accounts import services as accounts
@@ -59,11 +60,17 @@ def ask(monkeypatch: pytest.MonkeyPatch, model_args: str, *arguments: str, out: 
 
 
 def test_a_table_is_sent_to_the_version_that_was_measured(
-    maintained: str, store: Path, live_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maintained: str,
+    store: Path,
+    live_server: LiveServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     there = ("--send-to", live_server.url, "--library", "tiny", "--version", "1")
 
-    ask(monkeypatch, f"store={store},library=tiny,version=1", *there, out=tmp_path / "demo.json")
+    asking = (*there, "--questions", "1")
+    ask(monkeypatch, f"store={store},library=tiny,version=1", *asking, out=tmp_path / "demo.json")
 
     kept = Evaluation.objects.get()
     assert (str(kept), kept.limit, kept.by and kept.by.username) == ("demo of tiny@1", 1, "cleo")
@@ -71,6 +78,17 @@ def test_a_table_is_sent_to_the_version_that_was_measured(
     assert kept.model_args == "store=kept,library=tiny,version=1,dtype=float32"
     assert len(kept.members) == 13
     assert maintained in (tmp_path / "demo.json").read_text()
+    asked = kept.questions.get(member="demo_capitals")
+    assert (kept.questions.count(), kept.terms) == (13, find_suite("demo").may_be_shown)
+    by_way = {answer["variant"]: answer for answer in asked.questions[0]["answers"]}
+    assert list(by_way) == ["base", "library's policy", "uniform"]
+    assert (by_way["base"]["right"], by_way["base"]["shares"]) == (False, {})
+    policy = by_way["library's policy"]
+    assert (policy["right"], policy["text"]) == (True, asked.questions[0]["expected"])
+    assert policy["shares"] == {EXPERT: 1.0}
+    assert set(policy["by_layer"][EXPERT]) == {1.0}
+    assert len(policy["by_layer"][EXPERT]) == len(asked.layers) == 5
+    assert "will show to everybody" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("maintained")

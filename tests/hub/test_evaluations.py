@@ -68,7 +68,7 @@ def test_a_maintainer_sends_what_the_command_wrote_and_anybody_reads_it(cleo: Us
     assert answer.status_code == 201
     one = api_of(None).get(f"/evaluations/{answer.json()['id']}").json()
     assert (one["library"], one["version"], one["suite"], one["by"]) == ("tiny", 1, "demo", "cleo")
-    assert one["rows"] == document()["rows"]
+    assert one["rows"] == document()["rows"][:4]  # ada/verse is nobody's adapter here
     assert one["members"] == {"arc": MEMBER}
     assert (one["manifest"], one["harness"], one["model_args"]) == (f"{1:064x}", "lm-eval 0.4", "store=x")
     assert one["policy"]["mean"] == 0.75

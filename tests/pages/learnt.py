@@ -26,6 +26,7 @@ from hub.uses import services as uses
 from hub.uses.models import DayOfUse
 from hub.uses.schemas import ReportIn
 from tests.hub import making
+from tests.pages import asked
 from tests.pages.content import Content
 
 COUNT = 3
@@ -35,7 +36,10 @@ SUITES = ((f"everything-{'we-ask-' * 12}of-it", 50, -0.2), ("bbh", None, 0.0))
 
 
 def add_what_is_learnt(made: Content) -> None:
-    """Panels that are there only where something was learnt: on the library, its versions and the adapters."""
+    """Panels that are there only where something was learnt: on the library, its versions and the adapters.
+
+    The newest evaluation has questions that can be read one by one.
+    """
     making.gate(made.ready)
     making.gate(made.ready, source="collector", held=True)
     _let_an_encoder_read(made.library)
@@ -112,6 +116,7 @@ def _evaluate(version: IndexVersion, made: Content, suites: Sequence[tuple[str, 
             "about": {"manifest": version.manifest, "harness": "lm-eval 0.4.9", "limit": limit},
             "members": {"all": {"metric": "acc", "questions": 597, "held_out": True}},
             "rows": rows,
+            **({"questions": asked.questions(made)} if (suite, shift) == ("bbh", 0.0) else {}),
         }
         evaluations.record(version=version, by=made.maintainer, said=EvaluationIn.model_validate(document))
 

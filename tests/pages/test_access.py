@@ -39,6 +39,7 @@ def only_sent(made: Content) -> dict[str, str]:
     release = f"{adapter}/releases/{made.ready.oid}"
     return {
         "promote": f"/libraries/{made.library.slug}/versions/promote",
+        "delete_questions": f"/libraries/{made.library.slug}/evaluations/99/questions/delete",
         "revoke_token": "/settings/tokens/1/revoke",
         "access": f"{adapter}/access/ask",
         "desk_release": f"/desk/releases/{made.held.pk}",
@@ -106,7 +107,6 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "report": (f"/{ready.adapter.full_name}/report", SIGNED_IN),
         "report, private": (f"/{private.adapter.full_name}/report", {**OWNER_ONLY, "anonymous": 302}),
         **for_everybody(made),
-        "evaluation": (f"/libraries/{slug}/evaluations/99", dict.fromkeys(VISITORS, 404)),
         "play_ask": (f"/libraries/{slug}/play/a", dict.fromkeys(VISITORS, 405)),
         "organisations": ("/settings/organisations", SIGNED_IN),
         "organisation": ("/settings/organisations/rhymes", {**SIGNED_IN, "stranger": 403, "staff": 403}),
@@ -161,6 +161,7 @@ def of_a_library(slug: str) -> dict[str, tuple[str, dict[str, int]]]:
         "build": (f"/libraries/{slug}/checkpoints/new", OPEN),
         "evaluations": (f"/libraries/{slug}/evaluations", OPEN),
         "evaluation": (f"/libraries/{slug}/evaluations/99", dict.fromkeys(VISITORS, 404)),
+        "questions": (f"/libraries/{slug}/evaluations/99/questions", dict.fromkeys(VISITORS, 404)),
     }
 
 
