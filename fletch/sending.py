@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fletch.exits import CommandError, Exit
 from fletch.hub import FIRST_PAUSE, LONGEST_PAUSE, PATIENT, Hub, OutOfStep, Unreachable
@@ -58,7 +59,12 @@ def digested(files: Sequence[tuple[str, Path]], report: Report) -> list[Sent]:
     return found
 
 
-def send(hub: Hub, files: Sequence[Sent], report: Report) -> int:
+def here(hub: Hub, file: Sent, owner: str = "") -> dict[str, Any]:
+    """How much of a file the hub has, on its way to an organisation where `owner` names one."""
+    return hub.get(_where(file, owner=owner))
+
+
+def send(hub: Hub, files: Sequence[Sent], report: Report, *, owner: str = "") -> int:
     """Bring all bytes to the hub that are not there; how many had to be sent."""
     total, done, sent = sum(file.size for file in files), 0, 0
     for file in files:
@@ -66,7 +72,7 @@ def send(hub: Hub, files: Sequence[Sent], report: Report) -> int:
         def so_far(here: int, file: Sent = file, done: int = done) -> None:
             report(done + here, total, file.path)
 
-        sent += _send_one(hub, file, so_far)
+        sent += _send_one(hub, file, so_far, owner)
         done += file.size
     return sent
 
@@ -79,16 +85,21 @@ def assemble(
     return hub.post(f"/libraries/{library}/adapters/{name}/releases/assembled", {"files": tree, **more})
 
 
-def _send_one(hub: Hub, file: Sent, so_far: Callable[[int], None]) -> int:
+def _where(file: Sent, **said: object) -> str:
+    known = {name: value for name, value in said.items() if value != ""}
+    return f"/uploads/{file.sha256}" + (f"?{urlencode(known)}" if known else "")
+
+
+def _send_one(hub: Hub, file: Sent, so_far: Callable[[int], None], owner: str) -> int:
     """From where the hub has it, stretch by stretch; a stretch that fails is tried again from what came."""
-    here, sent, failures, pause = hub.get(f"/uploads/{file.sha256}"), 0, 0, FIRST_PAUSE
-    while not here["complete"]:
-        offset = int(here["received"])
+    came, sent, failures, pause = here(hub, file, owner), 0, 0, FIRST_PAUSE
+    while not came["complete"]:
+        offset = int(came["received"])
         so_far(offset)
         length = min(STRETCH, file.size - offset)
-        where = f"/uploads/{file.sha256}?offset={offset}&size={file.size}"
+        where = _where(file, offset=offset, size=file.size, owner=owner)
         try:
-            here = hub.send("PATCH", where, _told(file, offset, length, so_far), length=length)
+            came = hub.send("PATCH", where, _told(file, offset, length, so_far), length=length)
             sent, failures, pause = sent + length, 0, FIRST_PAUSE
         except (Unreachable, OutOfStep):
             failures += 1
@@ -96,7 +107,7 @@ def _send_one(hub: Hub, file: Sent, so_far: Callable[[int], None]) -> int:
                 raise
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            here = hub.get(f"/uploads/{file.sha256}")
+            came = here(hub, file, owner)
     so_far(file.size)
     return sent
 

@@ -10,7 +10,7 @@ from ninja import Schema
 from pydantic import Field, StringConstraints
 
 from hub.accounts import roles
-from hub.accounts.models import ApiToken
+from hub.accounts.models import ApiToken, Membership
 from hub.adapters import quota
 from hub.adapters.models import Adapter, Release
 from hub.downloads.models import MEANING
@@ -40,7 +40,7 @@ class Finding(Schema):
 
 
 class StorageOut(Schema):
-    """Bytes that a person keeps here, and may keep."""
+    """Bytes that a person or an organisation keeps here, and may keep."""
 
     used: int
     quota: int
@@ -65,6 +65,20 @@ class WhoAmI(Schema):
             storage=StorageOut(used=storage.used, quota=storage.quota),
             organisations=dict(roles.memberships(token.user).values_list("organisation__username", "role")),
         )
+
+
+class OrganisationOut(Schema):
+    """An organisation as those see it who belong to it."""
+
+    name: str
+    role: str = Field(description="yours; `maintainer` and `owner` upload for it")
+    storage: StorageOut
+
+    @classmethod
+    def of(cls, mine: Membership) -> Self:
+        storage = quota.storage_of(mine.organisation)
+        kept = StorageOut(used=storage.used, quota=storage.quota)
+        return cls(name=mine.organisation.username, role=mine.role, storage=kept)
 
 
 class LimitsOut(Schema):

@@ -25,9 +25,10 @@ from routing.spec import BaseSpec
 @options.library
 @options.hub
 @click.option("--name", metavar="NAME", help="What the adapter is called; otherwise as the folder.")
+@click.option("--owner", default="", metavar="ORGANISATION", help="Whose it will be; without one, yours.")
 @click.option("--message", "-m", default="", metavar="TEXT", help="What changed.")
 @click.option("--unchecked", is_flag=True, help="Send it without looking at it here first.")
-@click.option("--private", is_flag=True, help="Seen by you only, and never routed to.")
+@click.option("--private", is_flag=True, help="Seen by you (or the organisation) and whom you invite.")
 @options.rows(required=False)
 @options.watching
 def command(
@@ -36,6 +37,7 @@ def command(
     library: str | None,
     hub: str | None,
     name: str | None,
+    owner: str,
     rows: Path | None,
     watch: Watch,
     **about: Any,
@@ -60,10 +62,10 @@ def command(
     with screen.transfer("reading") as report:
         found = sending.digested(files, report)
         samples = sending.digested([(rows.name, rows)], report) if rows else []
-    _refuse_what_has_no_room(spoken, [*found, *samples])
+    _refuse_what_has_no_room(spoken, [*found, *samples], owner)
     with screen.transfer("uploading") as report:
-        sent = sending.send(spoken, [*found, *samples], report)
-    about["samples"] = samples[0].sha256 if samples else None
+        sent = sending.send(spoken, [*found, *samples], report, owner=owner)
+    about |= {"samples": samples[0].sha256 if samples else None, "owner": owner}
     release = sending.assemble(spoken, slug, name or folder.resolve().name, found, about)
     screen.note(f"{release['adapter']}: {len(files)} files, {screen.size(sent)} sent")
     if watch.follow:
@@ -79,15 +81,16 @@ def _refuse_what_would_be_rejected(folder: Path, spec: BaseSpec) -> None:
         raise CommandError(Exit.NO, refused, [finding.to_json() for finding in found])
 
 
-def _refuse_what_has_no_room(hub: Hub, files: list[sending.Sent]) -> None:
-    """Say what the storage of this person holds, before anything is sent."""
-    storage = hub.get("/whoami")["storage"]
+def _refuse_what_has_no_room(hub: Hub, files: list[sending.Sent], owner: str) -> None:
+    """Say what the storage of whoever will own it holds, before anything is sent."""
+    storage = hub.get(f"/organisations/{owner}" if owner else "/whoami")["storage"]
     used, quota = int(storage["used"]), int(storage["quota"])
-    new = {file.sha256: file.size for file in files if not hub.get(f"/uploads/{file.sha256}")["complete"]}
+    new = {file.sha256: file.size for file in files if not sending.here(hub, file, owner)["complete"]}
     screen.note(f"storage: {screen.size(used)} of {screen.size(quota)} used")
     if sum(new.values()) > quota - used:
+        whose = f"the storage of {owner}" if owner else "your storage"
         raise CommandError(
             Exit.NO,
-            f"not sent: {used:,} of {quota:,} bytes of your storage are used, and this needs "
+            f"not sent: {used:,} of {quota:,} bytes of {whose} are used, and this needs "
             f"{sum(new.values()):,} more; delete an adapter, or ask the hub's operator for more",
         )

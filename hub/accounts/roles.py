@@ -51,8 +51,24 @@ def namespace(user: User, name: str) -> User:
     found = memberships(user, Role.MAINTAINER).filter(organisation__username=name.lower())
     one = found.select_related("organisation").first()
     if one is None:
-        raise NotAllowed(
-            f"{name}/... is not yours to upload to; your own adapters are called {user.username}/..., and "
-            "those of an organisation are its maintainers' and owners' to upload"
-        )
+        raise _not_theirs(user, name)
     return one.organisation
+
+
+def namespaces(user: User) -> list[User]:
+    """All accounts under whose names this person may upload, their own first."""
+    found = memberships(user, Role.MAINTAINER).select_related("organisation")
+    return [user, *(one.organisation for one in found.order_by("organisation__username"))]
+
+
+def require_uploader(user: User, account: User) -> None:
+    """Raises NotAllowed."""
+    if not holds(user, account, Role.MAINTAINER):
+        raise _not_theirs(user, account.username)
+
+
+def _not_theirs(user: User, name: str) -> NotAllowed:
+    return NotAllowed(
+        f"{name}/... is not yours to upload to; your own adapters are called {user.username}/..., and "
+        "those of an organisation are its maintainers' and owners' to upload"
+    )

@@ -34,8 +34,8 @@ def mend(release: Release, changes: Changes, *, message: str = "", by: User | No
     touched = changes.left_out | {file.path for file in changes.brought}
     kept = {path: sha256 for path, sha256 in _files(release).items() if path not in touched}
     with (
-        pieces.staged(adapter.owner, kept) as files,
-        pieces.staged(adapter.owner, _kept_rows(release, changes)) as rows,
+        pieces.staged(by or adapter.owner, kept, adapter.owner) as files,
+        pieces.staged(by or adapter.owner, _kept_rows(release, changes), adapter.owner) as rows,
     ):
         mended = services.receive_upload(
             owner=adapter.owner,

@@ -1,7 +1,9 @@
 """Uploads that go on where they broke off: what came of each file so far, by person and digest.
 
 Pieces lie in the temporary folder, which the web processes share, until a release is made of them; what
-nobody goes on with is swept away like any other interrupted upload.
+nobody goes on with is swept away like any other interrupted upload. They are whose they are who sends them,
+also on the way to an organisation: whoever loses their role there loses no byte. What they may weigh is for
+the owner of what they become.
 """
 
 import fcntl
@@ -23,7 +25,6 @@ from hub.adapters.models import CommitFile, Release
 from hub.adapters.staging import StagedFile
 from hub.blobs import content, space
 from hub.blobs import services as blobs
-from hub.blobs.models import Blob
 from hub.errors import Conflict, Invalid, NotFound, TooLarge
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
@@ -36,15 +37,16 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Piece:
-    """A file that somebody is uploading: whose, and which bytes it will be."""
+    """A file that somebody is uploading, for themselves or an organisation, and which bytes it will be."""
 
-    owner: User
+    person: User
     sha256: str
+    owner: User
 
     @property
     def part(self) -> Path:
         """What came so far."""
-        return settings.TEMPORARY / f"piece-{self.owner.pk}-{self.sha256}.part"
+        return settings.TEMPORARY / f"piece-{self.person.pk}-{self.sha256}.part"
 
     @property
     def whole(self) -> Path:
@@ -52,18 +54,20 @@ class Piece:
         return self.part.with_suffix("")
 
 
-def piece(owner: User, sha256: str) -> Piece:
-    """Raises Invalid where that is no digest."""
+def piece(person: User, sha256: str, owner: User | None = None) -> Piece:
+    """For `owner`, under whose name the person may upload; otherwise their own. Raises Invalid where that is
+    no digest.
+    """
     if not SHA256.match(sha256):
         raise Invalid(f"sha256 is {sha256[:80]!r}; expected 64 of the digits 0-9 and a-f")
-    return Piece(owner, sha256)
+    return Piece(person, sha256, owner or person)
 
 
-def all_received(owner: User, digests: Iterable[str]) -> dict[str, tuple[int, bool]]:
-    """`received` of many files, asked of the database at once. Raises Invalid."""
-    wanted = [piece(owner, sha256) for sha256 in dict.fromkeys(digests)]
-    kept = _own_sizes(owner, [one.sha256 for one in wanted])
-    return {one.sha256: _received(one, kept.get(one.sha256)) for one in wanted}
+def all_received(wanted: Iterable[Piece]) -> dict[Piece, tuple[int, bool]]:
+    """`received` of many files, asked of the database at once."""
+    found = list(dict.fromkeys(wanted))
+    kept = _kept_sizes(found)
+    return {one: _received(one, _size_of(one, kept)) for one in found}
 
 
 def _received(of: Piece, kept: int | None) -> tuple[int, bool]:
@@ -74,12 +78,21 @@ def _received(of: Piece, kept: int | None) -> tuple[int, bool]:
     return (of.part.stat().st_size if of.part.exists() else 0), False
 
 
-def _own_sizes(owner: User, digests: Sequence[str]) -> dict[str, int]:
-    """Which of these bytes are kept for this person already, and how many each are."""
-    mine = CommitFile.objects.filter(commit__adapter__owner=owner, blob__in=digests).order_by()
-    rows = Release.objects.filter(adapter__owner=owner, samples__in=digests).order_by()
-    named = mine.values("blob").union(rows.values("samples"))
-    return dict(Blob.objects.filter(pk__in=named).values_list("sha256", "size"))
+def _kept_sizes(wanted: Sequence[Piece]) -> dict[tuple[int, str], int]:
+    """Which of these bytes are kept already for whom of those concerned, and how many each are."""
+    accounts = {account.pk for one in wanted for account in (one.person, one.owner)}
+    digests = {one.sha256 for one in wanted}
+    files = CommitFile.objects.filter(commit__adapter__owner__in=accounts, blob__in=digests).order_by()
+    rows = Release.objects.filter(adapter__owner__in=accounts, samples__in=digests).order_by()
+    named = files.values_list("commit__adapter__owner", "blob", "blob__size").union(
+        rows.values_list("adapter__owner", "samples", "samples__size")
+    )
+    return {(account, sha256): size for account, sha256, size in named}
+
+
+def _size_of(one: Piece, kept: Mapping[tuple[int, str], int]) -> int | None:
+    """What is kept for its owner, or for whoever sends it."""
+    return kept.get((one.owner.pk, one.sha256), kept.get((one.person.pk, one.sha256)))
 
 
 def received(of: Piece) -> tuple[int, bool]:
@@ -87,7 +100,7 @@ def received(of: Piece) -> tuple[int, bool]:
 
     Bytes that others uploaded do not count: to know a digest is no right to what it names.
     """
-    return _received(of, _own_sizes(of.owner, [of.sha256]).get(of.sha256))
+    return all_received([of])[of]
 
 
 def append(of: Piece, body: Body, *, offset: int, size: int) -> tuple[int, bool]:
@@ -115,13 +128,14 @@ def append(of: Piece, body: Body, *, offset: int, size: int) -> tuple[int, bool]
 
 
 @contextmanager
-def staged(owner: User, files: Mapping[str, str]) -> Iterator[list[StagedFile]]:
-    """The files {path: sha256} of a release, inside the `with`. Raises Invalid, and NotFound where bytes are
-    missing.
+def staged(person: User, files: Mapping[str, str], owner: User | None = None) -> Iterator[list[StagedFile]]:
+    """The files {path: sha256} of a release of `owner`, otherwise of the person, inside the `with`. Raises
+    Invalid, and NotFound where bytes are missing.
     """
-    pieces = {path: piece(owner, sha256) for path, sha256 in files.items()}
+    pieces = {path: piece(person, sha256, owner) for path, sha256 in files.items()}
     with TemporaryDirectory(prefix="pieces-", dir=settings.TEMPORARY) as folder:
-        missing = [path for path, one in pieces.items() if not received(one)[1]]
+        here = all_received(pieces.values())
+        missing = [path for path, one in pieces.items() if not here[one][1]]
         if missing:
             raise NotFound(f"the bytes of {', '.join(missing[:5])} are not here; upload them first")
         yield [
@@ -180,7 +194,7 @@ def _forget_oldest(keep: Piece, *, needed: int) -> None:
     """One person's pieces weigh no more than one upload may: the oldest give way."""
     others = [
         path
-        for path in settings.TEMPORARY.glob(f"piece-{keep.owner.pk}-*")
+        for path in settings.TEMPORARY.glob(f"piece-{keep.person.pk}-*")
         if path not in {keep.part, keep.whole}
     ]
     room = settings.LIMITS.request_bytes - needed - sum(path.stat().st_size for path in others)

@@ -44,9 +44,11 @@ class AssembleIn(Schema):
 
 
 @router.get("/uploads/{sha256}", response={200: PieceOut, **REFUSALS}, operation_id="piece")
-def piece(request: HttpRequest, sha256: str) -> PieceOut:
-    """How much of a file you have uploaded, also for an earlier release of yours."""
-    here, complete = pieces.received(pieces.piece(author(request), sha256))
+def piece(request: HttpRequest, sha256: str, owner: str = "") -> PieceOut:
+    """How much of a file you have uploaded, also for an earlier release of yours, or of the organisation
+    `owner` that you upload for.
+    """
+    here, complete = pieces.received(_piece(request, sha256, owner))
     return PieceOut(sha256=sha256, received=here, complete=complete)
 
 
@@ -57,12 +59,17 @@ def piece(request: HttpRequest, sha256: str) -> PieceOut:
     openapi_extra={"requestBody": {"required": True, "content": {OCTETS: {"schema": BYTES}}}},
 )
 def append(
-    request: HttpRequest, sha256: str, offset: QueryEx[int, P(ge=0)], size: QueryEx[int, P(ge=0)]
+    request: HttpRequest,
+    sha256: str,
+    offset: QueryEx[int, P(ge=0)],
+    size: QueryEx[int, P(ge=0)],
+    owner: str = "",
 ) -> PieceOut:
     """Add the bytes of the body to those that are here; `offset` is how many those are, `size` how many there
-    will be. What came of a request that breaks off stays.
+    will be, `owner` the organisation that you upload for, whose storage they count on. What came of a request
+    that breaks off stays.
     """
-    of = pieces.piece(author(request), sha256)
+    of = _piece(request, sha256, owner)
     here, complete = pieces.append(of, request, offset=offset, size=size)
     return PieceOut(sha256=sha256, received=here, complete=complete)
 
@@ -80,7 +87,7 @@ def assemble(request: HttpRequest, slug: str, name: str, body: AssembleIn) -> St
     if len(tree) != len(body.files):
         raise Invalid("files: found a path twice, expected each once")
     rows = {} if body.samples is None else {SAMPLES: body.samples}
-    with pieces.staged(who, tree) as files, pieces.staged(who, rows) as samples:
+    with pieces.staged(who, tree, owner) as files, pieces.staged(who, rows, owner) as samples:
         release = services.receive_upload(
             owner=owner,
             by=who,
@@ -92,3 +99,9 @@ def assemble(request: HttpRequest, slug: str, name: str, body: AssembleIn) -> St
             private=body.private,
         )
     return Status(202, schemas.ReleaseOut.of(release))
+
+
+def _piece(request: HttpRequest, sha256: str, owner: str) -> pieces.Piece:
+    """Raises NotAllowed, Invalid."""
+    who = author(request)
+    return pieces.piece(who, sha256, roles.namespace(who, owner))

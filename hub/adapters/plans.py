@@ -2,6 +2,8 @@
 
 A plan is a small file beside the pieces of its files, and is swept away like them when nobody goes on with
 it. It is what somebody is shown who comes back, on this machine or another; the bytes are found by digest.
+What is to be an organisation's is shown to all who belong to it. Whether one's role allows it is asked anew
+at each step; whoever lost it keeps the plan and the pieces, and may go on under their own name.
 """
 
 import secrets
@@ -15,8 +17,9 @@ from typing import Annotated
 from django.conf import settings
 from pydantic import Field, TypeAdapter, ValidationError
 
-from hub.accounts import names
+from hub.accounts import names, roles
 from hub.accounts.models import User
+from hub.accounts.roles import Role
 from hub.adapters import paths, pieces, quota, services
 from hub.adapters.models import Release
 from hub.errors import BadArchive, Invalid, TooLarge
@@ -37,7 +40,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to become a release. `rows` are sample rows, which are no file of it."""
+    """What is to become a release. `rows` are sample rows, which are no file of it; `owner` names an
+    organisation where it is not for the person who sends it.
+    """
 
     library: str
     name: str
@@ -45,6 +50,7 @@ class Plan:
     rows: Planned | None = None
     message: str = ""
     private: bool = False
+    owner: str = ""
 
     @property
     def everything(self) -> tuple[Planned, ...]:
@@ -61,9 +67,11 @@ PLAN = TypeAdapter(Plan)
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A plan with what came of it so far, in bytes."""
+    """A plan with whose it is, under which account, and what came of it so far, in bytes."""
 
     plan: Plan
+    person: User
+    owner: User
     begun_at: datetime
     received: int
     total: int
@@ -78,35 +86,38 @@ def parsed(document: bytes) -> Plan:
         raise Invalid(f"this is no plan of an upload: {said}") from error
 
 
-def begin(owner: User, plan: Plan) -> dict[str, tuple[int, bool]]:
+def begin(person: User, plan: Plan) -> dict[str, tuple[int, bool]]:
     """Note what is to be sent, and say of each digest how much is here and whether that is all.
 
-    Whatever can be refused without the bytes is refused now. Raises Invalid, Conflict, NotFound, BadArchive,
-    TooLarge.
+    Whatever can be refused without the bytes is refused now. Raises NotAllowed, Invalid, Conflict, NotFound,
+    BadArchive, TooLarge.
     """
+    owner = roles.namespace(person, plan.owner)
     library = libraries.library(plan.library)
     services.check_intention(owner=owner, library=library, name=plan.name, private=plan.private)
     findings = paths.check_paths([file.path for file in plan.files])
     if findings:
         raise BadArchive("The files cannot be accepted; the findings say why.", findings)
     _check_sizes(plan)
-    here = pieces.all_received(owner, plan.sizes)
+    here = pieces.all_received(pieces.piece(person, sha256, owner) for sha256 in plan.sizes)
     quota.check_room(owner, plan.sizes)
-    _write(_place(owner, plan.name), plan)
-    _forget_oldest(owner)
-    return here
+    _write(_place(person, owner.username, plan.name), plan)
+    _forget_oldest(person)
+    return {one.sha256: found for one, found in here.items()}
 
 
-def finish(owner: User, plan: Plan) -> Release:
+def finish(person: User, plan: Plan) -> Release:
     """Make the release of what came. Raises NotFound where bytes are missing, and as `receive_upload`."""
+    owner = roles.namespace(person, plan.owner)
     library = libraries.library(plan.library)
     tree = {file.path: file.sha256 for file in plan.files}
     if len(tree) != len(plan.files):
         raise Invalid("files: found a path twice, expected each once")
     rows = {ROWS: plan.rows.sha256} if plan.rows else {}
-    with pieces.staged(owner, tree) as files, pieces.staged(owner, rows) as samples:
+    with pieces.staged(person, tree, owner) as files, pieces.staged(person, rows, owner) as samples:
         release = services.receive_upload(
             owner=owner,
+            by=person,
             library=library,
             name=plan.name,
             files=files,
@@ -114,28 +125,24 @@ def finish(owner: User, plan: Plan) -> Release:
             message=plan.message,
             private=plan.private,
         )
-    forget(owner, plan.name)
+    forget(person, plan.name, plan.owner)
     return release
 
 
-def forget(owner: User, name: str) -> None:
+def forget(person: User, name: str, owner: str = "") -> None:
     """It is finished, or nobody wants it any more. Its pieces go by themselves."""
-    _place(owner, name).unlink(missing_ok=True)
+    _place(person, owner, name).unlink(missing_ok=True)
 
 
-def unfinished(owner: User) -> list[Unfinished]:
-    """What this person began, the last first."""
-    found = [(at, plan) for at, path in _newest_first(owner)[:MOST] if (plan := _read(path)) is not None]
-    here = pieces.all_received(owner, [sha256 for _at, plan in found for sha256 in plan.sizes])
-    return [
-        Unfinished(
-            plan,
-            datetime.fromtimestamp(at, tz=UTC),
-            received=sum(here[sha256][0] for sha256 in plan.sizes),
-            total=sum(plan.sizes.values()),
-        )
-        for at, plan in found
-    ]
+def unfinished(person: User) -> list[Unfinished]:
+    """What this person began, for themselves and for organisations, the last first."""
+    return _found(f"plan-{person.pk}@*.json")
+
+
+def under_way(organisation: User) -> list[Unfinished]:
+    """What people who may began for this organisation, the last first."""
+    allowed = {one.pk for one in roles.people_of(organisation, Role.MAINTAINER)}
+    return [one for one in _found(f"plan-*@{organisation.username}@*.json") if one.person.pk in allowed]
 
 
 def _check_sizes(plan: Plan) -> None:
@@ -148,23 +155,63 @@ def _check_sizes(plan: Plan) -> None:
         raise TooLarge(f"The samples have {found:,} bytes; they may have {limits.samples_bytes:,}.")
 
 
-def _place(owner: User, name: str) -> Path:
-    """One for each name, and names hold nothing that a path could not."""
-    return settings.TEMPORARY / f"plan-{owner.pk}-{names.normalised(name)}.json"
+def _place(person: User, owner: str, name: str) -> Path:
+    """One for each name. Names hold nothing that a path could not, and no @."""
+    whose = owner.lower() or person.username
+    if not names.USERNAME.match(whose):
+        raise Invalid(f"owner is {owner[:80]!r}; expected the name of an organisation")
+    return settings.TEMPORARY / f"plan-{person.pk}@{whose}@{names.normalised(name)}.json"
 
 
-def _newest_first(owner: User) -> list[tuple[float, Path]]:
-    return sorted(_noted(owner), reverse=True)
+def _found(pattern: str) -> list[Unfinished]:
+    """The newest plans whose places are like this, with three questions to the database."""
+    noted = [
+        (at, path, plan) for at, path in _newest_first(pattern)[:MOST] if (plan := _read(path)) is not None
+    ]
+    persons = User.objects.in_bulk([_person_of(path) for _at, path, _plan in noted])
+    owners = User.objects.in_bulk({_owner_of(path) for _at, path, _plan in noted}, field_name="username")
+    found = [
+        (at, plan, persons[_person_of(path)], owners[_owner_of(path)])
+        for at, path, plan in noted
+        if _person_of(path) in persons and _owner_of(path) in owners
+    ]
+    sent = [
+        [pieces.piece(person, sha256, owner) for sha256 in plan.sizes] for _at, plan, person, owner in found
+    ]
+    here = pieces.all_received(one for files in sent for one in files)
+    return [
+        Unfinished(
+            plan,
+            person,
+            owner,
+            datetime.fromtimestamp(at, tz=UTC),
+            received=sum(here[one][0] for one in files),
+            total=sum(plan.sizes.values()),
+        )
+        for (at, plan, person, owner), files in zip(found, sent, strict=True)
+    ]
 
 
-def _noted(owner: User) -> Iterator[tuple[float, Path]]:
-    for path in settings.TEMPORARY.glob(f"plan-{owner.pk}-*.json"):
+def _person_of(path: Path) -> int:
+    return int(path.name.split("@")[0].removeprefix("plan-"))
+
+
+def _owner_of(path: Path) -> str:
+    return path.name.split("@")[1]
+
+
+def _newest_first(pattern: str) -> list[tuple[float, Path]]:
+    return sorted(_noted(pattern), reverse=True)
+
+
+def _noted(pattern: str) -> Iterator[tuple[float, Path]]:
+    for path in settings.TEMPORARY.glob(pattern):
         with suppress(FileNotFoundError):  # finished at this moment
             yield path.stat().st_mtime, path
 
 
-def _forget_oldest(owner: User) -> None:
-    for _at, path in _newest_first(owner)[MOST:]:
+def _forget_oldest(person: User) -> None:
+    for _at, path in _newest_first(f"plan-{person.pk}@*.json")[MOST:]:
         path.unlink(missing_ok=True)
 
 

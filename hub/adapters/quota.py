@@ -1,6 +1,8 @@
-"""How much one person may keep here, and how much they do: every file once, however often it is named."""
+"""How much one person or organisation may keep here, and how much they do: every file once, however often it
+is named.
+"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -12,15 +14,15 @@ from hub.adapters.models import Adapter, Commit, CommitFile, Release
 from hub.blobs.models import Blob
 from hub.errors import OverQuota
 
-# What `_kept` says of one person, of all of them at once. The union names each file of a person once.
+# What `_kept` says of one person, of many of them at once. The union names each file of a person once.
 USED = """
 SELECT kept.owner, SUM(size) FROM (
     SELECT owner_id AS owner, blob_id AS named FROM {file}
         JOIN {commit} ON {commit}.id = commit_id JOIN {adapter} ON {adapter}.id = {commit}.adapter_id
-        WHERE deleted_at IS NULL
+        WHERE deleted_at IS NULL {only}
     UNION
     SELECT owner_id, samples_id FROM {release} JOIN {adapter} ON {adapter}.id = adapter_id
-        WHERE deleted_at IS NULL AND samples_id IS NOT NULL
+        WHERE deleted_at IS NULL AND samples_id IS NOT NULL {only}
 ) AS kept JOIN {blob} ON sha256 = named GROUP BY kept.owner
 """
 
@@ -47,8 +49,20 @@ def quota_of(user: User) -> int:
     return settings.LIMITS.user_quota_bytes if user.quota_bytes is None else user.quota_bytes
 
 
+def storages_of(users: Sequence[User]) -> dict[User, Storage]:
+    """`storage_of` of several accounts, by one question."""
+    numbers = [user.pk for user in users]
+    places = ", ".join(["%s"] * len(numbers))
+    used = _used(f"AND owner_id IN ({places})", [*numbers, *numbers]) if users else {}
+    return {user: Storage(used.get(user.pk, 0), quota_of(user)) for user in users}
+
+
 def used_by_owner() -> dict[int, int]:
     """Bytes by the number of the person who keeps them: one question about all files of the hub."""
+    return _used("", [])
+
+
+def _used(only: str, parameters: Sequence[int]) -> dict[int, int]:
     named = {
         "adapter": Adapter._meta.db_table,  # noqa: SLF001  Django's documented way to a table's name
         "commit": Commit._meta.db_table,  # noqa: SLF001
@@ -57,7 +71,7 @@ def used_by_owner() -> dict[int, int]:
         "blob": Blob._meta.db_table,  # noqa: SLF001
     }
     with connection.cursor() as cursor:
-        cursor.execute(USED.format(**named))
+        cursor.execute(USED.format(**named, only=only), parameters)
         return {owner: int(size) for owner, size in cursor.fetchall()}
 
 
@@ -74,8 +88,9 @@ def check_room_for(user: User, size: int) -> None:
     storage = storage_of(user)
     if size > storage.left:
         raise OverQuota(
-            f"You use {storage.used:,} of the {storage.quota:,} bytes that you may keep here, and this needs "
-            f"{size:,} more. Delete an adapter that nobody needs, or ask the operator for more."
+            f"{_uses(user)} {storage.used:,} of the {storage.quota:,} bytes that {_they(user)} may keep "
+            f"here, and this needs {size:,} more. Delete an adapter that nobody needs, or ask the operator "
+            "for more."
         )
 
 
@@ -84,6 +99,14 @@ def hold(user: User, sizes: Mapping[str, int]) -> None:
     Raises OverQuota.
     """
     check_room(User.objects.select_for_update(no_key=True).get(pk=user.pk), sizes)
+
+
+def _uses(user: User) -> str:
+    return f"{user.username} uses" if user.is_organisation else "You use"
+
+
+def _they(user: User) -> str:
+    return "it" if user.is_organisation else "you"
 
 
 def _kept(user: User) -> QuerySet[Blob]:

@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from hub import faults
-from hub.accounts import names
+from hub.accounts import names, roles
 from hub.accounts.models import User
 from hub.adapters import gates, gitnames, history, paths, queries, quota
 from hub.adapters.finite import finite
@@ -48,10 +48,11 @@ def receive_upload(  # noqa: PLR0913  what an upload is
 ) -> Release:
     """Keep an upload and ask for its validation. When this returns, the upload is never lost.
 
-    `by` is who uploads where the owner is an organisation, which has allowed it.
+    `by` is who uploads where the owner is an organisation; whether their role allows it is asked here, when
+    the release is made.
 
     The same files again give the release that is there, unless they bring other sample rows: mended samples
-    are examined anew. Raises Invalid, Conflict, BadArchive, TooLarge, StorageFull.
+    are examined anew. Raises NotAllowed, Invalid, Conflict, BadArchive, TooLarge, StorageFull.
     """
     names.check_adapter_name(name)
     _check_library(library)
@@ -96,6 +97,7 @@ def _record_upload(  # noqa: PLR0913
         return known
     brought = [*tree.values(), *([samples] if samples else [])]
     quota.hold(owner, {blob.pk: blob.size for blob in brought})
+    roles.require_uploader(by, owner)  # under the owner's lock, so that nobody is put out meanwhile
     commit = history.advance(adapter, tree, author=by, message=message)
     release = history.release_of(commit, by=by, samples=samples)
     faults.reach("upload.row_inserted")
@@ -121,7 +123,7 @@ def _check_adapter(adapter: Adapter, library: Library, name: str, *, private: bo
     """Can a release of this name and privacy for this library be one of this adapter? Raises Conflict."""
     if adapter.name != name:
         raise Conflict(
-            f"you have an adapter {adapter.name!r} already, which is the same name to us as {name!r}"
+            f"there is an adapter {adapter.full_name} already, which is the same name to us as {name!r}"
         )
     if private and not adapter.private:
         raise Conflict(

@@ -14,12 +14,21 @@ from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest
 
 from hub import faults
-from hub.accounts import visitors
+from hub.accounts import roles, visitors
 from hub.accounts.models import User
 from hub.adapters import archives, paths, quota
 from hub.adapters.staging import StagedFile
 from hub.blobs import space
-from hub.errors import BadArchive, HubError, Invalid, NotAllowed, NotSignedIn, StorageFull, TooLarge
+from hub.errors import (
+    BadArchive,
+    HubError,
+    Invalid,
+    NotAllowed,
+    NotSignedIn,
+    OverQuota,
+    StorageFull,
+    TooLarge,
+)
 from hub.limits import MIB
 
 REFUSAL = "_upload_refusal"
@@ -111,7 +120,19 @@ def _check_quota(request: HttpRequest | None, size: int) -> None:
     with suppress(NotSignedIn, NotAllowed):
         sender = visitors.visitor(request)
         if isinstance(sender, User):
-            quota.check_room_for(sender, size - MIB)  # the form around the files
+            _check_room(sender, size - MIB)  # the form around the files
+
+
+def _check_room(sender: User, size: int) -> None:
+    """For whom it is stands in the form, which is not read yet: one of them must have the room, and whether
+    it is the right one is asked when the files are kept. Raises OverQuota.
+    """
+    own, *organisations = roles.namespaces(sender)
+    try:
+        quota.check_room_for(own, size)
+    except OverQuota:
+        if not any(storage.left >= size for storage in quota.storages_of(organisations).values()):
+            raise
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.db.models import QuerySet
 from django.utils.safestring import SafeString, mark_safe
 
+from hub.accounts.models import User
 from hub.adapters import gates
 from hub.adapters.cards import LARGEST_CARD, README, Card, read_card
 from hub.adapters.models import Adapter, CommitFile, Gates, Release
@@ -17,6 +18,7 @@ from hub.errors import FindingJson, NotFound
 from hub.library.permissions import Visitor
 from hub.pages import cards, charts, curves
 
+MOST_IN_PIPELINE = 20
 FEWEST_LOSSES = 2  # make a curve
 SPOKEN_MEASUREMENTS = {
     "neutral_loss_base": "Loss on neutral text, base alone",
@@ -97,6 +99,14 @@ def release_called(adapter: Adapter, oid: str) -> Release:
     if found is None:
         raise NotFound(f"{adapter.full_name} has no release {oid[:12]}.")
     return _with(adapter, found)
+
+
+def in_pipeline(owner: User) -> list[Release]:
+    """Releases of this account that the workers look at, the last first."""
+    open_ones = [Release.Status.RECEIVED, Release.Status.VALIDATED]
+    found = Release.objects.filter(adapter__owner=owner, adapter__deleted_at=None, status__in=open_ones)
+    told = found.select_related("adapter", "commit__author").defer("statistics", "fingerprint")
+    return list(told.order_by("-created_at", "-pk")[:MOST_IN_PIPELINE])
 
 
 def newest_release(adapter: Adapter) -> Release | None:

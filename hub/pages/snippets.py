@@ -133,12 +133,13 @@ def ask_alone(hub_url: str, library: str, full_name: str) -> str:
     return f"fletch login --hub {hub_url}\nfletch ask {library} 'Hello' --alone {full_name}"
 
 
-def upload_by_command(hub_url: str, library: str) -> str:
+def upload_by_command(hub_url: str, library: str, *, owner: str = "") -> str:
     """The way of this page from a terminal, with the checks at home before anything is sent."""
+    whose = f"--owner {owner} " if owner else ""
     return (
         f"fletch login --hub {hub_url}\n"
         f"fletch check adapter/ --library {library}\n"
-        f"fletch upload adapter/ --library {library} --follow"
+        f"fletch upload adapter/ --library {library} {whose}--follow"
     )
 
 

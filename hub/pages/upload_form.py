@@ -1,6 +1,7 @@
 """The form of an upload, beside its files, and what its page is given."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -8,7 +9,8 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from hub.accounts import names
+from hub.accounts import names, roles
+from hub.accounts.models import User
 from hub.adapters import plans, quota
 from hub.adapters.cards import LARGEST_CARD
 from hub.errors import HubError, Invalid, NotFound
@@ -23,10 +25,19 @@ PLAIN = {"autocomplete": "off", "spellcheck": "false", "autocapitalize": "none"}
 NAME = "Letters, digits, dots, dashes, underscores. The same name again makes the next release."
 
 
+@dataclass(frozen=True)
+class Owner:
+    """An account under whose name somebody may upload, with what it may still keep."""
+
+    account: User
+    storage: quota.Storage
+
+
 class UploadForm(forms.Form):
     """Everything about an upload but its files, which are read by hub.adapters.uploading."""
 
     library = forms.ChoiceField(widget=forms.RadioSelect, error_messages={"required": "Choose a library."})
+    owner = forms.CharField(label="Whose it will be", required=False)
     name = forms.CharField(
         label="Name of the adapter",
         max_length=names.LONGEST_NAME,
@@ -43,8 +54,8 @@ class UploadForm(forms.Form):
     private = forms.BooleanField(
         label="Keep this adapter private",
         required=False,
-        help_text="Only you and whom you invite see it, and hear it in the served model. "
-        "Decided with the first release.",
+        help_text="Only you (or everybody in the organisation whose it is) and who is invited see it, and "
+        "hear it in the served model. Decided with the first release.",
     )
     license = forms.CharField(
         label="Licence",
@@ -112,17 +123,24 @@ def upload_page(
     """The form as it was filled in, why it was not accepted, what was begun, and the same from a terminal."""
     chosen = str(form["library"].value() or "")
     user = signed_in(request)
+    storages = quota.storages_of(roles.namespaces(user))
+    owners = [Owner(account, storage) for account, storage in storages.items()]
+    whose = str(form["owner"].value() or user.username)
     return {
         "form": form,
+        "owners": owners,
+        "whose": next((one for one in owners if one.account.username == whose), owners[0]),
         "libraries": libraries,
         "chosen": next((one for one in libraries if one.slug == chosen), None),
         "error": error,
         "limits": settings.LIMITS,
-        "storage": quota.storage_of(user),
         "unfinished": plans.unfinished(user),
+        "allowed": {one.account for one in owners},
         "licences": card_editor.LICENCES,
         "template": card_editor.TEMPLATE,
-        "terminal": snippets.upload_by_command(own_address(request), chosen or "LIBRARY"),
+        "terminal": snippets.upload_by_command(
+            own_address(request), chosen or "LIBRARY", owner="" if whose == user.username else whose
+        ),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from hub.accounts import organisations
 from hub.accounts.models import User
 from hub.adapters import services as adapters
 from hub.adapters.models import Release
@@ -97,6 +98,26 @@ def test_a_killed_upload_goes_on_from_what_had_come(shell: Shell, folder: Path) 
     assert second.status == 0, second.err
     assert second.document["bytes_sent"] < len(weights)
     assert (kept.size, kept.sha256) == (len(weights), hashlib.sha256(weights).hexdigest())
+
+
+def test_an_upload_for_an_organisation_is_its_own_and_counts_on_its_storage(
+    shell: Shell, folder: Path, ada: User
+) -> None:
+    making.library()
+    lab = organisations.found(name="rhyme-lab", by=ada)
+    User.objects.filter(pk=ada.pk).update(quota_bytes=1)
+    command = ("upload", folder, "--library", "tiny", "--unchecked", "--owner", "rhyme-lab")
+
+    made = shell.fletch(*command, "--json")
+    User.objects.filter(pk=lab.pk).update(quota_bytes=1)
+    (folder / "README.md").write_text("# Poetry")
+    full = shell.fletch(*command)
+
+    assert made.status == 0, made.err
+    assert made.document["adapter"] == "rhyme-lab/poetry"
+    assert Release.objects.get().commit.author == ada
+    assert full.status == 1
+    assert "bytes of the storage of rhyme-lab are used" in full.err
 
 
 def bytes_come() -> int:

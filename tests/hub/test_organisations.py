@@ -1,5 +1,7 @@
 """Organisations: who belongs to one, what each role may do with its adapters, and that an owner is always left."""
 
+import hashlib
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
@@ -139,6 +141,47 @@ def test_the_json_api_uploads_for_those_whose_role_is_enough(ada: User, lab: Use
     assert made.status_code == 202, made.json()
     assert Adapter.objects.get().owner == lab
     assert api_of(bob).get("/whoami").json()["organisations"] == {"rhyme-lab": "maintainer"}
+
+
+def test_its_pieces_are_sent_and_assembled_by_those_whose_role_is_enough(ada: User, lab: User) -> None:
+    making.library()
+    bob = joined(lab, "bob", "maintainer")
+    User.objects.filter(pk=bob.pk).update(quota_bytes=1)
+    api, owned = api_of(bob), {"owner": "rhyme-lab"}
+    tree = [{"path": path, "sha256": hashlib.sha256(data).hexdigest()} for path, data in making.PLAIN.items()]
+    assembled = "/libraries/tiny/adapters/poetry/releases/assembled"
+
+    def sent(data: bytes, owner: str) -> int:
+        where = f"/api/v1/uploads/{hashlib.sha256(data).hexdigest()}?offset=0&size={len(data)}&owner={owner}"
+        kind = "application/octet-stream"
+        return api.client.patch(where, data, content_type=kind, headers=api.headers).status_code
+
+    on_his_own = [sent(data, "") for data in making.PLAIN.values()]
+    on_its = [sent(data, "rhyme-lab") for data in making.PLAIN.values()]
+    organisations.change_role(organisation=lab, user=bob, role="member", by=ada)
+    refused = api.post(assembled, {"files": tree, **owned}).status_code, sent(b"more", "rhyme-lab")
+    organisations.change_role(organisation=lab, user=bob, role="maintainer", by=ada)
+    made = api.post(assembled, {"files": tree, **owned})
+    known = api.get(f"/uploads/{tree[0]['sha256']}?owner=rhyme-lab").json()
+
+    assert (on_his_own, on_its, refused) == ([413, 413], [200, 200], (403, 403))
+    assert made.json()["adapter"] == "rhyme-lab/poetry", made.content
+    assert known["complete"]
+    assert api.get("/organisations/rhyme-lab").json() == {
+        "name": "rhyme-lab",
+        "role": "maintainer",
+        "storage": {"used": sum(map(len, making.PLAIN.values())), "quota": quota.quota_of(lab)},
+    }
+    assert api_of(making.user("eve")).get("/organisations/rhyme-lab").status_code == 403
+
+
+def test_a_role_that_is_withdrawn_while_files_are_kept_makes_no_release(ada: User, lab: User) -> None:
+    place, bob = making.library(), joined(lab, "bob", "member")
+
+    with pytest.raises(NotAllowed, match="is not yours to upload to"):
+        making.upload(lab, place, by=bob)
+
+    assert not Adapter.objects.exists()
 
 
 def test_only_people_are_let_in_and_none_who_is_in(ada: User, lab: User) -> None:

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
+from hub.accounts import organisations
 from hub.adapters.models import Release
 from hub.library.models import Library
 from tests.hub import making
@@ -126,11 +127,14 @@ def test_an_upload_is_paused_and_goes_on_after_a_reload_with_what_came(
     browser: Browser, live_server: LiveServer, tmp_path: Path
 ) -> None:
     content.found_library()
-    watched = visit(browser, live_server, making.user("ada"))
+    ada = making.user("ada")
+    organisations.found(name="rhyme-lab", by=ada)
+    watched = visit(browser, live_server, ada)
     page = watched.open("/libraries/demo/upload")
     folder = adapters.saved(tmp_path / "large", "large", rank=60)  # 3.2 MiB
     drop(page, folder)
     step(page, "Library")
+    page.get_by_role("radio", name="rhyme-lab").check()
     page.locator("#id_name").fill("large")
     slowed(page, 1_000_000)
     send(page)
@@ -142,12 +146,12 @@ def test_an_upload_is_paused_and_goes_on_after_a_reload_with_what_came(
     slowed(page, -1)
     expect(page.locator("[data-unfinished=large]")).to_contain_text("of 3.2 MiB")
     page.locator("[data-unfinished=large]").get_by_role("link", name="Go on").click()
-    page.wait_for_url("**/upload?name=large")
+    page.wait_for_url("**/upload?name=large&owner=rhyme-lab")
     drop(page, folder)
     expect(page.locator("[data-looked]")).to_contain_text("Read here, and it fits")
     send(page)
 
-    page.wait_for_url("**/ada/large/releases/*")
+    page.wait_for_url("**/rhyme-lab/large/releases/*")
     assert Release.objects.get().commit.files.get(path=WEIGHTS).blob.size == (folder / WEIGHTS).stat().st_size
     assert watched.suspicious == []
 

@@ -1,5 +1,7 @@
 """A person's contributions, and the keys of their programs."""
 
+from typing import Any
+
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
@@ -12,8 +14,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from hub.accounts import roles, services
 from hub.accounts.models import ApiToken, User
 from hub.accounts.roles import Role
+from hub.adapters import plans
 from hub.errors import NotFound
-from hub.pages import contributions
+from hub.library.permissions import Visitor
+from hub.pages import contributions, reading
 from hub.pages.forms import TokenForm
 from hub.pages.listing import contributions_of
 from hub.pages.visitors import signed_in
@@ -29,6 +33,7 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
     if person is None:
         raise NotFound(f"There is nobody called {username} here.")
     adapters = contributions_of(person, request.user)
+    belongs = person.is_organisation and roles.holds(request.user, person, Role.MEMBER)
     context = {
         "person": person,
         "page": Paginator(adapters, PAGE).get_page(request.GET.get("page")),
@@ -36,9 +41,19 @@ def profile(request: HttpRequest, username: str) -> HttpResponse:
         "libraries": contributions.libraries_of(person, request.user),
         "members": list(person.members.filter(joined_at__isnull=False).select_related("user")[:MOST_PEOPLE]),
         "organisations": list(roles.memberships(person).select_related("organisation")),
-        "belongs": person.is_organisation and roles.holds(request.user, person, Role.MEMBER),
+        "belongs": belongs,
+        **(_under_way(person, request.user) if belongs else {}),
     }
     return render(request, "accounts/profile.html", context)
+
+
+def _under_way(organisation: User, visitor: Visitor) -> dict[str, Any]:
+    """What is being uploaded for it and what the workers look at, for those who belong to it."""
+    return {
+        "under_way": plans.under_way(organisation),
+        "in_pipeline": reading.in_pipeline(organisation),
+        "uploads_for_it": roles.holds(visitor, organisation, Role.MAINTAINER),
+    }
 
 
 @never_cache

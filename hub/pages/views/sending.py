@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import resolve_url
 from django.views.decorators.http import require_http_methods, require_POST
 
+from hub.accounts import roles
 from hub.adapters import pieces, plans
 from hub.errors import Invalid
 from hub.pages.visitors import signed_in
@@ -18,8 +19,11 @@ def begin(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "PATCH"])
 def piece(request: HttpRequest, sha256: str) -> HttpResponse:
-    """How much of one file is here, and more of it: the body goes on from `offset` of `size` bytes."""
-    of = pieces.piece(signed_in(request), sha256)
+    """How much of one file is here, and more of it: the body goes on from `offset` of `size` bytes. Both for
+    the organisation that `owner` names, if there is one.
+    """
+    who = signed_in(request)
+    of = pieces.piece(who, sha256, roles.namespace(who, request.GET.get("owner", "")))
     if request.method == "GET":
         return JsonResponse(_said(*pieces.received(of)))
     return JsonResponse(
@@ -38,7 +42,7 @@ def finish(request: HttpRequest) -> HttpResponse:
 @require_POST
 def forget(request: HttpRequest, name: str) -> HttpResponse:
     """Take an unfinished upload off the list."""
-    plans.forget(signed_in(request), name)
+    plans.forget(signed_in(request), name, request.GET.get("owner", ""))
     return HttpResponse(status=204)
 
 

@@ -2,9 +2,10 @@
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect, render, resolve_url
 from django.views.decorators.http import require_http_methods, require_POST
 
+from hub.accounts import roles
 from hub.adapters import services
 from hub.adapters.cards import LARGEST_CARD, README
 from hub.adapters.models import Release
@@ -27,12 +28,15 @@ def upload(request: HttpRequest, slug: str = "") -> HttpResponse:
     """
     ready = offered(slug)
     if not slug and len(ready) == 1 and request.method != "POST":
-        return redirect("upload", slug=ready[0].slug)
+        asked = f"?{request.GET.urlencode()}" if request.GET else ""
+        return redirect(resolve_url("upload", slug=ready[0].slug) + asked)
     if request.method == "POST":
         said = request.POST.copy()
         said.setdefault("library", slug)
         return _received(request, UploadForm(said, libraries=ready))
-    form = UploadForm(initial={"library": slug, "name": request.GET.get("name", "")}, libraries=ready)
+    owner = roles.namespace(signed_in(request), request.GET.get("owner", ""))
+    given = {"library": slug, "name": request.GET.get("name", ""), "owner": owner.username}
+    form = UploadForm(initial=given, libraries=ready)
     return render(request, "adapters/upload.html", upload_page(request, form, ready))
 
 
@@ -60,7 +64,8 @@ def _received(request: HttpRequest, form: UploadForm) -> HttpResponse:
 
 
 def _release(request: HttpRequest, form: UploadForm) -> Release:
-    said, written = form.cleaned_data, form.written_card()
+    said, written, who = form.cleaned_data, form.written_card(), signed_in(request)
+    owner = roles.namespace(who, said["owner"])
     with staged_files(request) as staged, blobs.scratch_file() as place:
         files = staged.files
         if written:
@@ -68,7 +73,8 @@ def _release(request: HttpRequest, form: UploadForm) -> Release:
             files = [file for file in files if file.path.lower() != README]
             files.append(StagedFile("README.md", place))
         return services.receive_upload(
-            owner=signed_in(request),
+            owner=owner,
+            by=who,
             library=queries.library(said["library"]),
             name=said["name"],
             message=said["message"],

@@ -8,6 +8,7 @@ import { facts, listOf } from "./upload/findings.js";
 import { ask } from "./upload/hub.js";
 import { Libraries } from "./upload/libraries.js";
 import { Looking } from "./upload/looking.js";
+import { Owners } from "./upload/owners.js";
 import { planOf } from "./upload/plan.js";
 import { SampleRows } from "./upload/sample_rows.js";
 import { Sending } from "./upload/sending.js";
@@ -31,6 +32,7 @@ form.classList.add("enhanced", "wizard");
 form.noValidate = true; // a field of a step that is not shown cannot be pointed at
 recall(form);
 
+const owners = new Owners(form, weigh);
 const choosing = new Choosing(form, limits, chose);
 const libraries = new Libraries(form, () => looking.look());
 const looking = new Looking(form.querySelector("[data-looked]"), { upload: () => choosing.files, library: () => libraries.chosen, looked });
@@ -40,7 +42,7 @@ const figures = new Figures(form);
 stepper = new Stepper(form, entering);
 remember(form);
 form.addEventListener("input", mark);
-mark();
+weigh();
 
 function chose() {
   looking.look();
@@ -51,6 +53,12 @@ function chose() {
     card.take(found);
   }
   mark();
+}
+
+// What may be kept is the owner's.
+function weigh() {
+  choosing.limits = { ...limits, left: owners.left ?? limits.left, whose: owners.organisation };
+  choosing.draw();
 }
 
 function looked({ config }) {
@@ -91,8 +99,8 @@ function summarise() {
     ...facts([
       ["Files", choosing.all.size ? `${choosing.all.size}, ${size(choosing.total)}` : "none yet"],
       ["Library", libraries.name || "none yet"],
-      ["Name", form.elements.name.value || "none yet"],
-      ["Seen by", form.elements.private.checked ? "you and whom you invite" : "everybody"],
+      ["Name", form.elements.name.value ? (owners.organisation ? `${owners.organisation}/` : "") + form.elements.name.value : "none yet"],
+      ["Seen by", form.elements.private.checked ? (owners.organisation ? `everybody in ${owners.organisation} and who is invited` : "you and whom you invite") : "everybody"],
       ["Card", card.written ? "as written here" : readme ? "README.md of the files" : "none"],
       ["Sample rows", rows.words],
       ["Checks", checks],
@@ -125,7 +133,7 @@ async function inPieces() {
   begin();
   try {
     await card.settled();
-    const { plan, blobs } = await planOf(form, { files: choosing.files, card: card.file, rows: rows.file, library: libraries.chosen }, figures);
+    const { plan, blobs } = await planOf(form, { files: choosing.files, card: card.file, rows: rows.file, library: libraries.chosen, owner: owners.organisation }, figures);
     under = new Sending(plan, blobs, (now) => figures.sending(now));
     pause.hidden = false;
     arrived(await under.run());
@@ -180,7 +188,7 @@ function failed(error) {
   over();
   figures.end(error.message);
   if (!error.findings) return;
-  tell(error.message);
+  tell(error.status === 403 && owners.organisation ? `${error.message}. What came stays here: choose another owner to go on with it.` : error.message);
   if (error.findings.length) refusals.append(listOf(error.findings));
   refusals.focus();
 }

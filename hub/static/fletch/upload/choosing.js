@@ -64,7 +64,7 @@ export class Choosing {
     if ([...files.keys()].some((path) => ARCHIVE.test(path))) return "Send either one archive or the files themselves, not both.";
     if (this.archive && total > limits.archive) return `An archive may have at most ${size(limits.archive)}; this one has ${size(total)}.`;
     if (total > limits.bytes) return `An adapter may have at most ${size(limits.bytes)}; these files have ${size(total)}.`;
-    if (total > limits.left) return `You have ${size(limits.left)} of storage left; these files have ${size(total)}.`;
+    if (total > limits.left) return `${limits.whose ? `${limits.whose} has` : "You have"} ${size(limits.left)} of storage left; these files have ${size(total)}.`;
     return "";
   }
 

@@ -4,7 +4,7 @@ import { digestOf } from "./digests.js";
 const README = /^readme\.md$/i;
 
 // { plan, blobs }: what the hub is told, and the bytes by digest. `card` takes the place of a README.md.
-export async function planOf(form, { files, card, rows, library }, figures) {
+export async function planOf(form, { files, card, rows, library, owner }, figures) {
   const tree = new Map([...files].filter(([path]) => !(card && README.test(path))));
   if (card) tree.set("README.md", card);
   const all = [...tree.values(), ...(rows ? [rows] : [])];
@@ -22,5 +22,5 @@ export async function planOf(form, { files, card, rows, library }, figures) {
   for (const [path, file] of tree) listed.push(await planned(path, file)); // one after the other, as the worker reads them
   const given = rows ? await planned(rows.name, rows) : null;
   const { name, message, private: hidden } = form.elements;
-  return { blobs, plan: { library, name: name.value.trim(), message: message.value, private: hidden.checked, files: listed, rows: given } };
+  return { blobs, plan: { library, owner, name: name.value.trim(), message: message.value, private: hidden.checked, files: listed, rows: given } };
 }

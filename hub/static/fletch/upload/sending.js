@@ -11,6 +11,7 @@ export class Sending {
   constructor(plan, blobs, tell) {
     this.plan = plan;
     this.blobs = blobs;
+    this.whose = new URLSearchParams({ owner: plan.owner });
     this.tell = tell;
     this.total = [...blobs.values()].reduce((sum, blob) => sum + blob.size, 0);
     this.here = new Map(); // digest -> bytes that the hub has
@@ -56,7 +57,7 @@ export class Sending {
     const sha256 = where.split("/").pop();
     this.say("sending");
     const bytes = await readable(blob.slice(at, at + STRETCH));
-    return send(`${where}?offset=${at}&size=${blob.size}`, bytes, {
+    return send(`${where}?offset=${at}&size=${blob.size}&${this.whose}`, bytes, {
       progress: (sent) => {
         if (sent === bytes.byteLength) return; // also said of a connection that broke: what came, the answer says
         this.here.set(sha256, at + sent);
@@ -73,7 +74,7 @@ export class Sending {
     for (;;) {
       await this.unlessPaused();
       try {
-        const here = lost && where ? await ask(where) : null;
+        const here = lost && where ? await ask(`${where}?${this.whose}`) : null;
         if (here) {
           this.here.set(where.split("/").pop(), here.received);
           return here;

@@ -1,6 +1,6 @@
 // What was typed survives a reload of the page in this tab. Files cannot: the browser gives them to no page again.
 const KEY = "fletch-upload";
-const NAMES = ["name", "message", "library", "private", "card"];
+const NAMES = ["name", "message", "library", "private", "card", "owner"];
 
 export function remember(form) {
   form.addEventListener("input", () => {
@@ -15,8 +15,10 @@ export function recall(form) {
   if (said.at !== location.pathname || form.elements.name.value || document.querySelector("[data-refusals]").childElementCount) return;
   for (const name of ["name", "message", "card"]) if (!form.elements[name].value) form.elements[name].value = said[name] ?? "";
   form.elements.private.checked = said.private === "on";
-  const library = [...form.querySelectorAll("[name=library]")].find((radio) => radio.value === said.library);
-  if (library) library.checked = true;
+  for (const name of ["library", "owner"]) {
+    const radio = [...form.querySelectorAll(`[name=${name}]`)].find(({ value }) => value === said[name]);
+    if (radio) radio.checked = true;
+  }
 }
 
 export function forget() {
