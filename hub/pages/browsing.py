@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from hub.adapters.models import Adapter
 from hub.search import asking, facets
 from hub.search.asking import Asked
-from hub.search.facets import FACETS, OWNER, RANK, Facet
+from hub.search.facets import FACETS, OWNER, RANK, TASK, Facet
 from hub.search.finding import ALL, Found
 
 A_PAGE = 30
@@ -85,6 +85,19 @@ def _groups(found: Found) -> Iterator[Group]:
         if len(choices) > 1 or any(choice.is_chosen for choice in choices):
             shown = choices if facet.name == RANK else sorted(choices, key=lambda one: not one.is_chosen)
             yield Group(facet.name, facet.title, shown[:MOST_SHOWN], shown[MOST_SHOWN:])
+        if facet.name == TASK:
+            yield from _tags(found)
+
+
+def _tags(found: Found) -> Iterator[Group]:
+    """What is chosen comes first, then the tags of most."""
+    asked, counts = found.asked, dict(found.tags)
+    choices = [
+        Choice(tag, counts.get(tag, 0), tag in asked.tags, asked.tag_toggled(tag).query())
+        for tag in dict.fromkeys([*asked.tags, *counts])
+    ]
+    if len(choices) > 1 or asked.tags:
+        yield Group(asking.TAG, facets.TAG_TITLE, choices[:MOST_SHOWN], choices[MOST_SHOWN:])
 
 
 def _choices(facet: Facet, found: Found) -> Iterator[Choice]:
@@ -102,8 +115,7 @@ def _filters(asked: Asked) -> Iterator[Filter]:
         for value in asked.chosen.get(facet.name, ()):
             yield Filter(facet.title, facet.label(value), asked.toggled(facet.name, value).query())
     for tag in asked.tags:
-        others = (one for one in asked.tags if one != tag)
-        yield Filter("Tag", tag, asked.with_tags(*others).query())
+        yield Filter("Tag", tag, asked.tag_toggled(tag).query())
 
 
 def _sorts(asked: Asked) -> Iterator[tuple[str, str, bool]]:

@@ -58,6 +58,11 @@ class Asked:
     def with_tags(self, *tags: str) -> "Asked":
         return replace(self, tags=tags)
 
+    def tag_toggled(self, tag: str) -> "Asked":
+        """With a tag more, or one less."""
+        kept = tuple(one for one in self.tags if one != tag)
+        return self.with_tags(*(kept if tag in self.tags else (*self.tags, tag)))
+
     def with_choice(self, facet: str, *values: str) -> "Asked":
         """Nothing is chosen in a facet without values."""
         return replace(self, chosen={**self.chosen, facet: values})

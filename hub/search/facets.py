@@ -46,16 +46,20 @@ BANDS = (
     Band("33-64", "33 to 64", 33, 64),
     Band("65-", "65 and more", 65, OPEN_ENDED),
 )
-LIBRARY, RANK, OWNER = "library", "rank", "owner"
+LIBRARY, TASK, RANK, OWNER = "library", "task", "rank", "owner"
 FACETS = (
     Facet(LIBRARY, "Library", "library__slug"),
-    Facet("task", "Task", "entry__task"),
+    Facet(TASK, "Task", "entry__task"),
     Facet("kind", "Kind", "entry__kind", {value: label for value, label in Entry.Kind.choices if value}),
     Facet(RANK, "Rank", "entry__rank", {band.value: band.label for band in BANDS}),
     Facet("licence", "Licence", "entry__licence"),
     Facet("status", "Status", "entry__standing", dict(Entry.Standing.choices)),
     Facet(OWNER, "Owner", "owner__username"),
 )
+# An adapter has many tags, and what is asked for has all of those that are chosen: they are counted by
+# themselves, without those that say no more than another facet, or what every adapter is.
+TAG_TITLE = "Tags"
+SAID_ELSEWHERE = ("peft", *(value for value in Entry.Kind.values if value))
 # Everybody's adapters would be a group of their own: owners are counted by themselves.
 COUNTED = tuple(facet for facet in FACETS if facet.name != OWNER)
 Chosen = Mapping[str, Sequence[str]]

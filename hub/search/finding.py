@@ -1,5 +1,5 @@
 """Finding adapters: the one way of the pages, the JSON API and the wire protocol. A search with its counts
-takes three questions to the database, however many adapters there are.
+takes four questions to the database, however many adapters there are.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,16 @@ from functools import cached_property
 from django.db.models import Case, Count, F, OrderBy, Q, QuerySet, Value, When
 from django.db.models.expressions import Combinable
 
-from hub.adapters.models import Adapter
+from hub.adapters.models import Adapter, AdapterTag
 from hub.adapters.permissions import visible_adapters
 from hub.library.permissions import Visitor
 from hub.search import facets
 from hub.search.asking import TAG, WORDS, Asked
-from hub.search.facets import COUNTED, FACETS, OWNER, RANK, Counts, Facet
+from hub.search.facets import COUNTED, FACETS, OWNER, RANK, TASK, Counts, Facet
 from hub.search.matching import matching
 
 MOST_OWNERS = 12
+MOST_TAGS = 30
 ALL = "all"
 OWNERS = next(facet for facet in FACETS if facet.name == OWNER)
 # What lists show, and no more: databases sort whole rows, and a library's has all modules of its base.
@@ -70,6 +71,17 @@ class Found:
         found = self._within(self.asked, COUNTED).order_by().values_list("owner__username")
         counted = found.annotate(number=Count("pk")).order_by("-number", "owner__username")
         return list(counted[:MOST_OWNERS])
+
+    @cached_property
+    def tags(self) -> list[tuple[str, int]]:
+        """The tags of most of what is found, each with how many adapters that one too would leave. Those that
+        were chosen are tags of all.
+        """
+        found = self._within(self.asked, FACETS).order_by().values("pk")
+        tags = AdapterTag.objects.filter(adapter__in=found).exclude(tag__contains=":")
+        elsewhere = {*facets.SAID_ELSEWHERE, *self.counts.of[TASK]} - {*self.asked.tags}
+        counted = tags.exclude(tag__in=elsewhere).order_by().values_list("tag").annotate(number=Count("pk"))
+        return list(counted.order_by("-number", "tag")[:MOST_TAGS])
 
     def loosened(self) -> Iterator[tuple[str, Asked, int]]:
         """What leaving out one part of the search would find: the part, the search without it, how many."""

@@ -8,6 +8,7 @@ from ninja import Schema
 from pydantic import Field
 
 from hub.adapters.models import Adapter
+from hub.search.asking import TAG
 from hub.search.facets import BANDS, COUNTED, OWNER
 from hub.search.finding import Found
 
@@ -80,7 +81,9 @@ class ValueCount(Schema):
 
 
 class AdaptersFound(Schema):
-    """A page of what a search finds. Counts are of what all but the facet's own choices leave."""
+    """A page of what a search finds. Counts are of what all but the facet's own choices leave. A search wants
+    all tags that it names: those counts are of what each one more would leave.
+    """
 
     total: int
     page: int
@@ -91,7 +94,7 @@ class AdaptersFound(Schema):
     @classmethod
     def of(cls, found: Found, adapters: Iterable[Adapter], *, page: int, pages: int) -> Self:
         counts = {facet.name: found.counts.of[facet.name].most_common() for facet in COUNTED}
-        counts[OWNER] = found.owners
+        counts |= {OWNER: found.owners, TAG: found.tags}
         return cls(
             total=found.total,
             page=page,

@@ -163,6 +163,9 @@ def test_facets_say_what_choosing_another_value_would_give(ada: User, place: Lib
     assert chosen["owner"] == {"ada": 1, "bob": 1}
     assert chosen["status"] == {"ready": 1}
     assert found(rank=["9-16", "1-4"], owner="ada") == ["ada/two", "ada/one"]
+    assert everything["tag"] == {"poems": 2, "Ünïcode": 2}  # no "peft", "lora" or "license:MIT"
+    assert chosen["tag"] == {}
+    assert counts(rank="9-16", tag="poems")["tag"] == {"poems": 1, "Ünïcode": 1}
     assert found(tag="poems", rank="1-4") == ["ada/one"]
     assert found(tag=["poems", "none"]) == []
 
@@ -219,7 +222,7 @@ def test_private_adapters_are_found_and_counted_for_their_people_alone(ada: User
     for stranger in (None, eve):
         assert found(stranger, search="sonnets") == []
         assert counts(stranger)["owner"] == {}
-        assert counts(stranger)["licence"] == {}
+        assert counts(stranger)["licence"] == counts(stranger)["tag"] == {}
     for friend in (ada, staff):
         assert found(friend, search="sonnets") == ["ada/secret"]
         assert counts(friend)["licence"] == {"mit": 1}
@@ -331,7 +334,7 @@ def test_a_search_asks_a_fixed_number_of_questions(ada: User, place: Library) ->
             assert len(Client().get(path).json()["adapters"]) == numbers.stop
         asked.append(len(captured))
 
-    assert asked == [3, 3]
+    assert asked == [4, 4]
 
 
 def stored(text: bytes) -> Any:

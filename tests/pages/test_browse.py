@@ -68,6 +68,16 @@ def test_a_facet_is_chosen_and_left_by_links_that_keep_the_rest(made: Content) -
     assert '<input type="hidden" name="status" value="quarantined">' in page
 
 
+def test_tags_narrow_one_after_another_and_say_how_many_each_leaves(made: Content) -> None:
+    page = look("status=ready")
+    [chosen] = links(page, "poetry8 adapters")  # the ninth has no card's front matter
+    narrowed = look("status=ready&tag=poetry&tag=none-has-it")
+
+    assert chosen == {"status": ["ready"], "tag": ["poetry"]}
+    assert links(look("status=ready&tag=poetry"), "poetry: chosen, remove8") == [{"status": ["ready"]}]
+    assert links(narrowed, "none-has-it: chosen, remove0")[0]["tag"] == ["poetry"]
+
+
 def test_pages_follow_each_other_after_filtering(made: Content, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hub.pages.browsing.A_PAGE", 4)
     seen, query = [], "status=ready&sort=name"
