@@ -41,7 +41,8 @@ class Planned:
 @dataclass(frozen=True)
 class Plan:
     """What is to become a release. `rows` are sample rows, which are no file of it; `owner` names an
-    organisation where it is not for the person who sends it.
+    organisation where it is not for the person who sends it, `mends` the release of which it is a mending:
+    then `files` are the new ones among many.
     """
 
     library: str
@@ -51,6 +52,7 @@ class Plan:
     message: str = ""
     private: bool = False
     owner: str = ""
+    mends: str = ""
 
     @property
     def everything(self) -> tuple[Planned, ...]:
@@ -110,6 +112,8 @@ def finish(person: User, plan: Plan) -> Release:
     """Make the release of what came. Raises NotFound where bytes are missing, and as `receive_upload`."""
     owner = roles.namespace(person, plan.owner)
     library = libraries.library(plan.library)
+    if plan.mends:
+        raise Invalid(f"mends: found {plan.mends[:80]}, expected nothing; a mending is finished on its page")
     tree = {file.path: file.sha256 for file in plan.files}
     if len(tree) != len(plan.files):
         raise Invalid("files: found a path twice, expected each once")

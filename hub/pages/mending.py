@@ -1,7 +1,7 @@
 """Fixing a release: its files with what was found about each, and what a person changed of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,16 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from hub.adapters import mending
+from hub.accounts.models import User
+from hub.adapters import mending, pieces
 from hub.adapters.cards import README
 from hub.adapters.models import CommitFile, Release
 from hub.adapters.staging import StagedFile
 from hub.adapters.uploading import place_of
 from hub.blobs import services as blobs
-from hub.errors import FindingJson
+from hub.errors import FindingJson, Invalid
 from hub.pages import reading
+from hub.pages.visitors import signed_in
 
 NEW_CARD = "README.md"
 EDITABLE = ("adapter_config.json", "fletch_gates.json", NEW_CARD)
@@ -78,22 +80,47 @@ def with_typed(found: Mending, request: HttpRequest) -> Mending:
 
 
 @contextmanager
-def changes_in(request: HttpRequest, parts: Sequence[Part]) -> Iterator[mending.Changes]:
-    """What the form says is to be different; its files are there inside the `with`."""
-    with TemporaryDirectory(prefix="mended-", dir=settings.TEMPORARY) as folder:
-        brought = [*_replaced(request, parts, Path(folder)), *_added(request)]
-        samples = request.FILES.get("samples")
+def changes_in(request: HttpRequest, parts: Sequence[Part], owner: User) -> Iterator[mending.Changes]:
+    """What the form says is to be different; its files are there inside the `with`: those that it brings, and
+    those that our script sent in pieces before. Raises NotFound where pieces are missing, Invalid.
+    """
+    who, pieces_of_rows = signed_in(request), request.POST.get("sent-samples")
+    rows = {SAMPLES: pieces_of_rows} if pieces_of_rows else {}
+    with (
+        TemporaryDirectory(prefix="mended-", dir=settings.TEMPORARY) as folder,
+        pieces.staged(who, _sent(request, parts), owner) as sent,
+        pieces.staged(who, rows, owner) as sent_rows,
+    ):
+        brought = [*_replaced(request, parts, Path(folder)), *_added(request), *sent]
+        _require_once(file.path for file in brought)
+        given = request.FILES.get("samples")
+        samples = place_of(given) if given else next((one.source for one in sent_rows), None)
         yield mending.Changes(
             brought=brought,
             left_out=frozenset(part.path for part in parts if f"leave-{part.number}" in request.POST),
-            samples=place_of(samples) if samples else None,
+            samples=samples,
             keeps_samples="leave-samples" not in request.POST,
         )
 
 
-def doubled(changes: mending.Changes) -> list[str]:
-    """Paths that are brought more than once."""
-    return [path for path, times in Counter(file.path for file in changes.brought).items() if times > 1]
+def _require_once(paths: Iterable[str]) -> None:
+    """Raises Invalid."""
+    twice = [path for path, times in Counter(paths).items() if times > 1]
+    if twice:
+        raise Invalid(f"{', '.join(twice)}: found twice, expected once. Replace it or add it, not both.")
+
+
+def _sent(request: HttpRequest, parts: Sequence[Part]) -> dict[str, str]:
+    """The digests of files that are here in pieces, by path: in place of others, and new ones. Raises
+    Invalid.
+    """
+    replaced = [(part.path, sha256) for part in parts if (sha256 := request.POST.get(f"sent-{part.number}"))]
+    names, digests = request.POST.getlist("sent-name"), request.POST.getlist("sent-added")
+    if len(names) != len(digests):
+        raise Invalid(f"sent-added: found {len(digests)} digests and {len(names)} names, expected as many")
+    found = [*replaced, *zip(names, digests, strict=True)]
+    _require_once(path for path, _sha256 in found)
+    return dict(found)
 
 
 def _part(number: int, file: CommitFile, findings: Sequence[FindingJson]) -> Part:
@@ -116,7 +143,7 @@ def _replaced(request: HttpRequest, parts: Sequence[Part], folder: Path) -> Iter
     for part in parts:
         if file := request.FILES.get(f"file-{part.number}"):
             yield StagedFile(part.path, place_of(file))
-        elif (typed := _typed(request, part)) is not None:
+        elif (typed := _typed(request, part)) is not None and f"sent-{part.number}" not in request.POST:
             place = folder / str(part.number)
             place.write_text(typed, encoding="utf-8", newline="")
             yield StagedFile(part.path, place)

@@ -13,6 +13,7 @@ from hub.errors import FindingJson
 from tests.hub import making
 from tests.pages import content
 from tests.pages.conftest import seen_by
+from tests.pages.test_sending import asked, digest, planned, sent
 
 WRONG: FindingJson = {
     "check": "adapter-config",
@@ -103,6 +104,50 @@ def test_files_are_replaced_left_out_and_added(client: Client, rejected: Release
     assert set(tree(made)) == {"LICENSE", "adapter_config.json", "adapter_model.safetensors"}
     assert CommitFile.objects.get(commit=made.commit, path="adapter_model.safetensors").blob.size == 6
     assert made.samples_id is None
+
+
+def test_large_files_come_in_pieces_each_from_where_it_broke_off(client: Client, rejected: Release) -> None:
+    numbers = {file.path: number for number, file in enumerate(rejected.commit.files.all())}
+    weights, notes, rows = b"mended" * 20_000, b"# Notes", b'{"prompt": "c", "completion": "d"}\n'
+    listed = [planned("adapter_model.safetensors", weights), planned("notes.md", notes)]
+    plan = {"library": "demo", "owner": "ada", "name": "poetry", "mends": rejected.oid, "files": listed}
+    plan["rows"] = planned("samples.jsonl", rows)
+    asked(client, "begin", plan)
+    sent(client, weights, size=50_000)
+
+    unfinished = client.get("/libraries/demo/upload").content.decode()
+    here = asked(client, "begin", plan).json()["here"][digest(weights)]["received"]
+    too_soon = client.post(address(rejected), {f"sent-{numbers['README.md']}": digest(weights)})
+    sent(client, weights, start=here)
+    for data in (notes, rows):
+        sent(client, data)
+    whole = asked(client, "finish", plan)
+    texts = fields(client, rejected)
+    fitting = {
+        f"sent-{numbers['adapter_model.safetensors']}": digest(weights),
+        "sent-added": digest(notes),
+        "sent-name": "notes.md",
+        "sent-samples": digest(rows),
+    }
+    twice = client.post(address(rejected), {**fitting, "sent-name": "adapter_model.safetensors"})
+    made = client.post(
+        address(rejected), form(rejected, texts, **fitting), headers={"X-Requested-With": "XMLHttpRequest"}
+    )
+
+    release = Release.objects.get(number=2)
+    assert f'href="{address(rejected)}"' in unfinished
+    assert here == 50_000
+    assert (too_soon.status_code, whole.status_code, twice.status_code) == (404, 400, 400)
+    assert "upload them first" in too_soon.content.decode()
+    assert "adapter_model.safetensors: found twice" in twice.content.decode()
+    assert (made.status_code, made["Location"]) == (201, f"/ada/poetry/releases/{release.oid}")
+    assert tree(release) == {
+        **tree(rejected),
+        "adapter_model.safetensors": digest(weights),
+        "notes.md": digest(notes),
+    }
+    assert release.samples_id == digest(rows)
+    assert list(settings.TEMPORARY.iterdir()) == []
 
 
 def test_what_was_found_stands_beside_the_file_that_it_is_about(client: Client, rejected: Release) -> None:

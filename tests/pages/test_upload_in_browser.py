@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -111,11 +112,19 @@ def test_what_does_not_fit_is_said_before_a_byte_is_sent_and_fixed_after_it_was_
     page.get_by_role("link", name="Fix and try again").click(timeout=15_000)
     field = page.get_by_label("Edit it here").first
     field.fill(json.dumps({**json.loads(field.input_value()), "bias": "none"}))
+    page.get_by_label("Add files").set_input_files(
+        {"name": "notes.md", "mimeType": "text/markdown", "buffer": b"# Notes"}
+    )
+    sent = []
+    page.on("request", lambda request: sent.append(urlsplit(request.url).path))
     page.get_by_role("button", name="Try again").click()
 
     page.wait_for_url("**/ada/verses/releases/*")
     mended = Release.objects.get(number=2)
     assert page.url.endswith(mended.oid)
+    assert any(path.startswith("/upload/pieces/") for path in sent)
+    assert mended.commit.files.get(path="notes.md").blob.size == len("# Notes")
+    assert mended.commit.config["peft_type"] == "LORA"
     assert (
         mended.commit.files.get(path=WEIGHTS).blob
         == Release.objects.get(number=1).commit.files.get(path=WEIGHTS).blob
@@ -136,9 +145,9 @@ def test_an_upload_is_paused_and_goes_on_after_a_reload_with_what_came(
     step(page, "Library")
     page.get_by_role("radio", name="rhyme-lab").check()
     page.locator("#id_name").fill("large")
-    slowed(page, 1_000_000)
+    slowed(page, 300_000)
     send(page)
-    expect(page.locator("[data-figures]")).to_contain_text("a second")
+    expect(page.locator("[data-figures]")).to_contain_text("a second", timeout=20_000)
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("[data-status]")).to_have_text("Paused. What came stays on the hub.")
 

@@ -2,16 +2,17 @@
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
-from hub.adapters import mending, permissions
+from hub.adapters import mending, permissions, plans
 from hub.adapters.models import Release
 from hub.adapters.uploading import refuse_if_stopped
-from hub.errors import HubError, Invalid
+from hub.errors import HubError
 from hub.http import status_of
 from hub.pages import reading
-from hub.pages.mending import Mending, changes_in, doubled, mending_of, with_typed
+from hub.pages.mending import Mending, changes_in, mending_of, with_typed
+from hub.pages.views.uploads import created
 from hub.pages.visitors import signed_in
 
 
@@ -28,17 +29,15 @@ def mend(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
         made = _mended(request, release, found)
     except HubError as error:
         return _page(request, release, with_typed(found, request), error)
-    return redirect("release", owner, name, made.oid)
+    plans.forget(signed_in(request), name, owner)
+    return created(request, made)
 
 
 def _mended(request: HttpRequest, release: Release, found: Mending) -> Release:
     refuse_if_stopped(request)
-    with changes_in(request, found.parts) as changes:
-        if twice := doubled(changes):
-            raise Invalid(f"{', '.join(twice)}: found twice, expected once. Replace it or add it, not both.")
-        return mending.mend(
-            release, changes, message=request.POST.get("message", "").strip(), by=signed_in(request)
-        )
+    message = request.POST.get("message", "").strip()
+    with changes_in(request, found.parts, release.adapter.owner) as changes:
+        return mending.mend(release, changes, message=message, by=signed_in(request))
 
 
 def _page(

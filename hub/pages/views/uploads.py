@@ -60,7 +60,7 @@ def _received(request: HttpRequest, form: UploadForm) -> HttpResponse:
     except HubError as error:
         page = upload_page(request, form, offered(), error)
         return render(request, "adapters/upload.html", page, status=status_of(error))
-    return _created(request, made)
+    return created(request, made)
 
 
 def _release(request: HttpRequest, form: UploadForm) -> Release:
@@ -84,7 +84,7 @@ def _release(request: HttpRequest, form: UploadForm) -> Release:
         )
 
 
-def _created(request: HttpRequest, made: Release) -> HttpResponse:
+def created(request: HttpRequest, made: Release) -> HttpResponse:
     """A browser is led to the release; our script is told where it is."""
     answer = redirect("release", made.adapter.owner.username, made.adapter.name, made.oid)
     if request.headers.get("X-Requested-With") == "XMLHttpRequest":

@@ -9,6 +9,7 @@ export class Refused extends Error {
 
 export class Unreachable extends Error {}
 
+const ENDED = "You are no longer signed in. Sign in in another tab, then go on here.";
 const token = () => document.querySelector("[name=csrfmiddlewaretoken]").value;
 
 export function post(where, document) {
@@ -29,6 +30,22 @@ export async function ask(where, options = {}) {
     throw new Unreachable("The hub cannot be reached.");
   }
   return said(answer.status, await answer.text());
+}
+
+// A form of a page: the address of what was made, or a refusal with the page that says why.
+export async function postWhole(where, data) {
+  let answer;
+  try {
+    answer = await fetch(where, { method: "POST", body: data, credentials: "same-origin", headers: { Accept: "text/html", "X-Requested-With": "XMLHttpRequest" } });
+  } catch {
+    throw new Unreachable("The hub cannot be reached.");
+  }
+  if (answer.status === 201) return answer.headers.get("Location");
+  if (answer.status >= 500 && answer.status !== 507) throw new Unreachable(`The hub answered ${answer.status}.`);
+  if (answer.redirected) throw new Refused(401, { detail: ENDED });
+  const refused = new Refused(answer.status, { detail: "Not accepted. What to mend is listed above the form." });
+  refused.page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  throw refused;
 }
 
 // A body that is sent with progress, which fetch does not tell; `started` gets the means to stop it.
@@ -57,7 +74,7 @@ export function send(where, body, { progress, started }) {
 function said(status, text) {
   const document = parsed(text);
   if (status >= 500 && status !== 507) throw new Unreachable(document?.detail || `The hub answered ${status}.`);
-  if (status === 401) throw new Refused(status, { detail: "You are no longer signed in. Sign in in another tab, then go on here." });
+  if (status === 401) throw new Refused(status, { detail: ENDED });
   if (status >= 400) throw new Refused(status, document);
   return document;
 }

@@ -7,12 +7,14 @@ const LONGEST_PAUSE = 30_000;
 const WINDOW = 10_000; // milliseconds over which the rate is measured
 
 export class Sending {
-  // `plan` is what the hub is told, `blobs` maps digests to bytes, `tell` hears of every change.
-  constructor(plan, blobs, tell) {
+  // `plan` is what the hub is told, `blobs` maps digests to bytes, `tell` hears of every change. `finish` makes the
+  // release, and resolves with { url }.
+  constructor(plan, blobs, tell, finish = () => post("/upload/finish", plan)) {
     this.plan = plan;
     this.blobs = blobs;
     this.whose = new URLSearchParams({ owner: plan.owner });
     this.tell = tell;
+    this.finish = finish;
     this.total = [...blobs.values()].reduce((sum, blob) => sum + blob.size, 0);
     this.here = new Map(); // digest -> bytes that the hub has
     this.marks = []; // [time, bytes] of late
@@ -27,7 +29,7 @@ export class Sending {
     this.found = this.received();
     for (const [sha256, blob] of this.blobs) if (!begun.here[sha256].complete) await this.sendOne(sha256, blob);
     this.say("finishing");
-    return (await this.patiently(() => post("/upload/finish", this.plan))).url;
+    return (await this.patiently(() => this.finish())).url;
   }
 
   pause() {
