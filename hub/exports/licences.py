@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 UNKNOWN = "unknown"
 UNSAID = {"", UNKNOWN, "other", "none"}
@@ -50,6 +51,7 @@ class Summary:
     warnings: Sequence[str]
 
 
+@lru_cache(maxsize=1024)  # asked of each of thousands of experts, and licences are few
 def group_of(licence: str) -> Group:
     name = licence.lower().strip()
     if name in UNSAID:

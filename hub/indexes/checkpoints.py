@@ -1,6 +1,6 @@
 """Composed checkpoints: asked for here, written by a worker, kept as blobs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from hub.accounts.models import User
 from hub.blobs import services as blobs
 from hub.errors import Conflict, Invalid
 from hub.indexes import archive, queries
-from hub.indexes.merging import FIELDS, check_merging
+from hub.indexes.merging import FIELDS, Called, check_merging
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
-from hub.indexes.parts import parts
+from hub.indexes.parts import Part, parts
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -40,10 +40,11 @@ def request_checkpoint(
     and `merged` how they are merged (see hub.indexes.merging).
     Raises Invalid, Conflict.
     """
-    found = there_already(version=version, kind=kind, options=options)
+    members = parts(version)
+    found = there_already(version=version, kind=kind, options=options, members=members)
     if found is not None:
         return found
-    wanted = _checked_options(version, kind, dict(options or {}))
+    wanted = _checked_options(version, kind, dict(options or {}), members)
     checkpoint = ComposedCheckpoint.objects.create(
         library=version.library, version=version, kind=kind, options=wanted, requested_by=requested_by
     )
@@ -52,16 +53,24 @@ def request_checkpoint(
 
 
 def there_already(
-    *, version: IndexVersion, kind: str, options: Mapping[str, Any] | None = None
+    *,
+    version: IndexVersion,
+    kind: str,
+    options: Mapping[str, Any] | None = None,
+    members: Sequence[Part] | None = None,
+    called: Called = str,
 ) -> ComposedCheckpoint | None:
     """What is there, or being made, with the content that is wished for. Raises Invalid, Conflict where the
-    wish cannot be fulfilled.
+    wish cannot be fulfilled, with options `called` as whoever reads it knows them.
+
+    `members` are the version's where somebody has read them already.
     """
     if queries.held_back(version).exists():
         raise Conflict(
             f"{version} names an expert that is in quarantine, so nothing is composed from it any more"
         )
-    wanted = _checked_options(version, kind, dict(options or {}))
+    there = parts(version) if members is None else members
+    wanted = _checked_options(version, kind, dict(options or {}), there, called)
     same = ComposedCheckpoint.objects.filter(version=version, kind=kind, options=wanted)
     alive = same.exclude(status=ComposedCheckpoint.Status.FAILED).filter(
         Q(expires_at=None) | Q(expires_at__gt=Now())
@@ -102,11 +111,12 @@ def _make_ready(checkpoint: ComposedCheckpoint, *, digest: str, size: int) -> No
     )
 
 
-def _chosen_experts(version: IndexVersion, asked: Iterable[str]) -> tuple[list[str], set[str], list[str]]:
+def _chosen_experts(
+    version: IndexVersion, asked: Iterable[str], members: Sequence[Part]
+) -> tuple[list[str], set[str], list[str]]:
     """Who is chosen (nobody: all are), who could be, and complaints. Gated experts are in no checkpoint:
     their owners decide who gets their weights.
     """
-    members = parts(version)
     names = {member.name for member in members if not member.gated}
     chosen = sorted(set(asked))
     strangers = [name for name in chosen if name not in names]
@@ -121,30 +131,35 @@ def _chosen_experts(version: IndexVersion, asked: Iterable[str]) -> tuple[list[s
     return chosen or (sorted(names) if len(names) < len(members) else []), names, []
 
 
-def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+def _checked_options(
+    version: IndexVersion, kind: str, options: dict[str, Any], members: Sequence[Part], called: Called = str
+) -> dict[str, Any]:
     """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
     complaints = [
         f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "policy", "rank", *FIELDS})
     ]
     if kind not in ComposedCheckpoint.Kind.values:
         complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
-    chosen, names, refused = _chosen_experts(version, options.get("experts") or ())
+    chosen, names, refused = _chosen_experts(version, options.get("experts") or (), members)
     complaints += refused
     wanted: dict[str, Any] = {"experts": chosen} if chosen else {}
-    policy, refused = _another_policy(version, kind, options.get("policy") or {})
+    policy, refused = _another_policy(version, kind, options.get("policy") or {}, called)
     wanted, complaints = wanted | policy, complaints + refused
     if kind == ComposedCheckpoint.Kind.ADAPTER:
         rank = options.get("rank") or DEFAULT_RANK
         if not isinstance(rank, int) or isinstance(rank, bool) or not 1 <= rank <= LARGEST_RANK:
-            complaints.append(f"rank is {rank!r}; expected a whole number from 1 to {LARGEST_RANK}")
+            complaints.append(
+                f"{called('rank')} is {rank!r}; expected a whole number from 1 to {LARGEST_RANK}"
+            )
         wanted["rank"] = rank
     elif options.get("rank"):
-        complaints.append(f"rank belongs to the kind 'adapter', not to {kind!r}")
+        complaints.append(f"{called('rank')} belongs to the kind 'adapter', not to {kind!r}")
     merging = {name: options[name] for name in FIELDS if options.get(name) is not None}
     if merging and kind == ComposedCheckpoint.Kind.ROUTED:
-        complaints.append(f"{', '.join(merging)}: a routed model is not merged")
+        complaints.append(f"{', '.join(map(called, merging))}: a routed model is not merged")
     elif merging:
-        spelled, wrong = check_merging(merging, chosen or names - set(version.policy.get("general", ())))
+        merged = chosen or names - set(version.policy.get("general", ()))
+        spelled, wrong = check_merging(merging, merged, called)
         wanted, complaints = wanted | spelled, complaints + wrong
     if complaints:
         raise Invalid("; ".join(complaints))
@@ -152,7 +167,7 @@ def _checked_options(version: IndexVersion, kind: str, options: dict[str, Any]) 
 
 
 def _another_policy(
-    version: IndexVersion, kind: str, said: dict[str, Any]
+    version: IndexVersion, kind: str, said: dict[str, Any], called: Called
 ) -> tuple[dict[str, Any], list[str]]:
     """What is routed otherwise than in the version, if it can be, and complaints."""
     if not said:
@@ -162,13 +177,15 @@ def _another_policy(
     if strange := sorted(set(said) - set(CHANGEABLE)):
         return {}, [f"policy.{name} cannot be changed; expected {', '.join(CHANGEABLE)}" for name in strange]
     try:
-        whole = check_policy({**version.policy, **said})
+        whole = check_policy({**version.policy, **said}, called)
     except Invalid as error:
-        return {}, [f"policy: {error}"]
+        return {}, [f"{called('policy')}: {error}"]
     usual = check_policy(version.policy)
     changed = {name: whole[name] for name in CHANGEABLE if whole[name] != usual[name]}
     lacking = queries.lacking(version, whole["router"])
-    return ({"policy": changed} if changed else {}), [f"policy.router: {lacking}"] if lacking else []
+    return ({"policy": changed} if changed else {}), [
+        f"{called('policy.router')}: {lacking}"
+    ] if lacking else []
 
 
 @receiver(job_failed)

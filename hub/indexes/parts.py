@@ -1,10 +1,12 @@
 """What a checkpoint would be made of, and about how large it would be, from what is recorded."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import Sum
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Coalesce
 
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
@@ -24,7 +26,6 @@ class Part:
     licence: str
     gated: bool
     size: int
-    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -36,26 +37,25 @@ class Size:
 
 
 def parts(version: IndexVersion) -> list[Part]:
-    """One read; sorted by name."""
+    """One read; sorted by name. A release's figures are large, and none of them is read here."""
     rows = version.memberships().values_list(
         "release_id",
         "release__adapter__owner__username",
         "release__adapter__name",
-        "release__commit__card__license",
+        KeyTextTransform("license", "release__commit__card"),
         "release__adapter__gating",
         Coalesce("gates__vectors_size", "release__vectors_size"),
         "release__factors_size",
         "profile_size",
-        "release__statistics__summary__kinds",
     )
     return sorted((_part(*row) for row in rows), key=lambda part: part.name)
 
 
-def size(library: Library, kind: str, chosen: Iterable[Part], *, rank: int) -> Size:
+def size(version: IndexVersion, kind: str, chosen: Iterable[Part], *, rank: int) -> Size:
     """Of the archive. Where nobody composed from a base before, its own size is known to a factor of two."""
-    chosen = list(chosen)
+    library, chosen = version.library, list(chosen)
     if kind == ComposedCheckpoint.Kind.ADAPTER:
-        kinds = {name for part in chosen for name in part.kinds}
+        kinds = _kinds(version, {part.release for part in chosen})
         widths = sum(
             module["d_in"] + module["d_out"]
             for module in _modules(library)
@@ -70,15 +70,21 @@ def size(library: Library, kind: str, chosen: Iterable[Part], *, rank: int) -> S
     return Size(base.least + experts, base.most + experts)
 
 
+def _kinds(version: IndexVersion, releases: Collection[int]) -> set[str]:
+    """The kinds of module that any of these releases changes."""
+    said = KeyTextTransform("kinds", KeyTransform("summary", "release__statistics"))
+    lists = {kinds for pk, kinds in version.memberships().values_list("release_id", said) if pk in releases}
+    return {name for kinds in lists if kinds for name in json.loads(kinds)}
+
+
 def _part(*row: Any) -> Part:
-    release, owner, name, licence, gating, vectors, factors, profile, kinds = row
+    release, owner, name, licence, gating, vectors, factors, profile = row
     return Part(
         release,
         f"{owner}/{name}",
-        licence if isinstance(licence, str) else "",
+        licence if licence and not licence.startswith(("[", "{")) else "",  # a card may say anything
         bool(gating),
         vectors + factors + profile,
-        tuple(kinds or ()),
     )
 
 

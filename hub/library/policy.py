@@ -3,6 +3,7 @@
 The same fields, with the same defaults, as `RoutingPolicy` in `routing`, which the hub does not import.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -65,17 +66,19 @@ class Policy(BaseModel):
 DEFAULT = Policy(top_k=1, shortlist=1, prior="auto", prior_abstain=True)
 
 
-def check_policy(policy: dict[str, Any]) -> dict[str, Any]:
-    """The whole policy when it makes sense. Raises Invalid with every complaint."""
+def check_policy(policy: dict[str, Any], called: Callable[[str], str] = str) -> dict[str, Any]:
+    """The whole policy when it makes sense. Raises Invalid with every complaint, in which fields are `called`
+    as whoever reads it knows them.
+    """
     try:
         return Policy(**policy).model_dump(mode="json")
     except ValidationError as error:
         raise Invalid(
-            "; ".join(_complaint(str(one["loc"][0]), one["input"]) for one in error.errors())
+            "; ".join(_complaint(str(one["loc"][0]), one["input"], called) for one in error.errors())
         ) from error
 
 
-def _complaint(field: str, found: object) -> str:
+def _complaint(field: str, found: object, called: Callable[[str], str]) -> str:
     if field not in EXPECTED:
         return f"{field!r} is not a part of a routing policy"
-    return f"{field} is {found!r}; expected {EXPECTED[field]}"
+    return f"{called(field)} is {found!r}; expected {EXPECTED[field]}"

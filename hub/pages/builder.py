@@ -15,7 +15,7 @@ from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.indexes.parts import Part, Size
 from hub.library.models import Library
 from hub.mirrors import queries as mirrors
-from hub.pages.checkpoint_form import CheckpointForm
+from hub.pages.checkpoint_form import CheckpointForm, called
 
 MOST_VERSIONS = 50
 MOST_LEFT_OUT = 5
@@ -64,7 +64,7 @@ def builder(library: Library, said: QueryDict) -> Builder | None:
     first.update({"version": str(number), "kind": ComposedCheckpoint.Kind.ROUTED.value})
     asked = said if "kind" in said else first
     form = CheckpointForm(asked, versions=numbers, parts=there)
-    review = _review(library, version, form, there) if form.is_valid() else None
+    review = _review(version, form, there) if form.is_valid() else None
     hidden = [(name, value) for name in form.fields for value in asked.getlist(name) if value]
     return Builder(version, form, review, hidden)
 
@@ -82,11 +82,13 @@ def chosen_parts(there: Sequence[Part], names: Sequence[str]) -> list[Part]:
     return [part for part in there if (part.name in wanted if wanted else not part.gated)]
 
 
-def _review(library: Library, version: IndexVersion, form: CheckpointForm, there: list[Part]) -> Review:
+def _review(version: IndexVersion, form: CheckpointForm, there: list[Part]) -> Review:
     kind, options = form.cleaned_data["kind"], form.options()
     found, refused = None, None
     try:
-        found = checkpoints.there_already(version=version, kind=kind, options=options)
+        found = checkpoints.there_already(
+            version=version, kind=kind, options=options, members=there, called=called
+        )
     except HubError as error:
         refused = error
     chosen = chosen_parts(there, options.get("experts", ()))
@@ -95,7 +97,7 @@ def _review(library: Library, version: IndexVersion, form: CheckpointForm, there
         kind=kind,
         count=len(chosen),
         left_out=gated[:MOST_LEFT_OUT] if not options.get("experts") else (),
-        size=making.size(library, kind, chosen, rank=options.get("rank") or checkpoints.DEFAULT_RANK),
+        size=making.size(version, kind, chosen, rank=options.get("rank") or checkpoints.DEFAULT_RANK),
         licences=licences_of(version, chosen, merged=kind != ComposedCheckpoint.Kind.ROUTED),
         there=found,
         refused=refused,

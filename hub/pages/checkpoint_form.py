@@ -144,6 +144,18 @@ class CheckpointForm(forms.Form):
         return weights
 
 
+def called(name: str) -> str:
+    """An option, or a method of merging, as the form has it: refusals name nothing that is not to be seen."""
+    field = CheckpointForm.base_fields.get(name.removeprefix("policy."))
+    if field is not None:
+        return str(field.label)
+    return (
+        "Routing"
+        if name == "policy"
+        else MERGES.get(name, MERGES[""] if name == "mean" else name).partition(":")[0]
+    )
+
+
 def _said(part: Part) -> str:
     """An expert in the list: its name, its licence, and what it weighs."""
     return f"{part.name} ({part.licence or 'no licence said'}, {phrases.size(part.size)})"

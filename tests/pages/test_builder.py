@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
 from hub.adapters.models import Adapter, Commit
+from hub.indexes import checkpoints, parts
 from hub.jobs.models import Job, JobKind
 from tests.pages.browser import CHROMIUM
 from tests.pages.conftest import seen_by
@@ -60,6 +61,26 @@ def test_a_wish_that_cannot_be_is_refused_with_why_and_keeps_what_was_chosen(mad
     assert answer.status_code == 400
     assert "phatgoose routes by gates, and no expert of demo@5 has any" in page
     assert re.search(r'value="ada/haiku"[^>]*checked', page)
+
+
+def test_a_refusal_calls_options_as_the_form_does(made: Content) -> None:
+    merged = f"{BUILD}?version=5&kind=merged&experts=ada/haiku&density=0.3"
+    policy = f"{BUILD}?version=5&kind=routed&router=classifier"
+
+    assert "Density belongs to Magnitude, TIES, DARE, DARE with TIES, not to Mean" in text(Client(), merged)
+    assert "Weights are missing; expected one for each expert" in text(Client(), f"{merged}&method=weighted")
+    assert "Router: no classifier of prompts was trained for demo@5" in text(Client(), policy)
+
+
+def test_a_version_s_experts_are_read_once(made: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    read = parts.parts
+    for module in (parts, checkpoints):
+        monkeypatch.setattr(module, "parts", lambda version: reads.append(version) or read(version))
+
+    Client().get(f"{BUILD}?version=5&kind=merged&method=ties")
+
+    assert len(reads) == 1
 
 
 def test_another_router_of_a_routed_checkpoint_is_kept_with_it(made: Content) -> None:
