@@ -24,6 +24,7 @@ class Decision(models.Model):
         YANKED = "yanked", "Withdrew"
         RESTORED = "restored", "Restored"
         GATES_LET_IN = "gates let in", "Let gates in"
+        CHANGED = "changed", "Changed how it is run"
         GATES_REFUSED = "gates refused", "Refused gates"
 
     library = models.ForeignKey(Library, on_delete=models.PROTECT, related_name="decisions")
@@ -36,7 +37,9 @@ class Decision(models.Model):
         related_name="decisions",
         help_text="about which release; nothing: about what is served",
     )
-    before = models.CharField(max_length=200, blank=True, help_text="what it was: a version, or a standing")
+    before = models.CharField(
+        max_length=200, blank=True, help_text="what it was: a version, a standing, or a setting"
+    )
     after = models.CharField(max_length=200)
     by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"

@@ -23,6 +23,19 @@ def about_serving(
     )
 
 
+def about_settings(library: Library, *, before: str, after: str, by: User | None, reason: str) -> Decision:
+    """A library is run otherwise from now on."""
+    most = Decision._meta.get_field("after").max_length or 0  # noqa: SLF001  Django's documented way
+    return Decision.objects.create(
+        library=library,
+        what=Decision.What.CHANGED,
+        before=before[:most],
+        after=after[:most],
+        by=by,
+        reason=reason,
+    )
+
+
 def about_release(
     release: Release, what: Decision.What, *, before: str, after: str, by: User | None, reason: str
 ) -> Decision:

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from django.urls import reverse
 from ninja import Schema
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from hub.adapters.models import Release
 from hub.indexes import guests, passes
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
-from hub.schemas import FileOut, JobOut, Reason, Text
+from hub.schemas import FileOut, JobOut, Text
 
 
 class Member(Schema):
@@ -90,8 +90,11 @@ class DiffOut(Schema):
     changed: list[ChangeOut]
 
 
-class PromoteIn(Reason):
+class PromoteIn(Schema):
+    """Which version is to be served, and why: whoever reads the record later has only that."""
+
     number: int = Field(ge=1, le=2_000_000_000)
+    reason: Annotated[Text, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class PromotionOut(Schema):

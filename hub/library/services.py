@@ -1,6 +1,7 @@
 """Founding a library and saying how it is served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -16,6 +17,7 @@ from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
 from hub.library.models import GATE_SOURCES, Library
 from hub.library.policy import DEFAULT, check_policy
+from hub.library.signals import settings_changed
 
 
 @transaction.atomic
@@ -115,45 +117,64 @@ def record_guest_key(library_id: int, key: bytes) -> None:
 
 
 @transaction.atomic
-def change_policy(*, library: Library, policy: dict[str, Any]) -> Library:
+def change_policy(
+    *, library: Library, policy: dict[str, Any], by: User | None = None, reason: str = ""
+) -> Library:
     """Set what answers begin with; it takes effect with the next index version. Raises Invalid."""
-    locked = Library.objects.select_for_update(no_key=True).get(pk=library.pk)
-    locked.policy = check_policy({**locked.policy, **policy})
+    locked = _locked(library)
+    before, after = locked.policy, check_policy({**locked.policy, **policy})
+    changed = [name for name in after if before.get(name) != after[name]]
+    locked.policy = after
     locked.save(update_fields=["policy"])
+    _tell(locked, _said(before, changed), _said(after, changed), by=by, reason=reason)
     jobs.enqueue(JobKind.INDEX, library_id=locked.pk)
     return locked
 
 
 @transaction.atomic
-def change_encoder(*, library: Library, source: str, revision: str = "") -> Library:
+def change_encoder(
+    *, library: Library, source: str, revision: str = "", by: User | None = None, reason: str = ""
+) -> Library:
     """Let another sentence encoder read prompts, or with an empty `source` the base again.
 
     It takes effect with an index version, when a worker has introduced every expert by it.
     """
-    locked = Library.objects.select_for_update(no_key=True).get(pk=library.pk)
+    locked = _locked(library)
     if (locked.encoder_source, locked.encoder_revision) != (source.strip(), revision):
+        before = _encoder(locked)
         locked.encoder_source, locked.encoder_revision = source.strip(), revision
         locked.encoder_settled = False
         locked.save(update_fields=["encoder_source", "encoder_revision", "encoder_settled"])
+        _tell(locked, before, _encoder(locked), by=by, reason=reason)
     if locked.status == Library.Status.READY:
         jobs.enqueue(JobKind.INTRODUCE, library_id=locked.pk)
     return locked
 
 
-def change_gate_training(*, library: Library, wanted: bool) -> None:
+@transaction.atomic
+def change_gate_training(*, library: Library, wanted: bool, by: User | None = None, reason: str = "") -> None:
     """Whether gates are trained of experts that become ready from now on."""
+    said = {True: "gates of new experts are trained", False: "no gates are trained"}
+    before = _locked(library).train_gates
     Library.objects.filter(pk=library.pk).update(train_gates=wanted)
     library.train_gates = wanted
-
-
-def change_review(*, library: Library, wanted: bool) -> None:
-    """Whether releases that become ready from now on wait for a maintainer."""
-    Library.objects.filter(pk=library.pk).update(review_releases=wanted)
-    library.review_releases = wanted
+    _tell(library, said[before], said[wanted], by=by, reason=reason)
 
 
 @transaction.atomic
-def change_gate_sources(*, library: Library, sources: Sequence[str]) -> None:
+def change_review(*, library: Library, wanted: bool, by: User | None = None, reason: str = "") -> None:
+    """Whether releases that become ready from now on wait for a maintainer."""
+    said = {True: "each new release waits for review", False: "new releases serve without review"}
+    before = _locked(library).review_releases
+    Library.objects.filter(pk=library.pk).update(review_releases=wanted)
+    library.review_releases = wanted
+    _tell(library, said[before], said[wanted], by=by, reason=reason)
+
+
+@transaction.atomic
+def change_gate_sources(
+    *, library: Library, sources: Sequence[str], by: User | None = None, reason: str = ""
+) -> None:
     """Whose gates are used, the preferred first; one that is left out is not used. Raises Invalid.
 
     It takes effect with the next index version.
@@ -161,9 +182,39 @@ def change_gate_sources(*, library: Library, sources: Sequence[str]) -> None:
     if len(set(sources)) != len(sources) or not set(sources) <= set(GATE_SOURCES):
         known = ", ".join(GATE_SOURCES)
         raise Invalid(f"gate sources are {list(sources)}; expected some of {known}, once each")
+    before = _locked(library).gate_sources
     Library.objects.filter(pk=library.pk).update(gate_sources=list(sources))
     library.gate_sources = list(sources)
+    _tell(library, _gates_of(before), _gates_of(sources), by=by, reason=reason)
     jobs.enqueue(JobKind.INDEX, library_id=library.pk)
+
+
+def _locked(library: Library) -> Library:
+    """As it is now, held by this transaction until it ends."""
+    return Library.objects.select_for_update(no_key=True).get(pk=library.pk)
+
+
+def _tell(library: Library, before: str, after: str, *, by: User | None, reason: str) -> None:
+    """Whoever sets what is set already has decided nothing."""
+    if before != after:
+        settings_changed.send(
+            sender=Library, library=library, before=before, after=after, by=by, reason=reason
+        )
+
+
+def _said(policy: Mapping[str, Any], names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {policy.get(name)}" for name in names)
+
+
+def _encoder(library: Library) -> str:
+    """Without the folder where it lies on the workers: everybody reads it."""
+    source, revision = library.encoder_source, library.encoder_revision
+    named = Path(source).name if source.startswith("/") else source
+    return f"prompts read by {named} {revision}".rstrip() if source else "prompts read by the base"
+
+
+def _gates_of(sources: Sequence[str]) -> str:
+    return f"gates of {', '.join(sources)}" if sources else "gates of nobody"
 
 
 @receiver(job_failed)

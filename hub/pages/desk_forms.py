@@ -35,6 +35,13 @@ class ReviewForm(forms.Form):
     reason = forms.CharField(max_length=2000, required=False)
 
 
+class SwitchForm(forms.Form):
+    """Whether each release of a library is looked at."""
+
+    review = forms.ChoiceField(choices=[("yes", "Review each release"), ("no", "Review no more")])
+    reason = forms.CharField(max_length=2000, required=False)
+
+
 class QuotaForm(forms.Form):
     """How much somebody may keep, in the unit that people think in."""
 

@@ -1,7 +1,11 @@
 """Findings as a reader takes them in: what is wrong in the same way at many places is said once."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from hub.errors import FindingJson
 
@@ -12,6 +16,22 @@ class Complaint:
 
     first: FindingJson
     places: tuple[tuple[str, str], ...]
+
+
+CODE = re.compile(r"`([^`\n]+)`")
+
+
+def coded(text: str) -> SafeString:
+    """A finding's words, with what stands between backticks as code. Everything else stays text."""
+    parts = CODE.split(text)  # text and code in turn
+    return format_html_join(
+        "",
+        "{}",
+        (
+            (format_html("<code>{}</code>", part) if number % 2 else part,)
+            for number, part in enumerate(parts)
+        ),
+    )
 
 
 def complaints(findings: Sequence[FindingJson]) -> list[Complaint]:

@@ -94,7 +94,7 @@ def board_page(request: HttpRequest, library: Library) -> dict[str, Any]:
     found = list(queries.on_board(library, board)[:MOST_VERSIONS])
     said = request.GET.get("sort", "-mean")
     sort = said if said.removeprefix("-") in KEYS else "-mean"
-    lines = list(_lines(found, _known(found, request.user)))
+    lines = list(_lines(found, known_to(found, request.user)))
     lines.sort(key=KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
     return {
         "library": library,
@@ -119,7 +119,8 @@ def bars(spans: Sequence[tuple[float, float, float]]) -> list[Bar]:
     return [Bar(place(low), place(high), place(at), place(0.0)) for low, high, at in spans]
 
 
-def _known(found: Sequence[Evaluation], visitor: Visitor) -> set[str]:
+def known_to(found: Sequence[Evaluation], visitor: Visitor) -> set[str]:
+    """Of the single experts that evaluations of one library show, those that the visitor may know of."""
     names = {row["variant"] for one in found for row in one.shown if row["kind"] == "expert"}
     return known_experts(names, visitor, found[0].version.library) if names else set()
 

@@ -1,17 +1,21 @@
 """A library's versions as a timeline: what came in, what went out, who promoted them when."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Q, Value
 from django.db.models.functions import Concat
 
 from hub.adapters.models import Release
 from hub.evaluations import queries as evaluations
+from hub.evaluations.experts import visible_rows
 from hub.evaluations.models import Evaluation
 from hub.indexes.models import IndexMember, IndexVersion, Promotion
 from hub.library.models import Library
+from hub.library.permissions import Visitor
+from hub.pages.leaderboard import known_to
 
 MOST_NAMES = 25
 MOST_SUITES = 100  # on a page, whatever was sent of its versions
@@ -44,6 +48,14 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """An evaluation with those of its rows that have room, and that the visitor may know of."""
+
+    evaluation: Evaluation
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
 class Entry:
     """One version: how it differs from the one before, when it was made the served one, and what was measured
     of it.
@@ -53,7 +65,7 @@ class Entry:
     changes: list[Change]
     more: int
     promotions: list[Promotion]
-    evaluations: list[Evaluation]
+    evaluations: list[Measured]
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,9 @@ Moves = dict[int, list[_Move]]
 Named = tuple[str, int, int | None]  # kind of a change, member, and who it was before
 
 
-def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
-    """Four reads for any number of versions: memberships that begin or end there, those of them that are
-    shown, promotions, and of each suite the newest evaluation.
+def entries(library: Library, versions: Sequence[IndexVersion], visitor: Visitor) -> list[Entry]:
+    """Five reads for any number of versions: memberships that begin or end there, those of them that are
+    shown, promotions, of each suite the newest evaluation, and which experts in them the visitor may know of.
     """
     numbers = [version.number for version in versions]
     came, went = _moves(library, numbers)
@@ -82,9 +94,7 @@ def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
     promotions = defaultdict(list)
     for promotion in Promotion.objects.filter(version__in=[v.pk for v in versions]).select_related("by"):
         promotions[promotion.version_id].append(promotion)
-    measured = defaultdict(list)
-    for one in evaluations.newest(library).filter(version__in=[v.pk for v in versions])[:MOST_SUITES]:
-        measured[one.version_id].append(one)
+    measured = _measured(library, versions, visitor)
     return [
         Entry(
             version,
@@ -98,6 +108,17 @@ def entries(library: Library, versions: Sequence[IndexVersion]) -> list[Entry]:
         )
         for version in versions
     ]
+
+
+def _measured(
+    library: Library, versions: Sequence[IndexVersion], visitor: Visitor
+) -> Mapping[int, list[Measured]]:
+    found = list(evaluations.newest(library).filter(version__in=[v.pk for v in versions])[:MOST_SUITES])
+    known = known_to(found, visitor)
+    measured = defaultdict(list)
+    for one in found:
+        measured[one.version_id].append(Measured(one, visible_rows(one.shown, known)))
+    return measured
 
 
 def _changes(came: Sequence[_Move], went: Sequence[_Move]) -> list[Named]:

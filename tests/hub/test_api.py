@@ -268,6 +268,8 @@ def test_a_checkpoint_is_asked_for_once_and_followed(api: Api, ada: User) -> Non
         ("/libraries/tiny/checkpoints", {"kind": "adapter", "rank": -1}),
         ("/libraries/tiny/checkpoints", {"kind": "other"}),
         ("/libraries/tiny/promote", {"number": "x"}),
+        ("/libraries/tiny/promote", {"number": 1}),
+        ("/libraries/tiny/promote", {"number": 1, "reason": "  "}),
         ("/libraries/tiny/promote", []),
         ("/libraries/tiny/promote", "{"),
     ],

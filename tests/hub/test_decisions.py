@@ -1,5 +1,6 @@
 """The audit trail: whoever decides, by page, API or command, is on record with before, after and why."""
 
+import re
 from datetime import timedelta
 from importlib import import_module
 
@@ -17,6 +18,7 @@ from hub.adapters.models import Adapter
 from hub.decisions.models import Decision
 from hub.errors import Conflict
 from hub.indexes.models import Promotion
+from hub.library import services as libraries
 from hub.library.models import Library
 from tests.hub import making
 from tests.hub.conftest import api_of
@@ -76,6 +78,47 @@ def test_a_decision_about_gates_is_one(ada: User, place: Library) -> None:
     gates.let_in(gates=held, by=ada, reason="they are fine")
 
     assert trail()[2:] == ["ada gates let in ada/prose [held > admitted] gates 1 (samples). they are fine"]
+
+
+def test_how_a_library_is_run_is_on_record_and_what_was_so_already_is_not(ada: User, place: Library) -> None:
+    libraries.change_policy(library=place, policy={"top_k": 2, "router": "arrow"}, by=ada, reason="faster")
+    libraries.change_policy(library=place, policy={"top_k": 2}, by=ada)
+    libraries.change_gate_training(library=place, wanted=True, by=ada)
+    libraries.change_gate_sources(library=place, sources=["brought"])
+    libraries.change_encoder(library=place, source="/srv/encoders/small", revision="v1", by=ada)
+    Client().post("/desk/libraries/tiny", {"review": "yes"})
+    desk = Client()
+    desk.force_login(ada)
+    for review in ("yes", "yes", "no"):
+        desk.post("/desk/libraries/tiny", {"review": review, "reason": "too many bad ones"})
+
+    assert trail()[2:] == [
+        "ada changed  [top_k 1 > top_k 2] faster",
+        "ada changed  [no gates are trained > gates of new experts are trained] ",
+        "None changed  [gates of samples, brought > gates of brought] ",
+        "ada changed  [prompts read by the base > prompts read by small v1] ",
+        "ada changed  [new releases serve without review > each new release waits for review] too many bad ones",
+        "ada changed  [each new release waits for review > new releases serve without review] too many bad ones",
+    ]
+    assert "ada changed how it is run" in " ".join(re.sub("<[^>]+>", "", page_of(desk)).split())
+
+
+def page_of(client: Client) -> str:
+    return client.get("/libraries/tiny/decisions").content.decode()
+
+
+def test_what_is_changed_in_the_admin_is_on_record_too(ada: User, place: Library) -> None:
+    root = making.user("root-user", is_staff=True, is_superuser=True)
+    admin = Client()
+    admin.force_login(root)
+    fields = {"name": "Tiny", "maintainer": "", "encoder_revision": "", "train_gates": "on"}
+
+    answer = admin.post(f"/admin/library/library/{place.pk}/change/", fields)
+
+    assert answer.status_code == 302, answer.content
+    before = "auto promote: True, train gates: False, maintainer: ada"
+    after = "auto promote: False, train gates: True, maintainer: None"
+    assert trail()[2:] == [f"root-user changed  [{before} > {after}] in the admin"]
 
 
 def test_what_became_of_a_private_adapter_is_told_to_its_owner_alone(ada: User, place: Library) -> None:

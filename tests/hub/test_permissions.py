@@ -27,6 +27,7 @@ PUBLIC: dict[str, tuple[int, int, int, int, int]] = {
     "GET /libraries/tiny/diff?from=1&to=1": (200, 200, 200, 200, 200),
     "GET /limits": (200, 200, 200, 200, 200),
     "GET /whoami": (200, 200, 401, 200, 200),
+    "GET /organisations/lab": (403, 403, 401, 403, 403),
     "GET /adapters/ada/open": (200, 200, 200, 200, 200),
     f"GET {R.format(name='open')}": (200, 200, 200, 200, 200),
     "FILE open": (200, 200, 200, 200, 200),
@@ -64,7 +65,7 @@ def world(ada: User) -> dict[str, User | None]:
     }
 
 
-BODIES = {"promote": {"number": 1}, "checkpoints": {"kind": "routed"}}
+BODIES = {"promote": {"number": 1, "reason": "why"}, "checkpoints": {"kind": "routed"}}
 
 
 def knock(api: Api, door: str) -> int:

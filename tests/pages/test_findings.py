@@ -30,6 +30,14 @@ def test_findings_that_differ_in_place_alone_are_one_complaint() -> None:
     )
 
 
+def test_what_stands_between_backticks_is_code_and_a_stranger_s_words_stay_text() -> None:
+    found = [loud(0, fix="Set `bias: none`, or `<b>x</b>` and ` alone.")]
+
+    page = render_to_string("components/findings.html", {"findings": found})
+
+    assert "Set <code>bias: none</code>, or <code>&lt;b&gt;x&lt;/b&gt;</code> and ` alone." in page
+
+
 def test_every_place_stands_on_the_page_and_the_fix_once() -> None:
     found = [loud(layer) for layer in range(20)]
 

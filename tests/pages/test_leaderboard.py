@@ -66,8 +66,12 @@ def test_an_expert_that_became_private_is_named_to_its_owner_alone(learnt: Conte
     newest = Evaluation.objects.filter(suite="bbh").latest("pk")
     paths = (BOARD, f"{BOARD}/{newest.pk}", f"{BOARD}/{newest.pk}?member=all")
     name = learnt.ready.adapter.full_name
+    versions = "/libraries/demo/versions"
+    alone = f'{name} <span class="muted small">the best alone'
 
     assert [name in Client().get(path).content.decode() for path in paths] == [False] * 3
+    assert alone not in Client().get(versions).content.decode()
+    assert alone in seen_by(learnt.contributor).get(versions).content.decode()
     assert [name in seen_by(learnt.contributor).get(path).content.decode() for path in paths] == [True] * 3
 
 

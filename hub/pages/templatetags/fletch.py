@@ -74,6 +74,7 @@ register.filter("compact", phrases.compact)
 register.filter("short", phrases.short)
 register.filter("as_share", phrases.as_share)
 register.filter("complaints", findings.complaints)
+register.filter("coded", findings.coded)
 
 
 @register.filter

@@ -13,7 +13,7 @@ from hub.errors import Conflict, Invalid, NotAllowed, NotFound
 from hub.library import services as libraries
 from hub.library.permissions import maintained, require_maintain
 from hub.pages import desk
-from hub.pages.desk_forms import ReviewForm
+from hub.pages.desk_forms import ReviewForm, SwitchForm
 from hub.pages.listing import library_called
 from hub.pages.visitors import signed_in
 from hub.reports import queries as reports
@@ -81,8 +81,13 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
     """Whether the releases of a library wait for its maintainer."""
     found = library_called(slug)
     require_maintain(request.user, found)
-    wanted = request.POST.get("review") == "yes"
-    libraries.change_review(library=found, wanted=wanted)
+    form = SwitchForm(request.POST)
+    if not form.is_valid():
+        raise Invalid(
+            "Say whether releases are reviewed: yes or no, with a reason of up to 2,000 characters."
+        )
+    wanted, reason = form.cleaned_data["review"] == "yes", form.cleaned_data["reason"]
+    libraries.change_review(library=found, wanted=wanted, by=signed_in(request), reason=reason)
     said = "wait for a maintainer from now on" if wanted else "serve without waiting from now on"
     messages.success(request, f"New releases of {found.name} {said}.")
     return redirect("desk")

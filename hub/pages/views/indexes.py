@@ -33,7 +33,7 @@ def versions(request: HttpRequest, slug: str) -> HttpResponse:
     page = Paginator(
         queries.published(library).select_related("prompt_classifier").order_by("-number"), VERSIONS
     ).get_page(request.GET.get("page"))
-    entries = timeline.entries(library, list(page.object_list))
+    entries = timeline.entries(library, list(page.object_list), request.user)
     context = {
         "library": library,
         "page": page,

@@ -44,15 +44,23 @@ function complaint(group) {
   const title = element("h4", {}, badge, ` ${spoken(first.check)}`);
   if (many) title.append(" ", element("span", { class: "muted small" }, `at ${group.length} places`));
   const code = (text) => (text ? element("code", {}, text) : "");
-  const about = [["File", code(first.file)], ...(many ? [] : [["Field", code(first.field)], ["Found", first.found]]), ["Expected", first.expected]];
+  const about = [["File", code(first.file)], ...(many ? [] : [["Field", code(first.field)], ["Found", coded(first.found)]]), ["Expected", coded(first.expected)]];
   const item = element("li", { class: `finding ${first.severity}` }, title, element("dl", { class: "facts" }, ...facts(about)));
   if (many) item.append(places(group));
-  if (first.fix) item.append(element("p", { class: "fix" }, icon("wrench"), element("span", {}, element("strong", {}, "How to fix it:"), ` ${first.fix}`)));
+  if (first.fix) item.append(element("p", { class: "fix" }, icon("wrench"), element("span", {}, element("strong", {}, "How to fix it:"), " ", coded(first.fix))));
   return item;
 }
 
+// What stands between backticks is code; everything else stays text.
+function coded(text) {
+  if (!text) return text;
+  const made = document.createDocumentFragment();
+  made.append(...text.split(/`([^`\n]+)`/).map((part, number) => (number % 2 ? element("code", {}, part) : part)));
+  return made;
+}
+
 function places(group) {
-  const shown = group.slice(0, SHOWN).map(({ field, found }) => element("li", {}, element("code", {}, field), " ", element("span", {}, found)));
+  const shown = group.slice(0, SHOWN).map(({ field, found }) => element("li", {}, element("code", {}, field), " ", element("span", {}, coded(found))));
   if (group.length > SHOWN) shown.push(element("li", { class: "muted" }, `and ${group.length - SHOWN} more`));
   return element("ul", { class: "places", role: "list" }, ...shown);
 }
