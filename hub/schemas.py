@@ -9,8 +9,9 @@ from django.urls import reverse
 from ninja import Schema
 from pydantic import Field, StringConstraints
 
+from hub.accounts import models as accounts
 from hub.accounts import roles
-from hub.accounts.models import ApiToken, Membership
+from hub.accounts.models import ApiToken
 from hub.adapters import quota
 from hub.adapters.models import Adapter, Release
 from hub.downloads.models import MEANING
@@ -75,7 +76,7 @@ class OrganisationOut(Schema):
     storage: StorageOut
 
     @classmethod
-    def of(cls, mine: Membership) -> Self:
+    def of(cls, mine: accounts.Membership) -> Self:
         storage = quota.storage_of(mine.organisation)
         kept = StorageOut(used=storage.used, quota=storage.quota)
         return cls(name=mine.organisation.username, role=mine.role, storage=kept)

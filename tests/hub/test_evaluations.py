@@ -190,7 +190,10 @@ def test_an_evaluation_is_never_changed(cleo: User) -> None:
         found.save()
 
 
-def test_the_page_of_versions_has_the_table_and_who_said_so(cleo: User, client: Client) -> None:
+def test_the_page_of_versions_has_the_table_and_who_said_so(
+    cleo: User, ada: User, place: Library, client: Client
+) -> None:
+    making.upload(ada, place, "verse")
     api_of(cleo).post(SENT, document())
 
     page = client.get("/libraries/tiny/versions").content.decode()

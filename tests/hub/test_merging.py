@@ -63,7 +63,7 @@ def test_equal_wishes_have_one_spelling(options: dict[str, Any], spelled: dict[s
 
 
 def test_the_form_reads_weights_line_by_line() -> None:
-    parts = [Part(n, name, "mit", False, 9, ()) for n, name in enumerate(TWO)]
+    parts = [Part(n, name, "mit", False, 9) for n, name in enumerate(TWO)]
     typed = {
         "version": 1,
         "kind": "adapter",

@@ -10,6 +10,7 @@ from pytest_django.live_server_helper import LiveServer
 
 from hub.adapters.models import Adapter, Commit
 from hub.indexes import checkpoints, parts
+from hub.indexes.models import IndexVersion
 from hub.jobs.models import Job, JobKind
 from tests.pages.browser import CHROMIUM
 from tests.pages.conftest import seen_by
@@ -73,10 +74,14 @@ def test_a_refusal_calls_options_as_the_form_does(made: Content) -> None:
 
 
 def test_a_version_s_experts_are_read_once(made: Content, monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = []
-    read = parts.parts
+    reads, read = [], parts.parts
+
+    def counted(version: IndexVersion) -> list[parts.Part]:
+        reads.append(version)
+        return read(version)
+
     for module in (parts, checkpoints):
-        monkeypatch.setattr(module, "parts", lambda version: reads.append(version) or read(version))
+        monkeypatch.setattr(module, "parts", counted)
 
     Client().get(f"{BUILD}?version=5&kind=merged&method=ties")
 

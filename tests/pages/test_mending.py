@@ -110,8 +110,14 @@ def test_large_files_come_in_pieces_each_from_where_it_broke_off(client: Client,
     numbers = {file.path: number for number, file in enumerate(rejected.commit.files.all())}
     weights, notes, rows = b"mended" * 20_000, b"# Notes", b'{"prompt": "c", "completion": "d"}\n'
     listed = [planned("adapter_model.safetensors", weights), planned("notes.md", notes)]
-    plan = {"library": "demo", "owner": "ada", "name": "poetry", "mends": rejected.oid, "files": listed}
-    plan["rows"] = planned("samples.jsonl", rows)
+    plan = {
+        "library": "demo",
+        "owner": "ada",
+        "name": "poetry",
+        "mends": rejected.oid,
+        "files": listed,
+        "rows": planned("samples.jsonl", rows),
+    }
     asked(client, "begin", plan)
     sent(client, weights, size=50_000)
 
