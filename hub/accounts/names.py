@@ -18,7 +18,7 @@ SEPARATORS = re.compile(r"[-_.]+")
 # First segments of our own addresses, now or soon, and names that would speak for the hub.
 RESERVED = frozenset(
     """
-    about accounts activity adapters admin administrator api base blobs cas checkpoints datasets desk
+    about accounts activity adapters admin administrator api base blobs cards cas checkpoints datasets desk
     docs evaluation exports favicon.ico feed fletch healthz help hf hub index indexes jobs libraries
     library login logout main maintainer mcp media metrics models new notifications oauth operator
     organisations organizations playground pricing privacy readyz releases resolve robots.txt root

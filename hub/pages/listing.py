@@ -45,6 +45,14 @@ def library_called(slug: str) -> Library:
     return library
 
 
+def person_called(username: str) -> User:
+    """A person or an organisation. Raises NotFound."""
+    found = User.objects.filter(username=username, is_active=True).first()
+    if found is None:
+        raise NotFound(f"There is nobody called {username} here.")
+    return found
+
+
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
     """A library's adapters that the visitor may know of, the last contributed first."""
     return Found(visitor, Asked(chosen={LIBRARY: (library.slug,)}, sort="new")).adapters

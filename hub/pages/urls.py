@@ -3,7 +3,7 @@
 from django.contrib.sitemaps import views as sitemap_views
 from django.urls import path, re_path
 
-from hub.pages import account_urls, desk_urls, upload_urls
+from hub.pages import account_urls, desk_urls, social_urls, upload_urls
 from hub.pages.sitemaps import MAPS
 from hub.pages.views import (
     access,
@@ -60,6 +60,7 @@ urlpatterns = [
     path("exports/<int:number>", exports.export, name="export"),
     *account_urls.urlpatterns,
     *desk_urls.urlpatterns,
+    *social_urls.urlpatterns,
     path("<username>", accounts.profile, name="profile"),
     path("<owner>/<name>", adapters.adapter, name="adapter"),
     path("<owner>/<name>/access/<action>", access.act, name="access"),

@@ -5,11 +5,13 @@ from datetime import datetime
 
 from django import template
 from django.templatetags.static import static
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
+from hub.http import own_address
 from hub.pages import cards, findings, maps, phrases
 from hub.playground import asking
 from hub.uses.models import MEANING as USES
@@ -34,6 +36,12 @@ def moment(at: datetime) -> SafeString:
     return format_html(
         '<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, phrases.ago(at, now=timezone.now())
     )
+
+
+@register.simple_tag(takes_context=True)
+def social_image(context: template.RequestContext, name: str, *of: str) -> str:
+    """The whole address of a social card: other sites fetch it."""
+    return own_address(context.request) + reverse(f"social_{name}", args=of)
 
 
 @register.simple_tag(takes_context=True)

@@ -15,11 +15,10 @@ from hub.accounts import roles, services
 from hub.accounts.models import ApiToken, User
 from hub.accounts.roles import Role
 from hub.adapters import plans
-from hub.errors import NotFound
 from hub.library.permissions import Visitor
 from hub.pages import contributions, reading
 from hub.pages.forms import TokenForm
-from hub.pages.listing import contributions_of
+from hub.pages.listing import contributions_of, person_called
 from hub.pages.visitors import signed_in
 
 PAGE = 50
@@ -29,9 +28,7 @@ MOST_PEOPLE = 60  # of an organisation, on its page
 
 @require_safe
 def profile(request: HttpRequest, username: str) -> HttpResponse:
-    person = User.objects.filter(username=username, is_active=True).first()
-    if person is None:
-        raise NotFound(f"There is nobody called {username} here.")
+    person = person_called(username)
     adapters = contributions_of(person, request.user)
     belongs = person.is_organisation and roles.holds(request.user, person, Role.MEMBER)
     context = {
