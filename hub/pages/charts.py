@@ -1,5 +1,8 @@
 """Charts as numbers that a template draws in SVG: no script, no style, readable by a screen reader.
 
+Across, everything is in percent of the room that there is; down, in pixels. So letters are as large on a
+telephone as elsewhere, and only what lies between them becomes narrower.
+
 What is drawn is an expert's statistics: per target module its singular values and the norm of its update.
 What was not finite became null on its way here and counts as nothing.
 """
@@ -14,9 +17,12 @@ from typing import Any
 
 LAYER = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 COLOURS = 7
-WIDTH, HEIGHT = 640, 260
-LEFT, RIGHT, TOP, BOTTOM = 44, 628, 10, 228
+HEIGHT, TOP, BOTTOM = 260, 10, 228  # pixels
+LEFT, RIGHT = 2.0, 98.0  # percent
+LETTER = 7.2  # pixels of a letter of a label, about
 LABELS = 12
+CELL, GAP = 22, 0.06  # how high a cell is, and which part of its width is left free
+WIDEST_CELL = 12.0  # percent
 MOST_SPECTRUM = 64
 
 
@@ -43,17 +49,18 @@ class Line:
 
 @dataclass(frozen=True)
 class LineChart:
-    """Lines over whole numbers 1, 2, 3 ..., all values between 0 and 1."""
+    """Lines over labels in equal steps. A line's path is in percent across and in pixels down."""
 
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     lines: tuple[Line, ...]
-    width: int = WIDTH
     height: int = HEIGHT
-    left: int = LEFT
-    right: int = RIGHT
-    label_x: int = LEFT - 8
     label_y: int = BOTTOM + 20
+
+    @property
+    def label_width(self) -> int:
+        """Room for what stands beside the lines, in pixels."""
+        return round(max(len(tick.label) for tick in self.y_ticks) * LETTER)
 
 
 @dataclass(frozen=True)
@@ -67,8 +74,6 @@ class Cell:
 @dataclass(frozen=True)
 class Row:
     name: str
-    y: float
-    middle: float
     cells: tuple[Cell, ...]
 
 
@@ -78,13 +83,9 @@ class HeatChart:
 
     rows: tuple[Row, ...]
     x_ticks: tuple[Tick, ...]
-    width: float
-    height: float
     cell_width: float
-    cell_height: float
-    label_x: float
-    label_y: float
     largest: str
+    cell_height: int = CELL
 
 
 def layer_and_kind(module: str) -> tuple[int, str]:
@@ -136,45 +137,34 @@ def said(value: float, *, percent: bool = False) -> str:
 def _heat(
     grid: Mapping[str, Mapping[int, float]], *, layers: int, largest: float, percent: bool
 ) -> HeatChart:
-    margin = 14 + 6.2 * max(len(kind) for kind in grid)
-    step = max(9.0, min(60.0, (WIDTH - margin) / layers))
-    tall = 24.0
+    step = min(100 / layers, WIDEST_CELL)
     rows = tuple(
         Row(
             name=kind,
-            y=number * tall,
-            middle=number * tall + tall / 2 - 1,
             cells=tuple(
-                _cell(kind, layer, row.get(layer), x=margin + layer * step, largest=largest, percent=percent)
+                _cell(kind, layer, row.get(layer), x=layer * step, largest=largest, percent=percent)
                 for layer in range(layers)
             ),
         )
-        for number, (kind, row) in enumerate(sorted(grid.items()))
+        for kind, row in sorted(grid.items())
     )
     every = max(1, math.ceil(layers / LABELS))
-    ticks = tuple(
-        Tick(round(margin + (layer + 0.5) * step - 1, 1), str(layer)) for layer in range(0, layers, every)
-    )
-    bottom = len(rows) * tall
+    middle = step * (1 - GAP) / 2
+    ticks = tuple(Tick(round(layer * step + middle, 2), str(layer)) for layer in range(0, layers, every))
     return HeatChart(
         rows=rows,
         x_ticks=ticks,
-        width=max(WIDTH, round(margin + layers * step)),
-        height=bottom + 24,
-        cell_width=step - 2,
-        cell_height=tall - 2,
-        label_x=round(margin - 8, 1),
-        label_y=bottom + 16,
+        cell_width=round(step * (1 - GAP), 3),
         largest=said(largest, percent=percent),
     )
 
 
 def _cell(kind: str, layer: int, value: float | None, *, x: float, largest: float, percent: bool) -> Cell:
     if value is None:
-        return Cell(round(x, 1), "1", f"layer {layer}, {kind}: not touched", absent=True)
+        return Cell(round(x, 3), "1", f"layer {layer}, {kind}: not touched", absent=True)
     opacity = 0.12 + 0.88 * (value / largest if largest > 0 else 0.0)
     label = f"layer {layer}, {kind}: {said(value, percent=percent)}"
-    return Cell(round(x, 1), f"{opacity:.2f}", label, absent=False)
+    return Cell(round(x, 3), f"{opacity:.2f}", label, absent=False)
 
 
 def _medians(spectra: Sequence[Sequence[float]]) -> list[float]:
@@ -196,7 +186,7 @@ def _line(name: str, values: Sequence[float], *, colour: int, longest: int) -> L
 
 
 def _x(position: int, longest: int) -> float:
-    return round(LEFT + 12 + position * (RIGHT - LEFT - 24) / max(1, longest - 1), 1)
+    return round(LEFT + position * (RIGHT - LEFT) / max(1, longest - 1), 2)
 
 
 def _y(fraction: float) -> float:

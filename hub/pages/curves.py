@@ -53,7 +53,7 @@ def _labels(labels: Sequence[str]) -> tuple[Tick, ...]:
 def _x(place: int, count: int) -> float:
     if count == 1:
         return (LEFT + RIGHT) / 2
-    return round(LEFT + 12 + place * (RIGHT - LEFT - 24) / (count - 1), 1)
+    return round(LEFT + place * (RIGHT - LEFT) / (count - 1), 2)
 
 
 def _ticks(low: float, high: float) -> list[float]:

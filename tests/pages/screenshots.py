@@ -1,6 +1,7 @@
 """Pictures of every page: `python -m tests.pages.screenshots OUTDIR [PART-OF-NAME ...]`.
 
-Each page narrow, middling and wide, light and dark, over content in every state. Nothing is kept but the pictures.
+Each page narrow to very wide, light and dark, and as it is laid out from right to left, over content in every
+state; or those whose names have one of the parts, as `map` or `upload-narrow` or `-rtl`. Nothing else is kept.
 """
 # ruff: noqa: E402, T201  Django is set up before its models can be imported; a command talks
 
@@ -10,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from django.db import connections
 from django.test.runner import DiscoverRunner
 from django.test.testcases import LiveServerThread
 from django.test.utils import setup_test_environment
-from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page
+from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, ViewportSize
 
 from hub.accounts import devices
 from hub.accounts.models import User
@@ -39,6 +41,26 @@ from tests.pages.sessions import session_of
 
 WIDTHS = {"narrow": 390, "middling": 768, "wide": 1280, "widest": 1920}
 SCHEMES = ("light", "dark")
+FROM_RIGHT_TO_LEFT = "document.documentElement.dir = 'rtl'"
+ALSO_FROM_THE_RIGHT = ("narrow", "wide")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way to look at a page."""
+
+    size: str
+    scheme: str
+    rtl: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.size}-{self.scheme}{'-rtl' if self.rtl else ''}"
+
+
+KINDS = (
+    *(Kind(size, scheme) for scheme in SCHEMES for size in WIDTHS),
+    *(Kind(size, "light", rtl=True) for size in ALSO_FROM_THE_RIGHT),
+)
 
 
 def account_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
@@ -241,39 +263,51 @@ STEPS: dict[str, Callable[[Page], None]] = {
 def main(folder: Path, wanted: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with served() as address, chromium() as browser:
-        if not wanted:
-            shoot_all(
-                browser, address, folder, {"empty-home": ("/", None), "empty-browse": ("/adapters", None)}
-            )
+        empty: dict[str, tuple[str, User | None]] = {
+            "empty-home": ("/", None),
+            "empty-browse": ("/adapters", None),
+        }
+        shoot_all(browser, address, folder, empty, wanted)
         made = content.typical()
         content.found_library("bare", name="Bare library")
         content.promote_back(made.library, made.maintainer)
         add_what_is_learnt(made)
-        chosen = {
-            name: page
-            for name, page in pages(made).items()
-            if not wanted or any(part in name for part in wanted)
-        }
-        shoot_all(browser, address, folder, chosen)
+        shoot_all(browser, address, folder, pages(made), wanted)
 
 
 def shoot_all(
-    browser: Browser, address: str, folder: Path, chosen: dict[str, tuple[str, User | None]]
+    browser: Browser,
+    address: str,
+    folder: Path,
+    chosen: dict[str, tuple[str, User | None]],
+    wanted: list[str],
 ) -> None:
-    for scheme in SCHEMES:
-        for size, width in WIDTHS.items():
-            for name, (path, visitor) in chosen.items():
-                context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-                if visitor:
-                    context.add_cookies([{"name": "sessionid", "value": session_of(visitor), "url": address}])
-                page = context.new_page()
-                page.on("console", partial(complain, name))
-                page.goto(address + path)
-                STEPS.get(name, stay)(page)
-                if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-                    print(f"{name} at {width}: wider than the window")
-                page.screenshot(path=folder / f"{name}-{size}-{scheme}.png", full_page=True)
-                context.close()
+    for kind in KINDS:
+        for name, (path, visitor) in chosen.items():
+            picture = f"{name}-{kind}"
+            if not wanted or any(part in picture for part in wanted):
+                shoot(browser, name, address + path, visitor, kind, folder / f"{picture}.png")
+
+
+def shoot(browser: Browser, name: str, url: str, visitor: User | None, kind: Kind, target: Path) -> None:
+    viewport: ViewportSize = {"width": WIDTHS[kind.size], "height": 900}
+    context = browser.new_context(
+        viewport=viewport, color_scheme="dark" if kind.scheme == "dark" else "light"
+    )
+    if visitor:
+        context.add_cookies([{"name": "sessionid", "value": session_of(visitor), "url": url}])
+    page = context.new_page()
+    page.on("console", partial(complain, name))
+    page.goto(url)
+    if kind.rtl:
+        page.evaluate(FROM_RIGHT_TO_LEFT)
+    STEPS.get(name, stay)(page)
+    if kind.rtl:
+        page.evaluate(FROM_RIGHT_TO_LEFT)  # what was done may have led to another page
+    if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+        print(f"{name}, {kind}: wider than the window")
+    page.screenshot(path=target, full_page=True)
+    context.close()
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Charts put every number where it belongs, and survive what statistics may lack."""
 
+from itertools import pairwise
+
 import pytest
 
 from hub.pages import charts, curves
@@ -57,12 +59,26 @@ def test_modules_without_a_layer_number_share_layer_nought() -> None:
     assert charts.layer_and_kind("proj") == (0, "proj")
 
 
-def test_many_layers_stay_readable() -> None:
-    chart = charts.norms(content.statistics(2, layers=80)["modules"])
+@pytest.mark.parametrize("layers", [1, 2, 12, 80, 126])
+def test_layers_share_the_room_that_there_is_and_their_labels_do_not_touch(layers: int) -> None:
+    chart = charts.norms(content.statistics(2, layers=layers)["modules"])
 
     assert chart is not None
-    assert len(chart.x_ticks) <= charts.LABELS
-    assert chart.width >= 80 * chart.cell_width
+    assert max(cell.x for cell in chart.rows[0].cells) + chart.cell_width <= 100
+    narrow = 300  # pixels
+    for one, next_one in pairwise(chart.x_ticks):
+        assert (next_one.at - one.at) / 100 * narrow > charts.LETTER * len(next_one.label)
+
+
+def test_lines_stay_in_the_room_that_there_is() -> None:
+    curve = curves.curve([str(day) for day in range(30)], {"a": [0.1 * day for day in range(30)]})
+    spectrum = charts.spectrum(MODULES)
+
+    assert spectrum is not None
+    for chart in (curve, spectrum):
+        assert all(0 < dot.x < 100 for line in chart.lines for dot in line.dots)
+        assert all(0 < tick.at < 100 for tick in chart.x_ticks)
+        assert chart.label_width >= max(len(tick.label) for tick in chart.y_ticks) * 7
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def cut(text: str, face: FreeTypeFont, room: float) -> str:
 
 def lines(text: str, face: FreeTypeFont, room: float, most: int) -> list[str]:
     """A text over some lines, broken where names have joints; the last is cut where it does not fit."""
-    done, line = [], ""
+    done: list[str] = []
+    line = ""
     for part in PLACES_TO_BREAK.split(text):
         if line and width((line + part).rstrip(), face) > room and len(done) < most - 1:
             done.append(line.rstrip())

@@ -4,7 +4,7 @@ Everything is said as to somebody who is not signed in, whoever asks: cards are 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -151,9 +151,7 @@ def _scores(found: Library) -> Course | None:
 
 def _growth(found: Library) -> Course | None:
     published = IndexVersion.objects.filter(library=found, status=IndexVersion.Status.PUBLISHED)
-    counts: Sequence[int] = published.order_by("-number").values_list("expert_count", flat=True)[
-        :MOST_VERSIONS
-    ]
+    counts = published.order_by("-number").values_list("expert_count", flat=True)[:MOST_VERSIONS]
     values = tuple(float(count) for count in counts)[::-1]
     return Course("Experts by version", values) if len(values) >= FEWEST else None
 

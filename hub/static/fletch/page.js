@@ -36,6 +36,12 @@ document.addEventListener("keydown", (event) => {
   search.focus();
 });
 
+// Where not all tabs are in sight, the one that one is on is.
+for (const here of document.querySelectorAll(".tabs [aria-current]")) {
+  const strip = here.closest(".tabs");
+  if (strip.scrollWidth > strip.clientWidth) here.scrollIntoView({ block: "nearest", inline: "center" });
+}
+
 // A form that was sent is not sent twice.
 for (const form of document.querySelectorAll("form[method=post]:not([data-upload])")) {
   form.addEventListener("submit", (event) => {
