@@ -127,9 +127,12 @@ tree: setup ## write docs/tree.md again
 screenshots: setup ## pictures of every page into build/screenshots
 	$(BIN)/python -m tests.pages.screenshots build/screenshots
 
+pictures: .venv/evaluation ## the documentation's pictures, taken of the demonstration's own hub (docs/pictures; a quarter of an hour the first time)
+	$(BIN)/python -m demo.pictures $(ARGS)
+
 lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	for role in web serving worker telemetry dev evaluation; do CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet --strip-extras --allow-unsafe \
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study vllm evaluate conformance demo-content tree screenshots lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study vllm evaluate conformance demo-content tree screenshots pictures lock

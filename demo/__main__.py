@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import django
@@ -25,15 +26,15 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     django.setup()
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    from demo.show.story import tell  # noqa: PLC0415  (models can be imported only after django.setup)
+    from demo.show import story  # noqa: PLC0415  (models can be imported only after django.setup)
 
     console, began = Console(highlight=False), time.monotonic()
     try:
-        tell(
+        story.tell(
             console,
             web_port=options.web_port,
             serving_port=options.serving_port,
-            stay=not options.leave,
+            then=story.leave if options.leave else partial(story.stay, console),
             began=began,
         )
     except CommandError as error:

@@ -1,7 +1,9 @@
 """What the demonstration shows, in order."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Event
 
 from django.conf import settings
 from django.core.management import call_command
@@ -31,8 +33,19 @@ SHORTLIST = 1
 RESTARTED = "starting it again"
 
 
-def tell(console: Console, *, web_port: int, serving_port: int, stay: bool, began: float) -> None:
-    """The whole story; with `stay` the hub runs on until Ctrl-C. Raises CommandError when a port is taken."""
+@dataclass(frozen=True)
+class Running:
+    """The hub when all is told: where it is, who has an account there, and what is set when it is to stop."""
+
+    layout: parts.Layout
+    persons: Mapping[str, Person]
+    leave: Event
+
+
+def tell(
+    console: Console, *, web_port: int, serving_port: int, then: Callable[[Running], None], began: float
+) -> None:
+    """The whole story, then whatever is wanted of the running hub. Raises CommandError when a port is taken."""
     layout = parts.Layout(
         host="127.0.0.1",
         web_port=web_port,
@@ -55,10 +68,7 @@ def tell(console: Console, *, web_port: int, serving_port: int, stay: bool, bega
             persons = _show(console, layout)
             minutes, seconds = divmod(int(time.monotonic() - began), 60)
             console.rule(f"[b]Done after {minutes} min {seconds:02d} s", align="left")
-            if stay:
-                _invite(console, layout, persons[MAINTAINER])
-                leave.wait()
-                console.print("Stopping ...")
+            then(Running(layout, persons, leave))
     except Conflict as conflict:
         raise CommandError(str(conflict)) from conflict
 
@@ -203,11 +213,19 @@ def _score(console: Console, tasks: Sequence[Task], hub: HubApi, serving: Servin
     console.print(scores.score_table(tasks, found))
 
 
-def _invite(console: Console, layout: parts.Layout, maintainer: Person) -> None:
-    console.print(f"The hub keeps running at [b]http://127.0.0.1:{layout.web_port}[/b]")
+def stay(console: Console, running: Running) -> None:
+    """The hub runs on until Ctrl-C."""
+    maintainer = running.persons[MAINTAINER]
+    console.print(f"The hub keeps running at [b]http://127.0.0.1:{running.layout.web_port}[/b]")
     console.print(
         f"Sign in as [b]{maintainer.name}[/b] with password [b]{maintainer.password}[/b]. Ctrl-C stops everything; `make up` starts it again."
     )
+    running.leave.wait()
+    console.print("Stopping ...")
+
+
+def leave(_running: Running) -> None:
+    """The hub stops at once."""
 
 
 def _notices(console: Console) -> Say:

@@ -24,7 +24,6 @@ import django
 django.setup()
 
 from django.contrib.staticfiles.handlers import StaticFilesHandler
-from django.db import connections
 from django.test.runner import DiscoverRunner
 from django.test.testcases import LiveServerThread
 from django.test.utils import setup_test_environment
@@ -316,9 +315,8 @@ def served() -> Iterator[str]:
     setup_test_environment()
     runner = DiscoverRunner(verbosity=0, interactive=False)
     databases = runner.setup_databases()
-    connection = connections["default"]
-    connection.inc_thread_sharing()
-    server = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={"default": connection})
+    # A connection for each thread: what a page's script asks may overlap with what comes next.
+    server = LiveServerThread("127.0.0.1", StaticFilesHandler, connections_override={})
     server.daemon = True
     server.start()
     server.is_ready.wait()
