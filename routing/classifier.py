@@ -18,12 +18,12 @@ from torch.nn import functional
 
 from routing.errors import RoutingError
 from routing.profiles import Profile
+from routing.reliability import BINS, Bin, reliability
 
 FEWEST_PROMPTS = 5  # an expert with fewer is no class
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity
 HELD_OUT = 0.2
 SEED = 0
-BINS = 10
 TEMPERATURES = tuple(2.0**step for step in range(9))  # a head is often surer than it is right, never less
 SMALLEST_DEVIATION = 1e-3
 
@@ -53,7 +53,11 @@ class Classifier:
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """What the held-out rows say: of a head that was trained on the others alone."""
+    """What the held-out rows say: of a head that was trained on the others alone.
+
+    `reliability` has for each expert how far the probability can be believed that a prompt is for it. The
+    temperature was chosen on the same rows, so all of it is a little kinder than new prompts would be.
+    """
 
     classes: int
     rows: int
@@ -62,6 +66,7 @@ class ClassifierReport:
     calibration_error: float
     nobody_recall: float
     temperature: float
+    reliability: Mapping[str, Sequence[Bin]]
 
 
 def train_classifier(
@@ -84,7 +89,7 @@ def train_classifier(
     weight, bias = discriminant(x[~held], labels[~held], len(parts))
     logits = x[held] @ weight.T + bias
     temperature = best_temperature(logits, labels[held])
-    report = _report(logits / temperature, labels, held, temperature)
+    report = _report(logits / temperature, labels, held, temperature, experts=tuple(usable))
     weight, bias = discriminant(x, labels, len(parts))
     head = Classifier(
         encoder, tuple(usable), centre, scale, (weight / temperature).float(), (bias / temperature).float()
@@ -148,17 +153,24 @@ def calibration_error(probabilities: Float64[Tensor, "rows classes"], labels: In
 
 
 def _report(
-    logits: Float64[Tensor, "held classes"], labels: Int[Tensor, " rows"], held: Tensor, temperature: float
+    logits: Float64[Tensor, "held classes"],
+    labels: Int[Tensor, " rows"],
+    held: Tensor,
+    temperature: float,
+    *,
+    experts: Sequence[str],
 ) -> ClassifierReport:
     truth, said = labels[held], logits.argmax(1)
-    experts = truth < logits.shape[1] - 1
+    somebodys = truth < logits.shape[1] - 1
     right = (said == truth).double()
+    probabilities = logits.softmax(1)
     return ClassifierReport(
         classes=logits.shape[1] - 1,
         rows=len(labels),
         held_out=int(held.sum()),
-        accuracy=float(right[experts].mean()),
-        calibration_error=calibration_error(logits.softmax(1), truth),
-        nobody_recall=float(right[~experts].mean()),
+        accuracy=float(right[somebodys].mean()),
+        calibration_error=calibration_error(probabilities, truth),
+        nobody_recall=float(right[~somebodys].mean()),
         temperature=temperature,
+        reliability=dict(zip(experts, reliability(probabilities, truth), strict=False)),
     )

@@ -38,7 +38,11 @@ def _train(claim: Claim, version: IndexVersion, *, neutral: str) -> str | None:
         return None
     digest, size = store.put_classifier(head)
     reach("classifier.stored")
-    recorded = indexes.record_classifier(claim, version.pk, digest=digest, size=size, report=asdict(report))
+    said = asdict(report)
+    reliability = said.pop("reliability")
+    recorded = indexes.record_classifier(
+        claim, version.pk, digest=digest, size=size, report=said, reliability=reliability
+    )
     jobs.log(
         claim,
         f"a classifier of {report.classes} experts: {report.accuracy:.1%} of {report.held_out} held-out "

@@ -77,6 +77,11 @@ class PromptClassifier(models.Model):
     digest = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField()
     report = models.JSONField(help_text="what its held-out prompts say: accuracy, calibration error, ...")
+    reliability = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="by adapter: held-out prompts by what was stated, and how many were its; null: unknown",
+    )
 
     class Meta:
         constraints: ClassVar = [

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F, OuterRef, QuerySet, Subquery
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.fields.json import KeyTransform
 from django.utils import timezone
 
 from hub.adapters import gates
@@ -74,7 +75,22 @@ def desired_members(library: Library) -> set[Membership]:
 
 def classifier_of(version: IndexVersion) -> PromptClassifier | None:
     """The classifier of prompts that was trained for a version, if one was."""
-    return PromptClassifier.objects.filter(version=version).first()
+    return PromptClassifier.objects.filter(version=version).defer("reliability").first()
+
+
+def reliability_of(library: Library, full_name: str) -> tuple[int, list[dict[str, Any]], bool] | None:
+    """Of the newest published version that has a classifier: its number, how reliable that is about this
+    adapter (nothing if it does not know it), and whether that was recorded at all. None if none has one.
+
+    Only the adapter's own part is read, however many the classifier knows.
+    """
+    known = PromptClassifier.objects.filter(version__in=published(library)).order_by("-version__number")
+    parts = known.annotate(part=KeyTransform(full_name, "reliability"))
+    row = parts.annotate(recorded=Q(reliability__isnull=False)).values_list(
+        "version__number", "part", "recorded"
+    )
+    found = row.first()
+    return None if found is None else (found[0], found[1] or [], bool(found[2]))
 
 
 def lacking(version: IndexVersion, router: str) -> str:

@@ -44,14 +44,21 @@ def plan_version(claim: Claim, library_id: int) -> IndexVersion | None:
 
 @transaction.atomic
 def record_classifier(
-    claim: Claim, version_id: int, *, digest: str, size: int, report: Mapping[str, Any]
+    claim: Claim,
+    version_id: int,
+    *,
+    digest: str,
+    size: int,
+    report: Mapping[str, Any],
+    reliability: Mapping[str, Any] | None = None,
 ) -> PromptClassifier:
     """What was trained for a planned version, before its manifest names it: the first that was recorded, so
     that a worker that begins again writes the same manifest. Raises Fenced.
     """
     claims.hold(claim)
+    measured = {"report": dict(report), "reliability": reliability and dict(reliability)}
     found, _new = PromptClassifier.objects.get_or_create(
-        version_id=version_id, defaults={"digest": digest, "size": size, "report": dict(report)}
+        version_id=version_id, defaults={"digest": digest, "size": size, **measured}
     )
     return found
 

@@ -13,7 +13,7 @@ from hub.http import own_address
 from hub.library.models import Library
 from hub.library.permissions import Visitor
 from hub.mirrors import queries as mirrors
-from hub.pages import exporting, liking, lineage, reading, snippets, using, worth
+from hub.pages import exporting, liking, lineage, reading, reliability, snippets, using, worth
 from hub.pages.forms import AskForm, GatingForm, InviteForm, ReasonForm
 from hub.pages.pipeline import course_of
 from hub.search.models import Entry
@@ -79,6 +79,7 @@ def release_page(request: HttpRequest, release: Release) -> dict[str, Any]:
         "alike": alike(release),
         "use": using.of_adapter(adapter),
         "worth": worth.of_release(release),
+        "calibration": reliability.of_release(release),
         "lineage": lineage.of_release(release, request.user),
         "origin": mirrors.origin(release),
         "exports": exporting.of_release(release, request.user),

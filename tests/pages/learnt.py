@@ -152,7 +152,16 @@ def _classify(version: IndexVersion) -> None:
         "nobody_recall": 0.9375,
         "temperature": 4.0,
     }
-    PromptClassifier.objects.create(version=version, digest="c" * 64, size=14_000, report=report)
+    names = [release.adapter.full_name for release in queries.experts(version)]
+    bins = [(0, 74, 0.011, 0), (1, 3, 0.14, 1), (4, 2, 0.47, 1), (7, 4, 0.76, 3), (9, 5, 0.97, 5)]
+    kept = [dict(zip(("at", "rows", "stated", "own"), one, strict=True)) for one in bins]
+    PromptClassifier.objects.create(
+        version=version,
+        digest="c" * 64,
+        size=14_000,
+        report=report,
+        reliability=dict.fromkeys(names[:-1], kept),  # the last one came without sample rows
+    )
 
 
 def _cluster(library: Library, experts: Sequence[Release]) -> None:

@@ -106,6 +106,12 @@ def test_sample_prompts_are_embedded_and_learnt_from_where_the_library_says_so(
     assert [len(profile.prompts) for profile in profiles] == [10, 10]
     assert manifest.classifier == learnt.digest
     assert (learnt.report["classes"], learnt.report["accuracy"]) == (2, 1.0)
+    assert learnt.reliability is not None
+    assert set(learnt.reliability) == {"ada/counting", "ada/reversing"}
+    for bins in learnt.reliability.values():
+        assert sum(one["rows"] for one in bins) == learnt.report["held_out"]
+        assert sum(one["own"] for one in bins) == 2  # a fifth of its ten
+    assert "reliability" not in learnt.report
     head = places.index_store().read_classifier(learnt.digest)
     assert head.experts == ("ada/counting", "ada/reversing")
     assert list(garbage._unnamed_objects(timedelta())) == []

@@ -31,7 +31,11 @@ CHECKPOINTS = 20
 def versions(request: HttpRequest, slug: str) -> HttpResponse:
     library = library_called(slug)
     page = Paginator(
-        queries.published(library).select_related("prompt_classifier").order_by("-number"), VERSIONS
+        queries.published(library)
+        .select_related("prompt_classifier")
+        .defer("prompt_classifier__reliability")
+        .order_by("-number"),
+        VERSIONS,
     ).get_page(request.GET.get("page"))
     entries = timeline.entries(library, list(page.object_list), request.user)
     context = {
