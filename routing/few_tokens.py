@@ -27,18 +27,18 @@ def add_arrow(
     """Add the mixture to `output`, in place, and return who was chosen; None: this is for the general way."""
     if router is not ARROW or not seat.plain:
         return None
-    terms, module = seat.terms, seat.module
-    on_gpu = kernels_for(terms.top_k, hidden, output, module.a)
+    terms, module, tokens = seat.terms, seat.module, hidden.shape[0]
+    on_gpu = None if hidden.is_cpu else kernels_for(terms.top_k, hidden, output, module.a)
     if on_gpu is not None:
         selection: Selection = on_gpu.arrow(hidden, module, terms.temperature, terms.top_k)
         on_gpu.mix(output, hidden, selection, module)
         return selection
-    if len(hidden) > FEW or not usable(output, hidden):
+    if tokens > FEW or not usable(output, hidden):
         return None
     arrays, sketch, compiled, read = module.arrays, module.sketch, kernels(), loops()
     if arrays is None or compiled is None:
         return None
-    shape = (len(hidden), min(terms.top_k, len(module)))
+    shape = (tokens, min(terms.top_k, len(module)))
     experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
     mixed = (output.numpy(), hidden.numpy(), *arrays)
     if sketch is None or read is None:

@@ -90,12 +90,13 @@ class RoutedLinear(nn.Module):
         if not crowds:
             return output
         hidden, rows = x.reshape(-1, x.shape[-1]), output.view(-1, output.shape[-1])
+        tokens = hidden.shape[0]
         choices = []
         for crowd in crowds:
             seat = crowd.route.seats.get(self.name)
             if seat is None:
                 continue
-            everyone = crowd.tokens.start in {None, 0} and crowd.tokens.stop in {None, len(hidden)}
+            everyone = not crowd.tokens.start and crowd.tokens.stop in (None, tokens)
             mine, its = (hidden, rows) if everyone else (hidden[crowd.tokens], rows[crowd.tokens])
             router = crowd.route.router
             done = add_arrow(its, mine, router, seat)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 from functools import cache
 from typing import Any
 
@@ -41,13 +42,18 @@ def multiplied(
     x: Float[Tensor, "*tokens d_in"], panels: Panels | None, bias: Float[Tensor, " d_out"] | None
 ) -> Float[Tensor, "*tokens d_out"] | None:
     """The product (and bias) for one or two tokens; None: this is for oneDNN itself."""
-    if panels is None or x.numel() > FEW * x.shape[-1] or not x.numel():
+    if panels is None:
+        return None
+    *places, d_in = x.shape
+    tokens = math.prod(places)
+    if not 0 < tokens <= FEW:
         return None
     found = loops()
     if found is None or not usable(x) or torch.get_num_threads() > THREADS:
         return None
-    output = x.new_empty(*x.shape[:-1], len(panels) * WIDTH)
-    found.multiply(output.view(-1, output.shape[-1]).numpy(), x.view(-1, x.shape[-1]).numpy(), panels)
+    sums = np.empty((tokens, len(panels) * WIDTH), dtype=np.float32)
+    found.multiply(sums, x.numpy().reshape(tokens, d_in), panels)
+    output = torch.from_numpy(sums).view(*places, len(panels) * WIDTH)
     return output if bias is None else output.add_(bias)
 
 

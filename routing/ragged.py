@@ -137,7 +137,8 @@ def attention(
         _attend(piece, module.layer_idx, query[0], key[0], value[0], scaling, sliding_window)
         for piece in pieces
     ]
-    return torch.cat(parts, dim=1).transpose(0, 1).unsqueeze(0), None
+    together = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    return together.transpose(0, 1).unsqueeze(0), None
 
 
 def _attend(
