@@ -4,7 +4,8 @@ python -m bench.routed_vs_peft [--size small] [--experts 4 16 64 256] [--prompt 
 
 Each answers one prompt greedily, token by token. Ours goes through the serving engine, spelling and counting
 included, on a base that is laid out for this processor; the base as stored and peft go through transformers'
-cache. The tokens of ours must be peft's, or nothing is compared.
+cache. The tokens of ours must be peft's, or nothing is compared. All hold the same experts' numbers in float32;
+what each takes beyond them while it answers is told too.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -30,12 +31,14 @@ from routing.engine import Engine, Step
 from routing.generation import Generation, Request
 from routing.layers import routed_by
 from routing.laying_out import lay_out, layouts_of
+from routing.peak_memory import begin, peak_bytes
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, route
 from routing.sampling import Sampling
 
 TOP_K = 2
 RANK = 8
+CPU = torch.device("cpu")
 EQUAL = 1e-3  # largest difference of logits that float32 sums in another order may make here
 Forward = Callable[..., Any]
 Clock = Callable[[], float]
@@ -54,10 +57,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """The tokens that were said, and when: the first moment is when the question was asked."""
+    """The tokens that were said, and when: the first moment is when the question was asked.
+
+    `working_bytes` are what the process had at most meanwhile, beyond what it had before.
+    """
 
     said: tuple[int, ...]
     moments: tuple[float, ...]
+    working_bytes: int = 0
 
     @property
     def prefill(self) -> float:
@@ -118,9 +125,8 @@ def measure(model: LlamaForCausalLM, experts: int, given: argparse.Namespace) ->
         answers = _in_turn(rivals, question, given.repeats)
     if answers["ours"][0].said != answers["peft"][0].said:
         raise SystemExit("ours and peft's answers are other tokens: nothing to compare")
-    speeds = _speeds(answers, given.prompt)
-    layouts = layouts_of(ours.base.model)
-    return {"experts": experts, "largest_difference": difference, "layouts": layouts, **speeds}
+    layouts, figures = layouts_of(ours.base.model), _figures(answers, given.prompt)
+    return {"experts": experts, "largest_difference": difference, "layouts": layouts, **figures}
 
 
 def by_engine(model: RoutedModel, way: Route | None, question: Question) -> Answer:
@@ -163,13 +169,23 @@ def _logits(model: RoutedModel, way: Route, ids: torch.Tensor) -> torch.Tensor:
 
 def _in_turn(rivals: Mapping[str, Rival], question: Question, repeats: int) -> dict[str, list[Answer]]:
     """Each rival's answers; they take turns, so that a busy machine is busy for all. The first turn warms up."""
-    turns = [{name: rival(question) for name, rival in rivals.items()} for _ in range(repeats + 1)]
+    turns = [{name: _watched(rival, question) for name, rival in rivals.items()} for _ in range(repeats + 1)]
     return {name: [turn[name] for turn in turns[1:]] for name in rivals}
 
 
-def _speeds(answers: Mapping[str, Sequence[Answer]], prompt: int) -> dict[str, dict[str, float]]:
-    """Tokens per second by phase and rival: medians over the answers."""
+def _watched(rival: Rival, question: Question) -> Answer:
+    begin(CPU)
+    before = peak_bytes(CPU)
+    answer = rival(question)
+    return replace(answer, working_bytes=peak_bytes(CPU) - before)
+
+
+def _figures(answers: Mapping[str, Sequence[Answer]], prompt: int) -> dict[str, dict[str, float]]:
+    """Tokens per second by phase and rival, medians over the answers; the most working memory of any."""
     return {
+        "working_megabytes": {
+            name: max(one.working_bytes for one in each) / 1e6 for name, each in answers.items()
+        },
         "prefill": {
             name: prompt / statistics.median(one.prefill for one in each) for name, each in answers.items()
         },
@@ -184,7 +200,8 @@ def _lines(row: Mapping[str, Any]) -> list[list[str]]:
         speeds = [f"{speed:.4g}" for speed in (base, ours, theirs)]
         ratios = [f"{value:.2f}" for value in (ours / base, theirs / base)]
         lines.append([str(row["experts"]), phase, *speeds, *ratios, f"{ours / theirs:.1f} x"])
-    return lines
+    memory = [f"{row['working_megabytes'][name]:.0f} MB" for name in ("base", "ours", "peft")]
+    return [*lines, [str(row["experts"]), "memory while answering", *memory, "", "", ""]]
 
 
 def _arguments() -> argparse.ArgumentParser:

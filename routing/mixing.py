@@ -20,7 +20,7 @@ from routing.routers import Selection
 from routing.scaled_pack import ScaledPack
 
 FEW_PAIRS = 16  # up to so many (token, expert) pairs, going through them one by one costs least
-SMALL_RANK_SPACE = 64  # up to so many rows, two dense products cost less than any grouping
+SMALL_RANK_SPACE = 64  # up to so many rows, two dense products cost less than any grouping by torch
 
 
 def add_mixture(
@@ -39,7 +39,7 @@ def add_mixture(
         return
     everyone = selection.experts.shape[1] == len(experts)
     small = everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS)
-    loops = kernels() if not small and usable(output, hidden) and experts.arrays is not None else None
+    loops = kernels() if not everyone and usable(output, hidden) and experts.arrays is not None else None
     if loops is not None:
         add_compiled(loops, output, hidden, selection, experts)
     elif pairs <= FEW_PAIRS and output.device.type == "cpu":

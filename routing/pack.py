@@ -305,10 +305,24 @@ def _gates(updates: Sequence[Update]) -> Float[Tensor, "experts d_in"]:
 
 
 def _under_each_other(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
-    """What lies alone, and is no part of something larger, is not copied."""
-    first = parts[0]
-    alone = len(parts) == 1 and first.is_contiguous() and first.untyped_storage().nbytes() == first.nbytes
-    return first if alone else torch.cat(list(parts))
+    """What lies so already, and is no part of something larger, is not copied."""
+    return _whole(parts) if _are_a_whole(parts) else torch.cat(list(parts))
+
+
+def _are_a_whole(parts: Sequence[Tensor]) -> bool:
+    """Whether the parts lie behind each other in memory that holds nothing else."""
+    memory, place = parts[0].untyped_storage(), 0
+    for part in parts:
+        alike = part.untyped_storage().data_ptr() == memory.data_ptr() and part.is_contiguous()
+        if not alike or part.storage_offset() != place:
+            return False
+        place += part.numel()
+    return place * parts[0].itemsize == memory.nbytes()
+
+
+def _whole(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
+    width = parts[0].shape[1]
+    return parts[0].as_strided((sum(len(part) for part in parts), width), (width, 1), 0)
 
 
 def standardised(vectors: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:

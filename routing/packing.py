@@ -17,6 +17,7 @@ from routing.pack import Moments, Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
 from routing.repacking import repacked
+from routing.rooms import Rooms
 from routing.scaled_pack import ScaledPart
 from routing.spec import BaseSpec
 from routing.spread import Devices, device_at
@@ -95,11 +96,20 @@ def load_pack(
     known = {} if previous is None else {key: place for place, key in enumerate(previous.keys)}
     kept: dict[int, int] = {}
     read: dict[int, Updates] = {}
+    vectors = {
+        place: store.read_vectors(entry)
+        for place, entry in enumerate(manifest.experts)
+        if _key(entry) not in known
+    }
+    rooms = None
+    if previous is None and dtype is not None:
+        rooms = Rooms(map(_ranks, vectors.values()), spec, device=device, dtype=dtype)
     for place, entry in enumerate(manifest.experts):
         if _key(entry) in known:
             kept[place] = known[_key(entry)]
         else:
-            read[place] = _read(store, entry, spec, device, dtype)
+            updates = _read(store, entry, vectors.pop(place), spec, device, dtype)
+            read[place] = updates if rooms is None else rooms.place(updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
     keys = tuple(_key(entry) for entry in manifest.experts)
@@ -138,7 +148,14 @@ def join_guests(
     own = {name: pack.places[name] for name in names if name not in invited}
     kept = {place: own[name] for place, name in enumerate(names) if name in own}
     read = {
-        place: _read(store, invited[name], spec, device, None if pack.bare else dtype)
+        place: _read(
+            store,
+            invited[name],
+            store.read_vectors(invited[name]),
+            spec,
+            device,
+            None if pack.bare else dtype,
+        )
         for place, name in enumerate(names)
         if name in invited
     }
@@ -192,10 +209,14 @@ def read_halves(
 
 
 def _read(
-    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, device: Devices, dtype: torch.dtype | None
+    store: IndexStore,
+    entry: ExpertEntry,
+    vectors: Mapping[str, RoutingVector],
+    spec: BaseSpec,
+    device: Devices,
+    dtype: torch.dtype | None,
 ) -> Updates:
     """An expert's updates; bare ones where no dtype is given."""
-    vectors = store.read_vectors(entry)
     if dtype is None:
         return _bare_updates(entry.adapter, vectors, spec, device)
     factors = store.read_factors(entry)
@@ -296,6 +317,10 @@ def _require_fit(expert: str, name: str, factors: Factors, spec: BaseSpec) -> No
         raise RoutingError(f"{expert}, {name}: found widths {found}, expected {expected}")
     if factors.scales is not None and not factors.scales.fit(*expected):
         raise RoutingError(f"{expert}, {name}: found scales of other widths, expected {expected}")
+
+
+def _ranks(vectors: Mapping[str, RoutingVector]) -> dict[str, int]:
+    return {name: len(vector.sigma) for name, vector in vectors.items()}
 
 
 def _key(entry: ExpertEntry) -> str:
