@@ -201,7 +201,7 @@ def _lines(row: Mapping[str, Any]) -> list[list[str]]:
         ratios = [f"{value:.2f}" for value in (ours / base, theirs / base)]
         lines.append([str(row["experts"]), phase, *speeds, *ratios, f"{ours / theirs:.1f} x"])
     memory = [f"{row['working_megabytes'][name]:.0f} MB" for name in ("base", "ours", "peft")]
-    return [*lines, [str(row["experts"]), "memory while answering", *memory, "", "", ""]]
+    return [*lines, [str(row["experts"]), "more memory", *memory, "", "", ""]]
 
 
 def _arguments() -> argparse.ArgumentParser:

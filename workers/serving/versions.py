@@ -34,7 +34,7 @@ from workers.serving.options import Options
 
 log = logging.getLogger(__name__)
 CANARY_TOKENS = 8
-# For a moment vectors, and factors of a version that follows another, lie in memory twice: as read, and packed.
+# For a moment vectors, and factors of a version that follows another, lie in memory twice: read and packed.
 DURING_ASSEMBLY = 2
 MEMORY = Path("/proc/meminfo")
 
