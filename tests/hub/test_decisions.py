@@ -90,16 +90,17 @@ def test_how_a_library_is_run_is_on_record_and_what_was_so_already_is_not(ada: U
     desk = Client()
     desk.force_login(ada)
     for review in ("yes", "yes", "no"):
-        desk.post("/desk/libraries/tiny", {"review": review, "reason": "too many bad ones"})
+        desk.post("/desk/libraries/tiny", {"review": review, "reason": "too many `bad` ones"})
 
     assert trail()[2:] == [
         "ada changed  [top_k 1 > top_k 2] faster",
         "ada changed  [no gates are trained > gates of new experts are trained] ",
         "None changed  [gates of samples, brought > gates of brought] ",
         "ada changed  [prompts read by the base > prompts read by small v1] ",
-        "ada changed  [new releases serve without review > each new release waits for review] too many bad ones",
-        "ada changed  [each new release waits for review > new releases serve without review] too many bad ones",
+        "ada changed  [new releases serve without review > each new release waits for review] too many `bad` ones",
+        "ada changed  [each new release waits for review > new releases serve without review] too many `bad` ones",
     ]
+    assert "too many <code>bad</code> ones" in page_of(desk)
     assert "ada changed how it is run" in " ".join(re.sub("<[^>]+>", "", page_of(desk)).split())
 
 
