@@ -89,7 +89,7 @@ def _mixture(
     hidden: Float[Tensor, "tokens d_in"], experts: Tensor, weights: Tensor, module: ModulePack
 ) -> Float[Tensor, "tokens d_out"]:
     """The sum in float64, dense: every row of `a`, those of other experts with a weight of zero."""
-    shares = weights.new_zeros(len(hidden), len(module)).scatter_(1, experts, weights)
+    shares = weights.new_zeros(len(hidden), len(module)).scatter_add_(1, experts, weights)
     return (hidden.double() @ module.a.double().T * shares[:, module.owners]) @ module.b.double()
 
 

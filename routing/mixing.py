@@ -124,7 +124,7 @@ def add_dense(
 ) -> None:
     """All rows at once, those of experts that were not chosen with a weight of zero."""
     weights = selection.weights.new_zeros(len(hidden), len(experts))
-    weights.scatter_(1, selection.experts, selection.weights)
+    weights.scatter_add_(1, selection.experts, selection.weights)  # an expert may be there twice, once for 0
     inside = (hidden @ experts.a.T) * weights.to(hidden.dtype)[:, experts.owners]
     output.addmm_(inside, experts.b)
 

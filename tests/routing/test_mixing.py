@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -63,6 +65,21 @@ def test_each_way_equals_the_formula(way: object, ranks: list[int], tokens: int,
 
     torch.testing.assert_close(
         output.double(), reference(before, hidden, selection, experts), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_expert_that_fills_up_a_selection_keeps_what_it_has(way: Callable[..., None]) -> None:
+    """Where fewer scores are finite than are wanted, expert 0 stands in the empty places, without weight."""
+    experts = module_pack([2, 3])
+    selection = Selection(torch.zeros(20, 2, dtype=torch.int64), torch.tensor([[1.0, 0.0]]).repeat(20, 1))
+    hidden, before = torch.randn(20, D_IN), torch.zeros(20, D_OUT)
+
+    output = before.clone()
+    way(output, hidden, selection, experts)
+
+    torch.testing.assert_close(
+        output, reference(before, hidden, selection, experts).float(), atol=1e-4, rtol=0
     )
 
 
