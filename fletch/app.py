@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("bench", "Put load on what serves a library, and say how fast it answers."),
     "compose": ("compose", "Have a library composed into one checkpoint."),
     "download": ("download", "Fetch an adapter or a checkpoint, checked by digest."),
+    "contributions": ("contributions", "Say, or have measured, what each expert of a library contributes."),
     "export": ("export", "Push a release or a checkpoint to another hub."),
     "completion": ("completion", "Print what makes a shell complete this command."),
 }

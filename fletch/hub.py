@@ -63,6 +63,12 @@ class Hub:
         """Ask for something that may be asked for twice without harm."""
         return self._json("POST", path, json=dict(body))
 
+    def give(
+        self, path: str, files: Mapping[str, tuple[str, bytes]], form: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Send small files {field: (name, content)} with a form; may be sent twice without harm."""
+        return self._json("POST", path, files=dict(files), data=dict(form))
+
     def send(self, method: str, path: str, content: Iterator[bytes], *, length: int) -> dict[str, Any]:
         """Send bytes as they come, once: who sends knows where to go on."""
         headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream"}

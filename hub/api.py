@@ -8,6 +8,7 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from hub import schemas
+from hub.ablations.api import router as ablations
 from hub.accounts.api import router as accounts
 from hub.adapters.api import router as adapters
 from hub.adapters.gates_api import router as gates
@@ -44,6 +45,7 @@ for part in (
     mirrors,
     exports,
     evaluations,
+    ablations,
     uses,
 ):
     api.add_router("", part)

@@ -86,6 +86,8 @@ class Environment(BaseSettings):
     cluster_seconds: float = Field(default=20.0, ge=0)
     garbage_grace_hours: float = Field(default=24.0, ge=0)
     checkpoint_days: int = Field(default=30, ge=1)
+    ablation_tokens: int = Field(default=20_000_000, ge=1)
+    ablation_seconds: int = Field(default=7200, ge=1, le=14_000)  # below what such a job may take
 
     crash: str = Field(default="", pattern=r"^$|^[\w.-]+:(kill|raise|enospc|sleep)$")
 

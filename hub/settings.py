@@ -41,6 +41,8 @@ LEASE = timedelta(seconds=ENV.lease_seconds)
 CLUSTER_AFTER = timedelta(seconds=ENV.cluster_seconds)
 GARBAGE_GRACE = timedelta(hours=ENV.garbage_grace_hours)
 CHECKPOINT_LIFETIME = timedelta(days=ENV.checkpoint_days)
+ABLATION_TOKENS = ENV.ablation_tokens
+ABLATION_SECONDS = ENV.ablation_seconds
 CRASH = ENV.crash
 
 # ---------------------------------------------------------------- who may reach us
@@ -103,6 +105,7 @@ INSTALLED_APPS = [
     "hub.mirrors",
     "hub.exports",
     "hub.evaluations",
+    "hub.ablations",
     "hub.notifications",
     "hub.reports",
     "hub.operations",

@@ -29,10 +29,15 @@ def gains(base: Base, prompt: Tokens, texts: Sequence[str]) -> Float[Tensor, " t
     (log p(text | prompt, template) - log p(text | template)) times mean length / length: a text that is
     likely anyhow gains nothing, and a long one no more than a short one.
     """
-    said = [base.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+    said = _tokens(base, texts)
     added = likelihoods(base, _asked(base, prompt), said) - likelihoods(base, _asked(base, ()), said)
-    lengths = torch.tensor([float(len(text)) for text in said], device=base.device)
-    return added * lengths.mean() / lengths
+    long = lengths(base, texts)
+    return added * long.mean() / long
+
+
+def lengths(base: Base, texts: Sequence[str]) -> Float[Tensor, " texts"]:
+    """How many tokens each text has: gains are in nats for a text of the mean of these."""
+    return torch.tensor([float(len(text)) for text in _tokens(base, texts)], device=base.device)
 
 
 def likelihoods(base: Base, before: Tokens, texts: Sequence[Tokens]) -> Float[Tensor, " texts"]:
@@ -49,6 +54,10 @@ def _summed(base: Base, before: list[int], texts: Sequence[Tokens]) -> Float[Ten
     first = len(before)
     each = logits[:, first - 1 : -1].float().log_softmax(-1).gather(2, ids[:, first:].unsqueeze(-1))
     return (each.squeeze(-1) * mask[:, first:]).sum(1)
+
+
+def _tokens(base: Base, texts: Sequence[str]) -> list[list[int]]:
+    return [base.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
 
 
 def _asked(base: Base, prompt: Tokens) -> list[int]:

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +26,28 @@ def mean_loss(base: Base, rows: Sequence[Row], at_once: int) -> float:
 
 def summed_loss(base: Base, rows: Sequence[Row]) -> Float[Tensor, ""]:
     """The negative log-likelihood of all completion tokens of these rows together, in float32."""
+    predicted, labels = _predicted(base, rows)
+    return functional.cross_entropy(
+        predicted.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+@torch.inference_mode()
+def outcomes_by_row(base: Base, rows: Sequence[Row]) -> tuple[Float[Tensor, " rows"], Bool[Tensor, " rows"]]:
+    """Of each row log p(completion | prompt) in nats, float32, and whether a greedy answer would be exactly
+    the completion: if and only if each of its tokens is the likeliest after those before it.
+    """
+    predicted, labels = _predicted(base, rows)
+    said = labels != IGNORED
+    each = predicted.log_softmax(-1).gather(2, labels.masked_fill(~said, 0).unsqueeze(-1)).squeeze(-1)
+    right = (predicted.argmax(-1) == labels) | ~said
+    return each.masked_fill(~said, 0.0).sum(1), right.all(1)
+
+
+def _predicted(
+    base: Base, rows: Sequence[Row]
+) -> tuple[Float[Tensor, "rows kept vocabulary"], Int[Tensor, "rows kept"]]:
+    """Logits in float32, and the tokens that they should predict."""
     batch = base.family.batch(base.model, rows, base.device)
     labels = batch.labels
     # from where the first completion is predicted: of long prompts logits are most of the cost
@@ -33,9 +55,7 @@ def summed_loss(base: Base, rows: Sequence[Row]) -> Float[Tensor, ""]:
     kept = labels.shape[1] - first
     trimmed = {"logits_to_keep": kept} if _trims_logits(type(base.model).forward) else {}
     predicted = base.model(**batch.inputs, **trimmed).logits[:, -kept:].float()
-    return functional.cross_entropy(
-        predicted.flatten(0, 1), labels[:, first:].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    return predicted, labels[:, first:]
 
 
 @cache

@@ -36,11 +36,34 @@ STRANGEST_KIN = -3.0  # deviations: a prompt that is less familiar is not of an 
 
 @dataclass(frozen=True)
 class Known:
-    """What priors know of one index version; each part is worked out when it is first asked for."""
+    """What priors know of one index version; each part is worked out when it is first asked for.
+
+    `present` says who counts as a member: everybody, unless somebody is thought away (see `routing.absence`).
+    """
 
     model: RoutedModel
     pack: Pack
     other_encoder: Encoder | None = None
+
+    @cached_property
+    def present(self) -> Bool[Tensor, " experts"]:
+        """Which experts are there: all."""
+        return torch.ones(len(self.pack.experts), dtype=torch.bool, device=self.model.base.device)
+
+    def evidence(self, prompt: Sequence[int]) -> Float[Tensor, " experts"]:
+        """How far above its usual each expert's evidence is where the prompt ends; who else is there does
+        not matter.
+        """
+        found = evidence_by_token(self.model, self.pack, torch.tensor([list(prompt)]))
+        return in_deviations(found, self.usual)[0]
+
+    def embedding(self, prompt: Sequence[int]) -> Float[Tensor, "1 width"]:
+        """What the encoder makes of a prompt."""
+        return self.encoder.encode([prompt])
+
+    def gains(self, prompt: Sequence[int]) -> Float[Tensor, " experts_and_nobody"]:
+        """What the prompt adds to the likelihood of each description, and last of nobody's."""
+        return choosing.gains(self.model.base, prompt, [*self.descriptions, choosing.NOBODY])
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -88,7 +111,7 @@ class Known:
             one is not None and one.encoder == self.encoder.name and len(one.prompts) >= FEWEST_PROMPTS
             for one in given
         ]
-        return torch.tensor(enough, device=self.model.base.device)
+        return torch.tensor(enough, device=self.model.base.device) & self.present
 
     @cached_property
     def neutral_embeddings(self) -> Float[Tensor, "sequences width"]:
@@ -98,7 +121,7 @@ class Known:
     @cached_property
     def unmoved(self) -> float:
         """A similarity that the best introduced expert exceeds on few neutral texts only."""
-        scores = self.introductions.similarities(self.neutral_embeddings)
+        scores = self.introductions.similarities(self.neutral_embeddings)[:, self.present]
         return float(scores.amax(1).quantile(NOBODYS_QUANTILE).clamp_min(0))
 
     @cached_property
@@ -117,14 +140,14 @@ def evidence(known: Known, prompt: Sequence[int]) -> PromptScores:
     at a token is the mean over an expert's modules of its calibrated score, in deviations of that mean on
     neutral text: modules of one expert go together, so their mean varies with their number.
     """
-    found = evidence_by_token(known.model, known.pack, torch.tensor([list(prompt)]))
-    return PromptScores("evidence", in_deviations(found, known.usual)[0], lambda: NOBODYS_EVIDENCE)
+    found = known.evidence(prompt).masked_fill(~known.present, -torch.inf)
+    return PromptScores("evidence", found, lambda: NOBODYS_EVIDENCE)
 
 
 def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
     """From sample prompts and cards: how much the prompt resembles them (see `routing.retrieval`)."""
-    scores = known.introductions.similarities(known.encoder.encode([prompt]))[0]
-    return PromptScores("retrieval", scores, lambda: known.unmoved)
+    scores = known.introductions.similarities(known.embedding(prompt))[0]
+    return PromptScores("retrieval", scores.masked_fill(~known.present, -torch.inf), lambda: known.unmoved)
 
 
 def auto(known: Known, prompt: Sequence[int]) -> PromptScores:
@@ -137,7 +160,7 @@ def auto(known: Known, prompt: Sequence[int]) -> PromptScores:
     found = evidence(known, prompt).experts
     if not bool((known.introduced & found.isfinite()).any()):
         return PromptScores("auto", found, lambda: NOBODYS_EVIDENCE)
-    embedding, gave = known.encoder.encode([prompt]), known.introduced
+    embedding, gave = known.embedding(prompt), known.introduced
     alike = known.introductions.similarities(embedding)[0].masked_fill(~gave, -torch.inf)
     inside = known.introductions.familiarities(embedding)[0].masked_fill(~gave, -torch.inf) - STRANGEST_KIN
     nearest = alike.argmax()
@@ -153,10 +176,11 @@ def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
 
     Experts that it does not know share what it gives to nobody, by retrieval, with nobody.
     """
-    head, place = known.classifier, known.pack.places
-    embeddings = known.encoder.encode([prompt])
+    head, there = known.classifier, known.present.tolist()
+    place = {name: at for name, at in known.pack.places.items() if there[at]}
+    embeddings = known.embedding(prompt)
     classes = head.log_probabilities(embeddings)[0]
-    scores = torch.full((len(place),), -torch.inf, device=classes.device)
+    scores = torch.full((len(there),), -torch.inf, device=classes.device)
     members = [(place[name], row) for row, name in enumerate(head.experts) if name in place]
     scores[[at for at, _row in members]] = classes[[row for _at, row in members]]
     strangers = [at for name, at in place.items() if name not in head.experts]
@@ -174,8 +198,8 @@ def lm(known: Known, prompt: Sequence[int]) -> PromptScores:
     base = known.model.base
     if base.model.config.is_encoder_decoder:
         raise BadRouting("prior", "lm", "another one: this base does not continue a text")
-    found = choosing.gains(base, prompt, [*known.descriptions, choosing.NOBODY])
-    return PromptScores("lm", found[:-1], lambda: float(found[-1]))
+    found = known.gains(prompt)
+    return PromptScores("lm", found[:-1].masked_fill(~known.present, -torch.inf), lambda: float(found[-1]))
 
 
 PRIORS: Mapping[str, Prior] = MappingProxyType(

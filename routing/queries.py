@@ -30,7 +30,8 @@ REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a 
 class QueryRouter:
     """The priors of one index version, and a short memory of what they said. Safe to use from threads.
 
-    Of a bare pack `resident` brings in the factors of those who are heard.
+    Of a bare pack `resident` brings in the factors of those who are heard. `known` is what the priors know,
+    where that is something else than all about this pack.
     """
 
     def __init__(
@@ -40,11 +41,17 @@ class QueryRouter:
         encoder: Encoder | None = None,
         *,
         resident: ResidentPack | None = None,
+        known: Known | None = None,
     ) -> None:
-        self._known = Known(model, pack, encoder)
+        self._known = known or Known(model, pack, encoder)
         self._resident = resident
         self._said: OrderedDict[tuple[str, tuple[int, ...]], PromptScores] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def known(self) -> Known:
+        """What the priors know."""
+        return self._known
 
     def scores(self, prior: str, prompt: Sequence[int]) -> PromptScores:
         """What a prior says of a prompt; BadRouting if this index version cannot tell."""
@@ -80,7 +87,7 @@ class QueryRouter:
         could choose experts, nobody is chosen. Through a bare pack all are ready at once; errors also as
         `ResidentPack.packs`.
         """
-        plans = [self._plan(routing, prompt) for prompt in prompts]
+        plans = [self.plan(routing, prompt) for prompt in prompts]
         if self._resident is None:
             return [self._way(routing, plan) for plan in plans]
         return self._hearing(self._resident).routes(routing, plans, prompts)
@@ -88,7 +95,7 @@ class QueryRouter:
     def _hearing(self, resident: ResidentPack) -> Hearing:
         return Hearing(self._known.model, resident, self.scores)  # not kept: each would keep the other
 
-    def _plan(self, routing: Routing, prompt: Sequence[int]) -> Plan:
+    def plan(self, routing: Routing, prompt: Sequence[int]) -> Plan:
         """Who may speak in the answer to this prompt."""
         pack, prior = self._known.pack, routing.asked_prior
         if prior is None or not pack.experts:

@@ -2,6 +2,7 @@
 
 from hub.jobs.models import JobKind
 from workers import (
+    ablating,
     cluster_training,
     clusters,
     composition,
@@ -36,6 +37,7 @@ DUTIES = {
     JobKind.FEED: Duty(feeding.read, seconds=600),
     JobKind.EXPORT: Duty(exporting.push, seconds=7200),
     JobKind.MAIL: Duty(mailing.send, seconds=120),
+    JobKind.ABLATE: Duty(ablating.ablate, seconds=14400),
 }
 
 register(app, DUTIES)

@@ -18,6 +18,7 @@ class Subject(TypedDict, total=False):
     feed_id: int
     export_id: int
     user_id: int
+    ablation_id: int
 
 
 @dataclass(frozen=True)

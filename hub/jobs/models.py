@@ -24,6 +24,7 @@ class JobKind(models.TextChoices):
     FEED = "workers.feed"
     EXPORT = "workers.export"
     MAIL = "workers.mail"
+    ABLATE = "workers.ablate"
 
 
 class Queue(models.TextChoices):

@@ -51,9 +51,10 @@ QUEUE_OF = {
     JobKind.FEED: Queue.IO,
     JobKind.EXPORT: Queue.IO,
     JobKind.MAIL: Queue.IO,
+    JobKind.ABLATE: Queue.GPU,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
-PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE)
+PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE, JobKind.ABLATE)
 
 
 @transaction.atomic

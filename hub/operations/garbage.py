@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from hub import faults
+from hub.ablations.models import Ablation
 from hub.adapters.models import CommitFile, Gates, Release
 from hub.blobs import content
 from hub.blobs import services as blobs
@@ -49,10 +50,12 @@ def unreferenced(grace: timedelta) -> QuerySet[Blob]:
     files = CommitFile.objects.filter(blob=OuterRef("pk"))
     samples = Release.objects.filter(samples=OuterRef("pk"))
     given = CollectorRows.objects.filter(blob=OuterRef("pk"))
+    measured_on = Ablation.objects.filter(rows_blob=OuterRef("pk"))
     composed = CheckpointFile.objects.filter(blob=OuterRef("pk"))
     bundles = sink.live().filter(blob=OuterRef("pk"))
     old = Blob.objects.filter(stored_at__lt=timezone.now() - grace)
-    return old.filter(~Exists(files), ~Exists(samples), ~Exists(given), ~Exists(composed), ~Exists(bundles))
+    named = (files, samples, given, measured_on, composed, bundles)
+    return old.filter(*(~Exists(rows) for rows in named))
 
 
 def expired_checkpoints() -> QuerySet[ComposedCheckpoint]:

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Q, Value
 from django.db.models.functions import Concat
 
+from hub.ablations.models import Ablation
 from hub.adapters.models import Release
 from hub.evaluations import queries as evaluations
 from hub.evaluations.experts import visible_rows
@@ -58,7 +59,7 @@ class Measured:
 @dataclass(frozen=True)
 class Entry:
     """One version: how it differs from the one before, when it was made the served one, and what was measured
-    of it.
+    of it; `ablated` says whether what each expert contributes was, or is being.
     """
 
     version: IndexVersion
@@ -66,6 +67,7 @@ class Entry:
     more: int
     promotions: list[Promotion]
     evaluations: list[Measured]
+    ablated: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ Named = tuple[str, int, int | None]  # kind of a change, member, and who it was 
 
 
 def entries(library: Library, versions: Sequence[IndexVersion], visitor: Visitor) -> list[Entry]:
-    """Five reads for any number of versions: memberships that begin or end there, those of them that are
-    shown, promotions, of each suite the newest evaluation, and which experts in them the visitor may know of.
+    """Six reads for any number of versions: memberships that begin or end there, those of them that are
+    shown, promotions, of each suite the newest evaluation, which experts in them the visitor may know of, and
+    whose contributions were measured.
     """
     numbers = [version.number for version in versions]
     came, went = _moves(library, numbers)
@@ -95,6 +98,9 @@ def entries(library: Library, versions: Sequence[IndexVersion], visitor: Visitor
     for promotion in Promotion.objects.filter(version__in=[v.pk for v in versions]).select_related("by"):
         promotions[promotion.version_id].append(promotion)
     measured = _measured(library, versions, visitor)
+    ablated = set(
+        Ablation.objects.filter(version__in=[v.pk for v in versions]).values_list("version", flat=True)
+    )
     return [
         Entry(
             version,
@@ -105,6 +111,7 @@ def entries(library: Library, versions: Sequence[IndexVersion], visitor: Visitor
             max(0, len(changed[version.number]) - MOST_NAMES),
             promotions[version.pk],
             measured[version.pk],
+            version.pk in ablated,
         )
         for version in versions
     ]

@@ -6,6 +6,7 @@ from django.urls import path, re_path
 from hub.pages import account_urls, desk_urls, social_urls, upload_urls
 from hub.pages.sitemaps import MAPS
 from hub.pages.views import (
+    ablations,
     access,
     accounts,
     adapters,
@@ -25,6 +26,7 @@ from hub.pages.views import (
 )
 
 RELEASE = "<owner>/<name>/releases/<oid>"
+CONTRIBUTIONS = "libraries/<slug>/versions/<int:number>/contributions"
 
 urlpatterns = [
     path("", library.home, name="home"),
@@ -52,6 +54,9 @@ urlpatterns = [
     path("libraries/<slug>/decisions", library.decisions, name="decisions"),
     path("libraries/<slug>/versions", indexes.versions, name="versions"),
     path("libraries/<slug>/versions/promote", indexes.promote, name="promote"),
+    path(CONTRIBUTIONS, ablations.contributions, name="contributions"),
+    path(f"{CONTRIBUTIONS}/<int:run>", ablations.act, name="ablation_act"),
+    path(f"{CONTRIBUTIONS}/<int:run>/progress", ablations.measuring, name="measuring"),
     path("libraries/<slug>/checkpoints", indexes.checkpoints, name="checkpoints"),
     path("libraries/<slug>/checkpoints/new", indexes.build, name="build"),
     path("checkpoints/<int:checkpoint_id>", indexes.checkpoint, name="checkpoint"),

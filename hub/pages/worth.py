@@ -1,13 +1,16 @@
-"""What an expert is worth, as far as evaluations say: alone, suite by suite, and by the version it came with.
+"""What an expert is worth: what the library scores with it and without it, where that was measured, and what
+evaluations say, alone, suite by suite, and by the version it came with.
 
-Nobody evaluates a library once for each of its experts, so what the library would be without one is said by
-the version before it came, and only with what else changed in between.
+Evaluations are not asked once for each expert, so what they say of the library without one is said by the
+version before it came, and only with what else changed in between.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from hub.ablations import queries as ablations
+from hub.ablations.models import Contribution
 from hub.adapters.models import Adapter, Release
 from hub.evaluations import queries as evaluations
 from hub.evaluations.models import Evaluation
@@ -43,12 +46,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Worth:
-    """`others` is how many other changes came with the same version."""
+    """`contributions` are what leaving it out changed, by file of rows; `others` is how many other changes
+    came with the same version.
+    """
 
     alone: list[Alone]
     differences: list[Difference]
     since: int | None
     others: int
+    contributions: list[Contribution]
 
 
 def of_release(release: Release) -> Worth:
@@ -63,6 +69,7 @@ def of_release(release: Release) -> Worth:
         differences,
         since,
         _others(adapter, since) if differences and since else 0,
+        ablations.of_adapter(adapter, MOST_SUITES),
     )
 
 

@@ -27,6 +27,7 @@ from hub.uses.models import DayOfUse
 from hub.uses.schemas import ReportIn
 from tests.hub import making
 from tests.pages import asked
+from tests.pages.ablated import contributions, in_every_state
 from tests.pages.content import Content
 
 COUNT = 3
@@ -50,6 +51,8 @@ def add_what_is_learnt(made: Content) -> None:
         _evaluate(queries.version(made.library, number), made, suites=(("bbh", None, -worse),))
     _evaluate(version, made, suites=SUITES)
     report_uses(made.library, days=24)
+    contributions(queries.version(made.library, 3), made.maintainer, "Chores")
+    in_every_state(version, made.maintainer)
     made.library.refresh_from_db()
 
 

@@ -29,6 +29,7 @@ from django.test.testcases import LiveServerThread
 from django.test.utils import setup_test_environment
 from playwright.sync_api import Browser, ConsoleMessage, FilePayload, Page, ViewportSize
 
+from hub.ablations.models import Ablation
 from hub.accounts import devices
 from hub.accounts.models import User
 from hub.adapters.models import Release
@@ -98,6 +99,20 @@ def account_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     }
 
 
+def contribution_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
+    """The same of what each expert contributes, in every state of a measurement."""
+    found = Ablation.objects.order_by("-pk").select_related("version__library")
+    newest, before = found[0].version, f"/libraries/{made.library.slug}/versions/3/contributions"
+    page = f"/libraries/{made.library.slug}/versions/{newest.number}/contributions"
+    states = {run.state: run.pk for run in found if run.version_id == newest.pk}
+    return {
+        "contributions-stale": (before, None),
+        "contributions-stale-maintainer": (before, made.maintainer),
+        **{f"contributions-{state}": (f"{page}?run={run}", made.maintainer) for state, run in states.items()},
+        "contributions-empty": (f"/libraries/{made.library.slug}/versions/1/contributions", None),
+    }
+
+
 def library_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
     """The same of one library and what goes out of it."""
     slug, ada, cleo = made.library.slug, made.contributor, made.maintainer
@@ -110,6 +125,7 @@ def library_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
         "questions": (f"{evaluation_at(made)}/questions?member=all", None),
         "questions-maintainer": (f"{evaluation_at(made)}/questions?member=all&way=arrow", made.maintainer),
         "questions-none": (f"{evaluation_at(made)}/questions?member=all&only=wrong&way=retrieval", None),
+        **contribution_pages(made),
         "speakers": (f"/libraries/{slug}/speakers", ada),
         "map": (f"/libraries/{slug}/map", None),
         "map-cluster": (f"/libraries/{slug}/map?cluster=1", None),

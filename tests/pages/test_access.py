@@ -163,6 +163,15 @@ def of_a_library(slug: str) -> dict[str, tuple[str, dict[str, int]]]:
         "evaluations": (f"/libraries/{slug}/evaluations", OPEN),
         "evaluation": (f"/libraries/{slug}/evaluations/99", dict.fromkeys(VISITORS, 404)),
         "questions": (f"/libraries/{slug}/evaluations/99/questions", dict.fromkeys(VISITORS, 404)),
+        "contributions": (f"/libraries/{slug}/versions/1/contributions", OPEN),
+        "measuring": (
+            f"/libraries/{slug}/versions/1/contributions/99/progress",
+            dict.fromkeys(VISITORS, 404),
+        ),
+        "ablation_act": (
+            f"/libraries/{slug}/versions/1/contributions/99",
+            {**dict.fromkeys(VISITORS, 405), "anonymous": 302},
+        ),
     }
 
 
@@ -200,6 +209,16 @@ def writing(made: Content) -> dict[str, tuple[str, dict[str, str], dict[str, int
             f"/libraries/{made.library.slug}/versions/promote",
             {**reason, "number": "1"},
             POST_MAINTAINER,
+        ),
+        "contributions": (
+            f"/libraries/{made.library.slug}/versions/1/contributions",
+            {},
+            {"anonymous": 401, "stranger": 403, "owner": 403, "maintainer": 400, "staff": 400},
+        ),
+        "ablation_act": (
+            f"/libraries/{made.library.slug}/versions/1/contributions/99",
+            {"do": "cancel"},
+            {**dict.fromkeys(VISITORS, 404), "anonymous": 302},
         ),
         "yank": (f"{release}/yank", reason, POST_OWNER),
         "quarantine": (f"{release}/quarantine", reason, POST_MAINTAINER),

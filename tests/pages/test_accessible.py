@@ -45,6 +45,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/evaluations",
         f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}",
         f"/libraries/{slug}/evaluations/{Evaluation.objects.latest('pk').pk}/questions?member=all",
+        f"/libraries/{slug}/versions/3/contributions",
         f"/libraries/{slug}/checkpoints/new",
         f"/libraries/{slug}/upload",
         f"/libraries/{slug}/upload?step#card",

@@ -21,6 +21,7 @@ PATHS = (
     "/ada/a0",
     "/libraries/demo/play",
     "/libraries/demo/versions",
+    "/libraries/demo/versions/1/contributions",
     "/libraries/demo/decisions",
     "/libraries/demo/map",
     "/libraries/demo/checkpoints",

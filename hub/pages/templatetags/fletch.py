@@ -104,6 +104,12 @@ def percent(part: float) -> str:
 
 
 @register.filter
+def points(share: float) -> str:
+    """A difference of shares with its sign, in points of a hundred."""
+    return f"{share * 100:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+@register.filter
 def signed(figure: float) -> str:
     """A difference with its sign, by three digits."""
     return f"{figure:+.3f}".replace("-", "\N{MINUS SIGN}")
