@@ -105,6 +105,8 @@ class ComposedLM(HFLM):
         way = self._ways.way(tuple(prompt))
         if way is None:
             return None
+        if not said and self.backend == "seq2seq":
+            said = [self.eot_token_id]  # a decoder that says nothing has read where it begins, and ended
         base, record = self.composed.routed.base, Record(way.pack)
         batch = base.family.batch(base.model, [(prompt, said)], base.device)
         self.composed.routed.run(batch.inputs, route=way, witness=record)
