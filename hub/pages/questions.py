@@ -15,13 +15,13 @@ from hub.evaluations.questions import ONLY, PRIVATE, Only, Seen
 from hub.library.models import Library
 from hub.library.permissions import may_maintain
 from hub.pages.evaluation import Way, evaluation_of, way_of
-from hub.pages.hearing import PRIVATE as PRIVATE_NOW
 from hub.pages.hearing import STEPS, Cell
 from hub.pages.playing import offered
 from hub.playground.asking import may_ask
 
 A_PAGE = 10
 FOLDED = 700  # characters of a prompt that are shown before one unfolds it
+UNNAMED = "experts that are private, or gone"
 LONGEST_LINK = 3_500  # bytes: servers refuse addresses from about four thousand on
 VERDICTS = {True: ("right", "good", "check"), False: ("wrong", "bad", "cross")}
 TITLES: Mapping[Only, str] = {"all": "All", "differ": "Where ways differ", "wrong": "Wrong answers"}
@@ -187,7 +187,7 @@ def _speakers(said: Mapping[str, Any]) -> list[Speaker]:
     for name, share in said["shares"].items():
         cells = [_cell(weight) for weight in said["by_layer"].get(name, ())]
         hidden = name == PRIVATE
-        found.append(Speaker("" if hidden else name, PRIVATE_NOW if hidden else name, 100 * share, cells))
+        found.append(Speaker("" if hidden else name, UNNAMED if hidden else name, 100 * share, cells))
     rest = 1.0 - sum(said["shares"].values())
     if not said["shares"]:
         found.append(Speaker("", "the plain base alone", 0.0, ()))

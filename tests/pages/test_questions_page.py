@@ -88,7 +88,7 @@ def test_a_private_expert_is_not_named_to_strangers(newest: str, learnt: Content
     stranger = Client().get(path).content.decode()
 
     assert name not in stranger
-    assert "an expert that is private now" in stranger
+    assert "experts that are private, or gone" in stranger
     assert name in seen_by(learnt.contributor).get(path).content.decode()
 
 
