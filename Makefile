@@ -71,6 +71,7 @@ migrations: setup
 bench: setup ## every figure in docs/figures.md, side by side in one run each (about half an hour; the soak takes an hour of its own)
 	$(BIN)/python -m bench.factors
 	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.layouts
 	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 6
 	$(BIN)/python -m bench.concurrent
 	$(BIN)/python -m bench.ranks --experts 256
