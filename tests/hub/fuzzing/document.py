@@ -124,7 +124,9 @@ def _string(schema: Json) -> st.SearchStrategy[str]:
 
 def _object(schema: Json, known: Mapping[str, list[Any]]) -> st.SearchStrategy[dict[str, Any]]:
     if "properties" not in schema:
-        return st.dictionaries(TEXT, valid(schema.get("additionalProperties") or {}, known), max_size=3)
+        more = schema.get("additionalProperties", True)
+        inside = anything() if isinstance(more, bool) else valid(more, known)
+        return st.dictionaries(TEXT, inside, max_size=3 if more else 0)
     values = {name: _named(name, one, known) for name, one in schema["properties"].items()}
     needed = {name: value for name, value in values.items() if name in schema.get("required", ())}
     rest = {name: value for name, value in values.items() if name not in needed}
