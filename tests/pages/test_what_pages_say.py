@@ -101,7 +101,7 @@ def test_a_report_names_file_field_found_expected_and_fix(made: Content) -> None
 def test_an_expert_page_has_charts_that_a_screen_reader_can_name(made: Content) -> None:
     html = Client().get(f"/{made.ready.adapter.full_name}").content.decode()
 
-    assert '<svg viewBox="0 0 640 260" role="img" aria-labelledby="spectrum">' in html
+    assert '<div class="plot" role="img" aria-labelledby="spectrum" dir="ltr">' in html
     assert 'role="img" aria-labelledby="norms"' in html
     assert "layer 0, mlp.down_proj" in html
     assert "style=" not in html
