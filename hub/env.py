@@ -67,6 +67,8 @@ class Environment(BaseSettings):
     import_from: Names = ("https://huggingface.co",)
     read_through: str = ""
     export_to: Names = ()
+    search_encoder: str = ""
+    search_encoder_revision: str = ""
 
     email_verification: Literal["none", "optional", "mandatory"] = "none"
     email_host: str | None = None
@@ -148,7 +150,7 @@ class Environment(BaseSettings):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        complaints = [*_about_storage(self), *_about_mail(self)]
+        complaints = [*_about_storage(self), *_about_mail(self), *_about_search(self)]
         if self.profile == "production":
             complaints += _about_production(self)
         if complaints:
@@ -261,6 +263,21 @@ def _about_mail(env: Environment) -> list[str]:
             f"{PREFIX}EMAIL_VERIFICATION is mandatory but {PREFIX}EMAIL_HOST is missing: nobody could sign up"
         ]
     return []
+
+
+def _about_search(env: Environment) -> list[str]:
+    complaints = []
+    if env.search_encoder.startswith((".", "~")):
+        complaints.append(
+            f"{PREFIX}SEARCH_ENCODER is {env.search_encoder!r}; expected the full path of a folder that "
+            "workers see, or a hub id like org/name"
+        )
+    if env.search_encoder_revision and not env.search_encoder:
+        complaints.append(
+            f"{PREFIX}SEARCH_ENCODER_REVISION has nothing to be a revision of: "
+            f"{PREFIX}SEARCH_ENCODER is missing"
+        )
+    return complaints
 
 
 def _about_production(env: Environment) -> list[str]:

@@ -33,6 +33,8 @@ PLAYGROUND = ENV.playground or ("people" if PRODUCTION or SERVING_CALLERS == "pa
 IMPORT_FROM = ENV.import_from
 READ_THROUGH = ENV.read_through
 EXPORT_TO = ENV.export_to
+SEARCH_ENCODER = ENV.search_encoder
+SEARCH_ENCODER_REVISION = ENV.search_encoder_revision
 
 # ------------------------------------------------------ what an upload, a lease and a leftover may be
 LIMITS = ENV.limits

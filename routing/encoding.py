@@ -80,40 +80,73 @@ class BaseEncoder:
 
 
 @dataclass(frozen=True)
-class FolderEncoder:
-    """A sentence encoder of its own: the mean of its last hidden states over the prompt's text.
-
-    Prompts come in the base's tokens, which `reader`, the base's tokenizer, turns into text again.
-    """
+class SentenceEncoder:
+    """A sentence encoder beside any base: the mean of its last hidden states over a text."""
 
     name: str
     model: Any
     tokenizer: Any
-    reader: Any
     device: torch.device
 
+    @property
+    def longest(self) -> int:
+        """Tokens that it reads. Some count positions that no token can have; their tokenizers know better."""
+        return int(min(self.model.config.max_position_embeddings, self.tokenizer.model_max_length))
+
     @torch.inference_mode()
-    def encode(self, prompts: Sequence[Tokens]) -> Float[Tensor, "prompts width"]:
-        """Mean hidden states; of a text longer than the encoder reads its beginning."""
-        texts = [self.reader.decode(list(prompt), skip_special_tokens=True) for prompt in prompts]
+    def embed(self, texts: Sequence[str]) -> Float[Tensor, "texts width"]:
+        """Mean hidden states, float32; of a text longer than the encoder reads its beginning."""
         parts = [texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE)]
         return torch.cat([self._means(part) for part in parts])
 
-    def _means(self, texts: Sequence[str]) -> Float[Tensor, "prompts width"]:
-        longest = self.model.config.max_position_embeddings
+    def _means(self, texts: Sequence[str]) -> Float[Tensor, "texts width"]:
         read = self.tokenizer(
-            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=longest
+            list(texts), return_tensors="pt", padding=True, truncation=True, max_length=self.longest
         )
-        ids, mask = read["input_ids"].to(self.device), read["attention_mask"].to(self.device)
+        return self.means(read["input_ids"].to(self.device), read["attention_mask"].to(self.device))
+
+    @torch.inference_mode()
+    def means(self, ids: Tensor, mask: Tensor) -> Float[Tensor, "texts width"]:
+        """Mean hidden states of tokens [texts, length], where the mask is 1."""
         if not ids.shape[1]:  # nothing but texts without a token
-            return torch.zeros(len(texts), self.model.config.hidden_size, device=self.device)
+            return torch.zeros(len(ids), self.model.config.hidden_size, device=self.device)
         hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
         weights = mask.unsqueeze(-1).float()
         return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
+@dataclass(frozen=True)
+class FolderEncoder:
+    """A sentence encoder as an encoder of prompts.
+
+    Prompts come in the base's tokens, which `reader`, the base's tokenizer, turns into text again.
+    """
+
+    sentences: SentenceEncoder
+    reader: Any
+
+    @property
+    def name(self) -> str:
+        """By what is in its files."""
+        return self.sentences.name
+
+    def encode(self, prompts: Sequence[Tokens]) -> Float[Tensor, "prompts width"]:
+        """Mean hidden states; of a text longer than the encoder reads its beginning."""
+        return self.sentences.embed(
+            [self.reader.decode(list(prompt), skip_special_tokens=True) for prompt in prompts]
+        )
+
+
 def load_encoder(source: str | Path | BaseRef, base: Base) -> FolderEncoder:
     """The sentence encoder in a Hugging Face folder or under a hub id, on the base's device.
+
+    UnsupportedEncoder if there is none.
+    """
+    return FolderEncoder(load_sentence_encoder(source, device=base.device), base.tokenizer)
+
+
+def load_sentence_encoder(source: str | Path | BaseRef, *, device: torch.device | str) -> SentenceEncoder:
+    """The sentence encoder in a Hugging Face folder or under a hub id.
 
     It is named by what is in its files. Only safetensors are read, and no code that comes with them runs.
     UnsupportedEncoder if there is none.
@@ -126,12 +159,11 @@ def load_encoder(source: str | Path | BaseRef, base: Base) -> FolderEncoder:
         tokenizer = AutoTokenizer.from_pretrained(place, **NO_REMOTE_CODE)
     except (UnsupportedBase, *UNLOADABLE) as error:
         raise UnsupportedEncoder(f"{ref.source}: expected a sentence encoder: {error}") from error
-    return FolderEncoder(
+    return SentenceEncoder(
         f"folder:{digest_of(''.join(pinned).encode())}",
-        model.to(base.device).eval().requires_grad_(False),  # noqa: FBT003
+        model.to(device).eval().requires_grad_(False),  # noqa: FBT003
         tokenizer,
-        base.tokenizer,
-        base.device,
+        torch.device(device),
     )
 
 

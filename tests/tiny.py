@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -122,6 +122,43 @@ def tiny_encoder(*, seed: int = 0) -> Path:
         initializer_range=0.5,
     )
     return _save(BertModel, config, _workshop() / f"encoder-{seed}", seed)
+
+
+@functools.cache
+def meaning_encoder(*groups: tuple[str, ...], seed: int = 0) -> Path:
+    """A sentence encoder to which the words of a group mean the same: a BERT of one layer (hidden 64) whose tokens are
+    these words, each embedded as its group is.
+    """
+    words = [word for group in groups for word in group]
+    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words]
+    config = BertConfig(
+        vocab_size=len(names),
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    folder = _workshop() / f"meaning-{seed}-{abs(hash(groups))}"
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = BertModel(config)
+        meant = torch.repeat_interleave(
+            torch.randn(len(groups), 64), torch.tensor([len(one) for one in groups]), 0
+        )
+        with torch.no_grad():
+            model.embeddings.word_embeddings.weight[4:] = meant + torch.randn(len(words), 64) / 20
+    model.save_pretrained(folder)
+    tokenizer = Tokenizer(
+        models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    return folder
 
 
 def tiny_adapter(

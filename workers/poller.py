@@ -32,6 +32,7 @@ from hub.jobs.models import Job
 from hub.mirrors import services as mirrors
 from hub.notifications import services as notifications
 from hub.operations.liveness import worker_file
+from hub.search import meanings
 from hub.uses import services as uses
 from workers.claiming import record_death
 from workers.folders import sweep_work_folders
@@ -177,6 +178,7 @@ class Rounds(threading.Thread):
         self._counted_at = time.monotonic()
         downloads.add_up()
         uses.add_up()
+        meanings.ask_for_forgotten()
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:

@@ -15,6 +15,7 @@ from workers import (
     introductions,
     mailing,
     promotion,
+    reading,
     validation,
     vectors,
 )
@@ -38,6 +39,7 @@ DUTIES = {
     JobKind.EXPORT: Duty(exporting.push, seconds=7200),
     JobKind.MAIL: Duty(mailing.send, seconds=120),
     JobKind.ABLATE: Duty(ablating.ablate, seconds=14400),
+    JobKind.READ_CARDS: Duty(reading.read_cards, seconds=14400),
 }
 
 register(app, DUTIES)

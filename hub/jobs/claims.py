@@ -8,7 +8,7 @@ from hub.jobs.models import Job, JobKind
 
 
 class Subject(TypedDict, total=False):
-    """The ids that a job is about; each kind has one of them."""
+    """The ids that a job is about; each kind has one of them, and what is about the whole hub has none."""
 
     library_id: int
     release_id: int

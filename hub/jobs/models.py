@@ -25,6 +25,7 @@ class JobKind(models.TextChoices):
     EXPORT = "workers.export"
     MAIL = "workers.mail"
     ABLATE = "workers.ablate"
+    READ_CARDS = "workers.read_cards"
 
 
 class Queue(models.TextChoices):

@@ -52,9 +52,10 @@ QUEUE_OF = {
     JobKind.EXPORT: Queue.IO,
     JobKind.MAIL: Queue.IO,
     JobKind.ABLATE: Queue.GPU,
+    JobKind.READ_CARDS: Queue.GPU,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
-PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE, JobKind.ABLATE)
+PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE, JobKind.ABLATE, JobKind.READ_CARDS)
 
 
 @transaction.atomic

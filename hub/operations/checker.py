@@ -18,9 +18,10 @@ from hub.clusters.models import Clustering
 from hub.exports.models import Export
 from hub.indexes.models import ComposedCheckpoint, IndexVersion
 from hub.jobs import queries as jobs
-from hub.jobs.models import Job, JobEvent
+from hub.jobs.models import Job, JobEvent, JobKind
 from hub.library.models import Library
 from hub.operations import garbage, index_store
+from hub.search import meanings
 from hub.search import services as search
 
 SETTLING = timedelta(seconds=30)
@@ -207,6 +208,16 @@ def adapters_are_found_by_what_they_say() -> Iterator[str]:
             yield f"{adapter} is searched by an old {', '.join(fields)}; `manage.py reindex_search` mends it"
 
 
+def cards_are_read() -> Iterator[str]:
+    """Where the settings name an encoder, whatever it has not read waits for a worker."""
+    if meanings.wanted() is None:
+        return
+    count = meanings.due(meanings.current()).count()
+    waiting = Job.objects.filter(kind=JobKind.READ_CARDS, state__in=[Job.State.QUEUED, Job.State.RUNNING])
+    if count and not waiting.exists():
+        yield f"{count} adapters are not read for the search by meaning; `manage.py read_cards` has them read"
+
+
 def nothing_is_left_over() -> Iterator[str]:
     """No temporary file, and no unnamed blob, is older than the grace."""
     for path in blobs.left_over(settings.GARBAGE_GRACE):
@@ -236,6 +247,7 @@ QUICK: tuple[Check, ...] = (
     exports_are_on_their_way,
     downloads_add_up,
     adapters_are_found_by_what_they_say,
+    cards_are_read,
     nothing_is_left_over,
 )
 DEEP: tuple[Check, ...] = (blobs_are_unaltered, the_store_is_unaltered)

@@ -33,6 +33,7 @@ from hub.indexes.models import (
 from hub.jobs.models import Job
 from hub.library.models import CollectorRows, Library
 from hub.operations import index_store
+from hub.search.models import QueryTable
 
 LONGEST_WORK = timedelta(hours=3)  # a composition may use its folder for two
 
@@ -53,8 +54,9 @@ def unreferenced(grace: timedelta) -> QuerySet[Blob]:
     measured_on = Ablation.objects.filter(rows_blob=OuterRef("pk"))
     composed = CheckpointFile.objects.filter(blob=OuterRef("pk"))
     bundles = sink.live().filter(blob=OuterRef("pk"))
+    tables = QueryTable.objects.filter(Q(vectors=OuterRef("pk")) | Q(tokenizer=OuterRef("pk")))
     old = Blob.objects.filter(stored_at__lt=timezone.now() - grace)
-    named = (files, samples, given, measured_on, composed, bundles)
+    named = (files, samples, given, measured_on, composed, bundles, tables)
     return old.filter(*(~Exists(rows) for rows in named))
 
 

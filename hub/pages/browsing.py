@@ -8,13 +8,14 @@ from django.core.paginator import Page, Paginator
 from django.http import HttpRequest
 
 from hub.adapters.models import Adapter
-from hub.search import asking, facets
+from hub.search import asking, facets, meanings
 from hub.search.asking import Asked
 from hub.search.facets import FACETS, OWNER, RANK, TASK, Facet
 from hub.search.finding import ALL, Found
 
 A_PAGE = 30
 MOST_SHOWN = 8
+NEAREST = "Nearest in meaning"
 PARTS = {asking.WORDS: "the words", asking.TAG: "the tag", ALL: "any filter"}
 
 
@@ -61,21 +62,25 @@ def browse_page(request: HttpRequest) -> dict[str, Any]:
         "total": found.total,
         "groups": list(_groups(found)),
         "filters": narrowed,
-        "sorts": list(_sorts(asked)),
+        "sorts": [("", NEAREST, True)] if found.is_by_meaning else list(_sorts(asked)),
+        "can_mean": meanings.wanted() is not None,
+        "is_by_meaning": found.is_by_meaning,
+        "note": found.note,
         "without_filters": asked.with_words_alone().query(),
         "hints": [] if found.total else list(_hints(found)),
         "previous": asked.query(page.number - 1) if page.has_previous() else "",
         "next": asked.query(page.number + 1) if page.has_next() else "",
-        "said": _said(page, asked),
+        "said": _said(page, found),
     }
 
 
-def _said(page: Page[Adapter], asked: Asked) -> str:
+def _said(page: Page[Adapter], found: Found) -> str:
     """What a screen reader hears after each search."""
     count = page.paginator.count
     if not count:
         return "No adapter found"
-    return f"{count:,} adapter{'' if count == 1 else 's'}{' found' if asked.is_anything else ''}"
+    how = ", the nearest first" if found.is_by_meaning else " found" if found.asked.is_anything else ""
+    return f"{count:,} adapter{'' if count == 1 else 's'}{how}"
 
 
 def _groups(found: Found) -> Iterator[Group]:

@@ -55,12 +55,12 @@ def person_called(username: str) -> User:
 
 def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
     """A library's adapters that the visitor may know of, the last contributed first."""
-    return Found(visitor, Asked(chosen={LIBRARY: (library.slug,)}, sort="new")).adapters
+    return Found(visitor, Asked(chosen={LIBRARY: (library.slug,)}, sort="new")).matched
 
 
 def contributions_of(person: User, visitor: Visitor) -> QuerySet[Adapter]:
     """A person's adapters that the visitor may know of, the last contributed first."""
-    return Found(visitor, Asked(chosen={OWNER: (person.username,)}, sort="new")).adapters
+    return Found(visitor, Asked(chosen={OWNER: (person.username,)}, sort="new")).matched
 
 
 def served(library: Library, adapters: Iterable[Adapter]) -> set[int]:

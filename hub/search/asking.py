@@ -8,7 +8,9 @@ from django.http import QueryDict
 from hub.errors import Invalid
 from hub.search import facets, words
 
-WORDS, TAG, SORT, PAGE = "q", "tag", "sort", "page"
+WORDS, TAG, SORT, PAGE, BY = "q", "tag", "sort", "page", "by"
+MEANING = "meaning"
+WAYS = ("words", MEANING)
 LONGEST_TEXT = 200
 MOST_VALUES = 20  # of a facet, and tags
 SORTS = {
@@ -24,9 +26,12 @@ CLOSED = {facet.name: facet.labels for facet in facets.FACETS if facet.labels}
 
 @dataclass(frozen=True)
 class Asked:
-    """A search. `sort` is empty where nobody chose one."""
+    """A search. `sort` is empty where nobody chose one. By meaning the text narrows nothing: it says what
+    comes first, and no other sort has a say.
+    """
 
     text: str = ""
+    by_meaning: bool = False
     chosen: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     sort: str = ""
@@ -53,7 +58,7 @@ class Asked:
         return replace(self, text=text)
 
     def with_words_alone(self) -> "Asked":
-        return Asked(text=self.text, sort=self.sort)
+        return Asked(text=self.text, by_meaning=self.by_meaning, sort=self.sort)
 
     def with_tags(self, *tags: str) -> "Asked":
         return replace(self, tags=tags)
@@ -78,6 +83,8 @@ class Asked:
         said = QueryDict(mutable=True)
         if self.text:
             said[WORDS] = self.text
+        if self.by_meaning:
+            said[BY] = MEANING
         for facet in facets.FACETS:
             said.setlist(facet.name, list(self.chosen.get(facet.name, ())))
         said.setlist(TAG, list(self.tags))
@@ -98,8 +105,11 @@ def asked(query: QueryDict, *, words_in: str = WORDS) -> Asked:
     sort = query.get(SORT, "")
     if sort and sort not in SORTS:
         raise Invalid(f"sort is {sort[:LONGEST_TEXT]!r}; expected one of {', '.join(SORTS)}")
+    by = query.get(BY, "")
+    if by and by not in WAYS:
+        raise Invalid(f"by is {by[:LONGEST_TEXT]!r}; expected one of {', '.join(WAYS)}")
     text = " ".join(query.get(words_in, "").replace("\0", " ").split())[:LONGEST_TEXT]
-    return Asked(text=text, chosen=chosen, tags=_values(query, TAG), sort=sort)
+    return Asked(text=text, by_meaning=by == MEANING, chosen=chosen, tags=_values(query, TAG), sort=sort)
 
 
 def _values(query: QueryDict, name: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from hub.search import words
 from hub.search.models import Entry
 
 LONGEST_ABOUT = 300
+LONGEST_MEANT = 4_000  # characters: more than encoders of sentences read
 TASKS = {
     "CAUSAL_LM": "text-generation",
     "SEQ_2_SEQ_LM": "text2text-generation",
@@ -25,6 +26,7 @@ PICTURE = re.compile(r"!\[[^\]\n]{0,300}\]\([^)\n]{0,2000}\)")
 LINK = re.compile(r"\[([^\]\n]{1,300})\]\([^)\n]{0,2000}\)")
 TAG = re.compile(r"<[^<>\n]{1,2000}>")
 NO_SENTENCE = ("#", "|", ">", "-", "*", "+", "=", "<", "1.", "```", "~~~", "    ")
+SEPARATOR = re.compile(r"[-_.]+")
 MARKS = re.compile(r"[*`]|\b_|_\b")
 
 
@@ -38,6 +40,14 @@ def said(adapter: Adapter, commit: Commit | None) -> dict[str, Any]:
         "task": _task(commit),
         "licence": _first(commit.card.get("license")).lower() if commit else "",
     }
+
+
+def meant(adapter: Adapter, commit: Commit | None) -> str:
+    """What an encoder of meanings reads of it: its name, the tags of its card, and the card's prose."""
+    card = _card(commit)
+    own = ", ".join(tag for tag in card.facts.get("tags", ()) if ":" not in tag)
+    said = [SEPARATOR.sub(" ", adapter.name), own, *_prose(card.body)]
+    return ". ".join(part for part in said if part)[:LONGEST_MEANT]
 
 
 def stands(adapter: Adapter) -> dict[str, Any]:
@@ -71,14 +81,18 @@ def _card(commit: Commit | None) -> Card:
 
 
 def _about(body: str) -> str:
-    """The first paragraph of a card that is prose, as plain text on one line."""
+    """The first paragraph of a card that is prose."""
+    return _cut(next(_prose(body), ""))
+
+
+def _prose(body: str) -> Iterator[str]:
+    """The paragraphs of a card that are prose, each as plain text on one line."""
     prose = PICTURE.sub("", FENCED.sub("", body))
     for paragraph in re.split(r"\n[ \t]*\n", prose):
         lines = [line for line in paragraph.split("\n") if not line.startswith(NO_SENTENCE)]
         text = " ".join(MARKS.sub("", TAG.sub("", LINK.sub(r"\1", " ".join(lines)))).split())
         if text:
-            return _cut(text)
-    return ""
+            yield text
 
 
 def _cut(text: str) -> str:

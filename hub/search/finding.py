@@ -1,5 +1,5 @@
 """Finding adapters: the one way of the pages, the JSON API and the wire protocol. A search with its counts
-takes four questions to the database, however many adapters there are.
+takes four questions to the database, however many adapters there are; by meaning seven.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,10 +12,12 @@ from django.db.models.expressions import Combinable
 from hub.adapters.models import Adapter, AdapterTag
 from hub.adapters.permissions import visible_adapters
 from hub.library.permissions import Visitor
-from hub.search import facets
+from hub.search import by_meaning, facets
 from hub.search.asking import TAG, WORDS, Asked
+from hub.search.by_meaning import Nearest
 from hub.search.facets import COUNTED, FACETS, OWNER, RANK, TASK, Counts, Facet
 from hub.search.matching import matching
+from hub.search.ranking import Ranked, fused
 
 MOST_OWNERS = 12
 MOST_TAGS = 30
@@ -49,10 +51,25 @@ class Found:
     asked: Asked
 
     @cached_property
-    def adapters(self) -> QuerySet[Adapter]:
+    def adapters(self) -> QuerySet[Adapter] | Ranked:
         """In the order that was asked for, each with its entry, owner and library."""
-        found = self._within(self.asked, FACETS).select_related("entry", "owner", "library")
-        return found.only(*SHOWN).order_by(*_order(self.asked))
+        return self._by_meaning.adapters if self.is_by_meaning else self.matched
+
+    @property
+    def matched(self) -> QuerySet[Adapter]:
+        """The same by words, whatever was asked for."""
+        return self._shown().order_by(*_order(self.asked))
+
+    @property
+    def is_by_meaning(self) -> bool:
+        return self._nearest is not None and self._nearest.pks is not None
+
+    @property
+    def note(self) -> str:
+        """What people should know of a search by meaning: why it is by words after all, or who comes last."""
+        if self._nearest is None or self._nearest.pks is None:
+            return self._nearest.note if self._nearest else ""
+        return by_meaning.unread(self._by_meaning.unread)
 
     @property
     def total(self) -> int:
@@ -89,7 +106,7 @@ class Found:
             if self.asked.chosen.get(facet.name):
                 yield facet.name, self.asked.with_choice(facet.name), self.counts.without(facet.name)
         others = {
-            WORDS: self.asked.with_words("") if self.asked.text else None,
+            WORDS: self.asked.with_words("") if self.asked.text and not self.is_by_meaning else None,
             TAG: self.asked.with_tags() if self.asked.tags else None,
             OWNER: self.asked.with_choice(OWNER) if self.asked.chosen.get(OWNER) else None,
             ALL: self.asked.with_words_alone() if self.asked.words else None,
@@ -98,15 +115,47 @@ class Found:
             if without is not None:
                 yield name, without, self._within(without, FACETS).count()
 
+    @cached_property
+    def _nearest(self) -> Nearest | None:
+        """Whom the text is near to, of all that there are; None where that is not asked."""
+        return by_meaning.nearest(self.asked.text) if self.asked.by_meaning and self.asked.words else None
+
+    @cached_property
+    def _by_meaning(self) -> "InOrder":
+        """Those near to the text and those that have its words, fused; then whom nobody has read yet."""
+        nearest = self._nearest.pks if self._nearest and self._nearest.pks else ()
+        known = self._within(self.asked, FACETS).order_by(*NEWEST).values_list("pk", flat=True)
+        candidates = dict.fromkeys(known)
+        worded = matching(self._within(self.asked, FACETS), self.asked.words).order_by(*_best(self.asked))
+        order = fused([pk for pk in nearest if pk in candidates], list(worded.values_list("pk", flat=True)))
+        unread = candidates.keys() - set(nearest)
+        ranked = dict.fromkeys([*order, *candidates])
+        return InOrder(Ranked(list(ranked), self._shown()), len(unread))
+
+    def _shown(self) -> QuerySet[Adapter]:
+        found = self._within(self.asked, FACETS).select_related("entry", "owner", "library")
+        return found.only(*SHOWN)
+
     def _within(self, asked: Asked, among: Sequence[Facet]) -> QuerySet[Adapter]:
-        """Those that the visitor may know of, with all words and tags and what is chosen in these facets."""
-        found = matching(visible_adapters(self.visitor).filter(entry__isnull=False), asked.words)
+        """Those that the visitor may know of, with all tags, what is chosen in these facets and, unless
+        words only say what comes first, all words.
+        """
+        words = [] if self.is_by_meaning else asked.words
+        found = matching(visible_adapters(self.visitor).filter(entry__isnull=False), words)
         for tag in asked.tags:
             found = found.filter(tags__tag=tag)
         for facet in among:
             if values := asked.chosen.get(facet.name):
                 found = found.filter(facets.condition(facet, values))
         return found
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """Adapters by meaning, and how many of them nobody has read yet."""
+
+    adapters: Ranked
+    unread: int
 
 
 def _values(row: Sequence[object]) -> tuple[str, ...]:
@@ -118,7 +167,11 @@ def _values(row: Sequence[object]) -> tuple[str, ...]:
 
 
 def _order(asked: Asked) -> tuple[Order, ...]:
-    return (_closeness(asked.words), "-downloads", *NEWEST) if asked.order == "best" else ORDERS[asked.order]
+    return _best(asked) if asked.order == "best" else ORDERS[asked.order]
+
+
+def _best(asked: Asked) -> tuple[Order, ...]:
+    return _closeness(asked.words), "-downloads", *NEWEST
 
 
 def _closeness(words: Sequence[str]) -> Case:

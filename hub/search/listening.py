@@ -8,12 +8,13 @@ from django.dispatch import receiver
 
 from hub.adapters.models import Adapter
 from hub.adapters.signals import described, liked, settling, standing_changed
-from hub.search import services
+from hub.search import meanings, services
 
 
 @receiver(described)
 def described_anew(adapter: Adapter, **_: Any) -> None:
     services.describe_again(adapter)
+    meanings.ask_again(adapter)
 
 
 @receiver(settling)

@@ -14,6 +14,7 @@ from hub.search.finding import Found
 
 Kind = Literal["lora", "dora", "ia3"]
 Status = Literal["ready", "examined", "rejected", "quarantined", "yanked", "empty"]
+By = Literal["", "words", "meaning"]
 Sort = Literal["", "best", "new", "used", "downloads", "likes", "name"]
 
 
@@ -21,6 +22,11 @@ class SearchIn(Schema):
     """A search. What may be said several times means any of it; several tags mean all of them."""
 
     search: str = Field(default="", description="each of these words begins one of name, owner, tags or card")
+    by: By = Field(
+        default="",
+        description="`meaning`, where the operator named an encoder: the words narrow nothing, and what is "
+        "nearest to them in meaning or has them comes first, whatever `sort` says",
+    )
     library: list[str] = []
     task: list[str] = []
     kind: list[Kind] = []
@@ -86,6 +92,10 @@ class AdaptersFound(Schema):
     """
 
     total: int
+    by: Literal["words", "meaning"] = Field(description="in which way these were found")
+    note: str = Field(
+        description="of a search by meaning: why it was by words after all, or how many are not read yet"
+    )
     page: int
     pages: int
     adapters: list[AdapterFound]
@@ -97,6 +107,8 @@ class AdaptersFound(Schema):
         counts |= {OWNER: found.owners, TAG: found.tags}
         return cls(
             total=found.total,
+            by="meaning" if found.is_by_meaning else "words",
+            note=found.note,
             page=page,
             pages=pages,
             adapters=[AdapterFound.of(adapter) for adapter in adapters],

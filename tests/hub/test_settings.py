@@ -66,6 +66,8 @@ NONSENSE = [
     ({"FLETCH_IMPORT_FROM": "huggingface.co"}, "expected one like https://"),
     ({"FLETCH_EXPORT_TO": "huggingface.co"}, "expected one like https://"),
     ({"FLETCH_READ_THROUGH": "huggingface.co"}, "expected one like https://"),
+    ({"FLETCH_SEARCH_ENCODER": "./encoder"}, "expected the full path of a folder"),
+    ({"FLETCH_SEARCH_ENCODER_REVISION": "main"}, "FLETCH_SEARCH_ENCODER is missing"),
     (
         {"FLETCH_EXPORT_TO": "https://a.example, http://b.example"},
         "'http://b.example' would be sent people's",

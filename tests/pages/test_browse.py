@@ -8,10 +8,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings
+from pytest_django import Settings
 
 from hub.accounts.models import User
 from hub.adapters.models import Adapter
-from tests.hub import making
+from hub.search import by_meaning
+from tests.hub import making, meant
 from tests.pages import content
 from tests.pages.conftest import seen_by
 from tests.pages.content import HOSTILE, Content
@@ -106,6 +108,36 @@ def test_nothing_found_says_what_to_leave_out(made: Content) -> None:
     assert links(several, "Without any filter: 1") == [{"q": ["haiku"]}]
     assert links(look("q=zebra"), f"Without the words: {len(listed(look()))}") == [{}]
     assert "See all adapters" in look("q=zebra&owner=nobody")
+
+
+def test_the_switch_to_meaning_is_there_where_an_encoder_is_named(made: Content, settings: Settings) -> None:
+    assert "By meaning" not in look("q=haiku")
+    assert by_meaning.NOT_HERE in look("q=haiku&by=meaning")
+    settings.SEARCH_ENCODER = meant.ENCODER
+    assert 'id="by" name="by" value="meaning">' in look("q=haiku")
+
+    page = look("q=haiku&by=meaning")
+
+    assert 'value="meaning" checked' in page
+    assert by_meaning.PREPARED in page
+    assert listed(page) == ["ada/haiku"]
+
+
+def test_by_meaning_everything_stays_and_the_nearest_comes_first(made: Content, settings: Settings) -> None:
+    settings.SEARCH_ENCODER = meant.ENCODER
+    everything = listed(look())
+    meant.read(meant.table(), {"borrowed-weights": (0, 0, 1), "haiku": (0, 1, 0)})
+
+    page = look("q=sums&by=meaning&sort=name")
+
+    assert listed(page)[:2] == ["bob/borrowed-weights", "ada/haiku"]
+    assert sorted(listed(page)) == sorted(everything)
+    assert f"{len(everything)} adapters, the nearest first" in page
+    assert f"{len(everything) - 2} adapters are not read for meaning yet" in page
+    assert re.findall(r"<option [^>]*>([^<]+)", page) == ["Nearest in meaning"]
+    [rejected] = links(page, "Rejected")
+    assert rejected == {"q": ["sums"], "by": ["meaning"], "status": ["rejected"], "sort": ["name"]}
+    assert "Without the words" not in look("q=sums&by=meaning&tag=none")
 
 
 @pytest.mark.django_db

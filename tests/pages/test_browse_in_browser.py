@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from pytest_django import Settings
 from pytest_django.live_server_helper import LiveServer
 
-from tests.hub import making
+from tests.hub import making, meant
 from tests.pages import content
 from tests.pages.browser import CHROMIUM
 from tests.pages.visiting import visit
@@ -54,6 +55,28 @@ def test_results_come_while_one_types(browser: Browser, live_server: LiveServer)
     page.get_by_label("Sort by").select_option("Name")
     expect(page).to_have_url(f"{live_server.url}/adapters?sort=name")
     assert hits(page) == ["ada/chess", "ada/poems-of-rain", "ada/poetry"]
+    assert watched.suspicious == []
+
+
+def test_a_switch_puts_the_nearest_in_meaning_first(
+    browser: Browser, live_server: LiveServer, settings: Settings
+) -> None:
+    settings.SEARCH_ENCODER = meant.ENCODER
+    shelve()
+    meant.read(meant.table(), {"chess": (0, 0, 1), "poetry": (0, 1, 0), "poems-of-rain": (1, 0, 0)})
+    watched = visit(browser, live_server)
+    page = watched.open("/adapters?q=sums")
+    expect(page.get_by_text("No adapter is all of this")).to_be_visible()
+
+    page.get_by_label("By meaning").check()
+
+    expect(page.locator(".hit")).to_have_count(3)
+    expect(page).to_have_url(f"{live_server.url}/adapters?q=sums&by=meaning")
+    expect(page.get_by_role("status").first).to_have_text("3 adapters, the nearest first")
+    assert hits(page)[0] == "ada/chess"
+    page.get_by_label("Search adapters").fill("polite letters")
+    expect(page).to_have_url(f"{live_server.url}/adapters?q=polite+letters&by=meaning")
+    expect(page.locator(".hit h3").first).to_have_text("ada/poems-of-rain")
     assert watched.suspicious == []
 
 

@@ -46,7 +46,7 @@ field.addEventListener("input", () => {
   clearTimeout(timer);
   timer = setTimeout(look, AFTER);
 });
-finder.querySelector("select").addEventListener("change", look);
+for (const control of finder.querySelectorAll("select, [type=checkbox]")) control.addEventListener("change", look);
 finder.addEventListener("submit", (event) => {
   event.preventDefault();
   look();
