@@ -20,7 +20,7 @@ COLOURS = 7
 HEIGHT, TOP, BOTTOM = 260, 10, 228  # pixels
 LEFT, RIGHT = 2.0, 98.0  # percent
 LETTER = 7.2  # pixels of a letter of a label, about
-LABELS = 12
+LABELS, FEW_LABELS = 12, 6
 CELL, GAP = 22, 0.06  # how high a cell is, and which part of its width is left free
 WIDEST_CELL = 12.0  # percent
 MOST_SPECTRUM = 64
@@ -56,6 +56,11 @@ class LineChart:
     lines: tuple[Line, ...]
     height: int = HEIGHT
     label_y: int = BOTTOM + 20
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether every other label is too many for a telephone."""
+        return len(self.x_ticks) > FEW_LABELS
 
     @property
     def label_width(self) -> int:

@@ -310,7 +310,9 @@ def shoot(browser: Browser, name: str, url: str, visitor: User | None, kind: Kin
         viewport=viewport, color_scheme="dark" if kind.scheme == "dark" else "light"
     )
     if visitor:
-        context.add_cookies([{"name": "sessionid", "value": session_of(visitor), "url": url}])
+        context.add_cookies(
+            [{"name": "sessionid", "value": session_of(visitor), "domain": "127.0.0.1", "path": "/"}]
+        )
     page = context.new_page()
     page.on("console", partial(complain, name))
     page.goto(url)

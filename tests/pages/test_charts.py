@@ -70,6 +70,13 @@ def test_layers_share_the_room_that_there_is_and_their_labels_do_not_touch(layer
         assert (next_one.at - one.at) / 100 * narrow > charts.LETTER * len(next_one.label)
 
 
+def test_every_other_label_may_go_only_where_there_are_many() -> None:
+    few = curves.curve(["0", "400"], {"a": [2.0, 1.0]})
+    many = curves.curve([str(day) for day in range(24)], {"a": [0.1 * day for day in range(24)]})
+
+    assert (few.is_crowded, many.is_crowded) == (False, True)
+
+
 def test_lines_stay_in_the_room_that_there_is() -> None:
     curve = curves.curve([str(day) for day in range(30)], {"a": [0.1 * day for day in range(30)]})
     spectrum = charts.spectrum(MODULES)
