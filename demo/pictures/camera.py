@@ -18,6 +18,7 @@ from hub.accounts.models import User
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--font-render-hinting=none"]
+PATIENCE = 120_000  # milliseconds: the hub's own work may keep the machine busy
 TALL = 1200  # of the window while a page is used
 GAP, NARROW_GAP = 24, 8  # above what a picture begins with, and around what is all of it
 LETTERS = """
@@ -47,6 +48,7 @@ def photograph(
         timezone_id="UTC",
         bypass_csp=True,  # for the letters below; nothing is fetched from elsewhere
     )
+    context.set_default_timeout(PATIENCE)
     try:
         if person is not None:
             name, value = settings.SESSION_COOKIE_NAME, session_of(person)
@@ -75,14 +77,14 @@ def session_of(person: Person) -> str:
 
 
 def _frame(page: Page, picture: Picture) -> FloatRect:
-    """As high as wanted, or as the page where that is less, from the part with which the picture begins."""
+    """As high as wanted, or as what is shown where that is less, from the part with which it begins."""
     if picture.only:
         x, y, width, height = _place(page, picture.only)
         return {
             "x": x - NARROW_GAP,
             "y": y - NARROW_GAP,
             "width": width + 2 * NARROW_GAP,
-            "height": height + 2 * NARROW_GAP,
+            "height": min(height + 2 * NARROW_GAP, float(picture.height)),
         }
     whole = float(page.evaluate("document.documentElement.scrollHeight"))
     top = max(0.0, _place(page, picture.top)[1] - GAP) if picture.top else 0.0
