@@ -21,7 +21,7 @@ from routing.prepacked import packed_like
 
 TOKENS = (1, 8)  # an answer alone, and several that are written at once
 PART_BYTES = 16 * 2**20  # of a matrix; more of it says nothing more, and would be put off by a neighbour
-ROUNDS = 3, 25  # at least, so that a neighbour would have to disturb each; and at most
+ROUNDS = 7, 25  # at least, so that a neighbour would have to disturb each; and at most
 SECONDS = 1.0  # of this thread's own, after which no round beyond the least begins
 MARGIN = 1.05  # times the best is as good: the plainest of those is taken
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
