@@ -51,7 +51,6 @@ POLICIES = {
     "two-stage": RoutingPolicy("two-stage", top_k=2),
     "uniform": RoutingPolicy("uniform"),
     "auto": DEFAULT_POLICY,
-    "evidence-list": RoutingPolicy(top_k=2, shortlist=2, prior="evidence"),
     "retrieval-abstains": RoutingPolicy(top_k=2, shortlist=2, prior="retrieval", prior_abstain=True),
     "weighed": RoutingPolicy(top_k=2, prior="evidence", prior_weight=0.5),
     "lm": RoutingPolicy("lm", top_k=2, prior_abstain=True),

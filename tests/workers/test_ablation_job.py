@@ -53,7 +53,7 @@ def asked(version: IndexVersion, folder: Path, content: bytes) -> Ablation:
     return services.request(version=version, file=file, name="Gulls", by=user("maria"))
 
 
-def test_each_expert_is_left_out_unless_it_is_refused_stopped_or_cancelled(
+def test_each_expert_is_left_out_whatever_ends_the_work_before(
     hub: LiveHub, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One hub for all of it: experts that are ready take the longest."""
@@ -69,7 +69,6 @@ def test_each_expert_is_left_out_unless_it_is_refused_stopped_or_cancelled(
     assert {row.release.adapter.full_name for row in rows} == {"user-a/a", "user-b/b"}
     assert all(row.low <= row.gain <= row.high for row in rows)
     assert all((row.heard == 0) <= (row.gain == 0.0) for row in rows)
-    assert complaints() == []
     for content, complaint in WRONG:
         refused = asked(version, tmp_path, content)
         work_off_jobs()
@@ -77,7 +76,9 @@ def test_each_expert_is_left_out_unless_it_is_refused_stopped_or_cancelled(
         assert refused.state == "refused"
         assert complaint in refused.note
     ends_early_and_goes_on(version, tmp_path, settings, monkeypatch)
+    survives_a_killed_worker(hub, version, tmp_path)
     assert set(Job.objects.filter(kind=JobKind.ABLATE).values_list("state", flat=True)) == {"done"}
+    assert complaints() == []
 
 
 def score_by_hand(version: IndexVersion) -> float:
@@ -123,15 +124,12 @@ def ends_early_and_goes_on(
     assert (again().state, found.contributions.count()) == ("done", 2)
 
 
-def test_what_a_dead_worker_measured_is_not_measured_again(hub: LiveHub, tmp_path: Path) -> None:
-    version = grown(tmp_path)
-    found = asked(version, tmp_path, lines(TEXTS))
+def survives_a_killed_worker(hub: LiveHub, version: IndexVersion, folder: Path) -> None:
+    """What it measured is not measured again."""
+    found = asked(version, folder, lines(TEXTS[2:]))
     work_until_killed_at("ablation.expert_recorded", hub)
     (first,) = found.contributions.all()
-
     work_off_everything()
-
     found.refresh_from_db()
     assert (found.state, found.contributions.count()) == ("done", 2)
     assert found.contributions.get(pk=first.pk).at == first.at
-    assert complaints() == []
