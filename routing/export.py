@@ -23,6 +23,7 @@ from routing.factors import Factors, dense, outlined
 from routing.family import FAMILIES
 from routing.index import IndexManifest
 from routing.merge import Merged, MergePlan, at_rank, description, merge_experts
+from routing.quantised import Quantised, rounding_for, write_quantised
 from routing.scales import bias_change, changes_bias
 from routing.weights import Layer, Layers, layers_of
 
@@ -61,11 +62,27 @@ model = {loader}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
-A merge is not a routed model: every expert speaks everywhere.
+{rounded}A merge is not a routed model: every expert speaks everywhere.
 
 Experts:
 
 {experts}
+"""
+
+ROUNDED_README = """The weights of its layers have {bits} bits, with one scale {scales}; vocabulary and output
+head are as they were. transformers needs a package that unpacks them before it first computes; vLLM brings it
+and computes with what is packed:
+
+```sh
+pip install compressed-tensors
+vllm serve path/to/this/folder
+```
+
+It takes {size} MB instead of {unrounded} MB. What rounding changed was measured on {tokens} tokens that the
+model had drawn from itself before: its distribution of the next token is off by {mean:.3g} nats on average
+(Kullback-Leibler divergence; {largest:.3g} at most), and after {same:.1%} of the tokens the same next one is
+the likeliest.
+
 """
 
 
@@ -128,14 +145,17 @@ def write_merged(
     *,
     plan: MergePlan = MEAN,
     experts: Sequence[str] | None = None,
+    bits: int | None = None,
     progress: Progress = quiet,
 ) -> list[Path]:
     """Write the base with these experts (None: all but the general ones) merged into its weights, in the
-    base's own dtype and layout.
+    base's own dtype and layout; with `bits`, 8 or 4, the weights of its layers are then rounded to so many.
 
-    Returns the files. Raises BadCheckpoint if the folder is not empty or nothing is left, BadMerge for a plan
+    Returns the files; `fletch.json` says how they were merged and what rounding changes. Raises BadCheckpoint
+    if the folder is not empty, nothing is left or these weights cannot be rounded so, BadMerge for a plan
     that does not fit, RoutingError for an unknown expert, WrongBase if the base on this machine is another.
     """
+    rounding = None if bits is None else rounding_for(source.spec, bits)
     prepare(directory)
     manifest = source.subset(experts or source.speakers)
     folder = local_folder(source.base)
@@ -146,10 +166,19 @@ def write_merged(
             _add_rows(layer, update, kind)
         else:
             _add(layer, update, kind)
-    base.model.save_pretrained(directory)
+    told: dict[str, Any] = {"merge": description(plan, [entry.adapter for entry in manifest.experts])}
+    rounded = ""
+    if rounding is None:
+        base.model.save_pretrained(directory)
+    else:
+        count = len(manifest.experts)
+        progress(
+            count, count, f"rounding the weights to {rounding.bits} bits, and measuring what that changes"
+        )
+        quantised = write_quantised(base, directory, rounding)
+        told["quantised"], rounded = quantised.description, _rounded(quantised)
     for name in source.spec.tokenizer_files:
         shutil.copyfile(folder / name, directory / name)
-    told = {"merge": description(plan, [entry.adapter for entry in manifest.experts])}
     _describe(directory, "merged", source, manifest, told)
     readme = MERGED_README.format(
         base=source.spec.name,
@@ -157,6 +186,7 @@ def write_merged(
         count=len(manifest.experts),
         experts=expert_list(manifest),
         merge=_sentence(plan),
+        rounded=rounded,
     )
     (directory / "README.md").write_text(readme, encoding="utf-8")
     return written(directory)
@@ -235,6 +265,25 @@ def _sentence(plan: MergePlan) -> str:
     said = "".join(f", {name} {value}" for name, value in parts.items() if value is not None)
     shares = "equal shares" if plan.weights is None else "weights as in `fletch.json`"
     return f"Their updates are merged by the method `{plan.method}`, {shares}{said}."
+
+
+def _rounded(quantised: Quantised) -> str:
+    """What a README says of rounded weights."""
+    rounding, off = quantised.rounding, quantised.difference
+    return ROUNDED_README.format(
+        bits=rounding.bits,
+        scales="a row" if rounding.group is None else f"for {rounding.group} numbers of a row",
+        size=_megabytes(quantised.size),
+        unrounded=_megabytes(quantised.unrounded),
+        tokens=off.tokens,
+        mean=off.mean,
+        largest=off.largest,
+        same=off.same,
+    )
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g}" if size < 1e9 else f"{size / 1e6:,.0f}"  # noqa: PLR2004
 
 
 def _balanced(factors: Factors, rank: int) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,8 @@ def write(checkpoint: ComposedCheckpoint, target: Path, *, report: Report) -> No
             rank = checkpoint.options["rank"]
             write_adapter(target, source, rank=rank, plan=plan, experts=experts, progress=report)
         case ComposedCheckpoint.Kind.MERGED:
-            write_merged(target, source, plan=plan, experts=experts, progress=report)
+            bits = checkpoint.options.get("bits")
+            write_merged(target, source, plan=plan, experts=experts, bits=bits, progress=report)
 
 
 def source_of(checkpoint: ComposedCheckpoint) -> Source:

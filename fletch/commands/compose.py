@@ -35,6 +35,11 @@ from fletch.hub import PATIENT, Hub
     help="Only this one, and others that are named.",
 )
 @click.option("--rank", type=click.IntRange(1), help="Of the kind adapter.")
+@click.option(
+    "--bits",
+    type=click.Choice(["8", "4"]),
+    help="Of each weight of the kind merged, rounded; as the base has them unless said.",
+)
 @click.option("--method", metavar="NAME", help="How adapter and merged are merged; the mean unless said.")
 @click.option(
     "--weight",
@@ -70,10 +75,12 @@ def command(
     """Have a library composed into one checkpoint, and bring it home.
 
     Three kinds: `routed` loads with `routing` and routes every token; `adapter` is one ordinary PEFT LoRA;
-    `merged` is dense weights for plain transformers.
+    `merged` is dense weights for plain transformers, in 8 or 4 bits each if you like.
     """
     spoken = Hub(account(hub), tries=PATIENT)
     body = {name: value for name, value in wishes.items() if value not in (None, ())}
+    if "bits" in body:
+        body["bits"] = int(body["bits"])
     if weights:
         body["weights"] = _weights(weights)
     asked = spoken.post(f"/libraries/{library}/checkpoints", body)

@@ -17,6 +17,7 @@ from hub.indexes import archive, queries
 from hub.indexes.merging import FIELDS, Called, check_merging
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
 from hub.indexes.parts import Part, parts
+from hub.indexes.quantising import check_bits
 from hub.jobs import claims
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
@@ -27,6 +28,7 @@ from hub.library.policy import check_policy
 CHANGEABLE = ("router", "top_k", "shortlist")  # of a version's policy, in a routed checkpoint
 LARGEST_RANK = 1024
 DEFAULT_RANK = 16
+KNOWN = {"experts", "policy", "rank", "bits", *FIELDS}
 
 
 @transaction.atomic
@@ -36,8 +38,9 @@ def request_checkpoint(
     """Ask for a composed checkpoint; what is there, or being made, with the same content serves again.
 
     Options: `experts`, names to choose from the version (none means all), for kind `routed` what of the
-    version's routing `policy` is to be another one, for kind `adapter` its `rank`, and for kinds `adapter`
-    and `merged` how they are merged (see hub.indexes.merging).
+    version's routing `policy` is to be another one, for kind `adapter` its `rank`, for kinds `adapter` and
+    `merged` how they are merged (see hub.indexes.merging), and for kind `merged` the `bits` of a weight where
+    not as the base has them (see hub.indexes.quantising).
     Raises Invalid, Conflict.
     """
     members = parts(version)
@@ -135,9 +138,7 @@ def _checked_options(
     version: IndexVersion, kind: str, options: dict[str, Any], members: Sequence[Part], called: Called = str
 ) -> dict[str, Any]:
     """The options in one spelling, so that equal wishes are equal. Raises Invalid with every complaint."""
-    complaints = [
-        f"{name!r} is not an option" for name in sorted(set(options) - {"experts", "policy", "rank", *FIELDS})
-    ]
+    complaints = [f"{name!r} is not an option" for name in sorted(set(options) - KNOWN)]
     if kind not in ComposedCheckpoint.Kind.values:
         complaints.append(f"kind is {kind!r}; expected one of {', '.join(ComposedCheckpoint.Kind.values)}")
     chosen, names, refused = _chosen_experts(version, options.get("experts") or (), members)
@@ -154,6 +155,8 @@ def _checked_options(
         wanted["rank"] = rank
     elif options.get("rank"):
         complaints.append(f"{called('rank')} belongs to the kind 'adapter', not to {kind!r}")
+    rounded, refused = _fewer_bits(version, kind, options.get("bits"), called)
+    wanted, complaints = wanted | rounded, complaints + refused
     merging = {name: options[name] for name in FIELDS if options.get(name) is not None}
     if merging and kind == ComposedCheckpoint.Kind.ROUTED:
         complaints.append(f"{', '.join(map(called, merging))}: a routed model is not merged")
@@ -164,6 +167,17 @@ def _checked_options(
     if complaints:
         raise Invalid("; ".join(complaints))
     return wanted
+
+
+def _fewer_bits(
+    version: IndexVersion, kind: str, bits: object, called: Called
+) -> tuple[dict[str, Any], list[str]]:
+    """In how many bits the weights are, if not as the base has them, and complaints."""
+    if bits is None:
+        return {}, []
+    if kind != ComposedCheckpoint.Kind.MERGED:
+        return {}, [f"{called('bits')} belongs to the kind 'merged', not to {kind!r}"]
+    return {"bits": bits}, check_bits(version.library.base_spec or {}, bits, called)
 
 
 def _another_policy(

@@ -10,6 +10,7 @@ from django.db.models.fields.json import KeyTextTransform, KeyTransform
 from django.db.models.functions import Coalesce
 
 from hub.indexes.models import CheckpointFile, ComposedCheckpoint, IndexVersion
+from hub.indexes.quantising import saved
 from hub.library.models import Library
 
 BYTES_OF_A_FACTOR = 4  # adapters are written in float32
@@ -51,8 +52,13 @@ def parts(version: IndexVersion) -> list[Part]:
     return sorted((_part(*row) for row in rows), key=lambda part: part.name)
 
 
-def size(version: IndexVersion, kind: str, chosen: Iterable[Part], *, rank: int) -> Size:
-    """Of the archive. Where nobody composed from a base before, its own size is known to a factor of two."""
+def size(
+    version: IndexVersion, kind: str, chosen: Iterable[Part], *, rank: int, bits: int | None = None
+) -> Size:
+    """Of the archive. Where nobody composed from a base before, its own size is known to a factor of two.
+
+    `rank` counts for an adapter; `bits` for merged weights, where they are not as the base has them.
+    """
     library, chosen = version.library, list(chosen)
     if kind == ComposedCheckpoint.Kind.ADAPTER:
         kinds = _kinds(version, {part.release for part in chosen})
@@ -65,7 +71,11 @@ def size(version: IndexVersion, kind: str, chosen: Iterable[Part], *, rank: int)
         return Size(whole, whole)
     base = _base_size(library)
     if kind == ComposedCheckpoint.Kind.MERGED:
-        return base
+        return (
+            base
+            if bits is None
+            else Size(*(_rounded(library, whole, bits) for whole in (base.least, base.most)))
+        )
     experts = sum(part.size for part in chosen)
     return Size(base.least + experts, base.most + experts)
 
@@ -101,10 +111,21 @@ def _base_size(library: Library) -> Size:
     known = files.aggregate(size=Sum("blob__size"))["size"] if files is not None else None
     if known:
         return Size(known, known)
+    return _about(*(_weights(library) * each for each in BYTES_OF_A_WEIGHT))
+
+
+def _weights(library: Library) -> int:
+    """About how many numbers a base has: its layers and its vocabulary."""
     spec, modules = library.base_spec or {}, _modules(library)
     width = min((module["d_in"] for module in modules), default=0)
-    weights = sum(module["d_in"] * module["d_out"] for module in modules) + spec.get("vocabulary", 0) * width
-    return _about(*(weights * each for each in BYTES_OF_A_WEIGHT))
+    return sum(module["d_in"] * module["d_out"] for module in modules) + spec.get("vocabulary", 0) * width
+
+
+def _rounded(library: Library, whole: int, bits: int) -> int:
+    """What so many bytes of a base are in fewer bits. How it stores a weight shows in how large it is."""
+    half, full = BYTES_OF_A_WEIGHT
+    each = full if whole * 2 > _weights(library) * (half + full) else half
+    return max(0, whole - saved(_modules(library), bits, each=each))
 
 
 def _about(least: int, most: int) -> Size:

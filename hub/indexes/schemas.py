@@ -167,6 +167,10 @@ class CheckpointIn(Schema):
         description="for the kind routed: router, top_k, shortlist, where they are not the version's own",
     )
     rank: int | None = Field(None, description="for the kind adapter")
+    bits: int | None = Field(
+        None,
+        description="for the kind merged, 8 or 4: of each weight, rounded; as the base has it if left out",
+    )
     method: str | None = Field(None, description="how adapter and merged are merged; mean if left out")
     weights: dict[str, float] | None = Field(None, description="by expert; equal shares if left out")
     scale: float | None = Field(None, description="multiplies the merged update; 1 if left out")

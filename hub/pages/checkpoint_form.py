@@ -33,6 +33,11 @@ MERGES = {
     "dare-linear": "DARE: entries kept by lot",
     "dare-ties": "DARE with TIES",
 }
+BITS = {
+    "": "As the base has them",
+    "8": "8 bits each: about half of 16, hardly another model",
+    "4": "4 bits each: about a quarter of 16, some answers differ",
+}
 OWN = "As the version routes"
 NAMED = {"rows": 6, "spellcheck": "false", "placeholder": "owner/name"}
 
@@ -67,6 +72,15 @@ class CheckpointForm(forms.Form):
         min_value=1,
         max_value=LARGEST_RANK,
         help_text=f"For one adapter only; {DEFAULT_RANK} when empty. Higher keeps more and is larger.",
+    )
+    bits = forms.TypedChoiceField(
+        label="Numbers",
+        coerce=int,
+        empty_value=None,
+        choices=list(BITS.items()),
+        required=False,
+        help_text="Of the layers; the vocabulary stays as it is. How much that changes is measured and said "
+        "in the checkpoint. Loads with transformers and the package compressed-tensors, or with vLLM.",
     )
     method = forms.ChoiceField(
         label="Merged by",
@@ -130,7 +144,7 @@ class CheckpointForm(forms.Form):
         if kind == ComposedCheckpoint.Kind.ROUTED:
             policy = {name: said[name] for name in CHANGEABLE if said[name] not in {None, ""}}
             return {**options, **({"policy": policy} if policy else {})}
-        of_kind = ("rank", *FIELDS) if kind == ComposedCheckpoint.Kind.ADAPTER else FIELDS
+        of_kind = ("rank" if kind == ComposedCheckpoint.Kind.ADAPTER else "bits", *FIELDS)
         return {**options, **{name: said[name] for name in of_kind if said[name] not in (None, "", {})}}
 
     def clean_weights(self) -> dict[str, float]:

@@ -143,16 +143,18 @@ def upload_by_command(hub_url: str, library: str, *, owner: str = "") -> str:
     )
 
 
-def load_checkpoint(kind: str, *, url: str, folder: str, library: Library) -> str:
-    """Download a composed checkpoint and load it as its kind is loaded."""
+def load_checkpoint(kind: str, *, url: str, folder: str, library: Library, packed: bool = False) -> str:
+    """Download a composed checkpoint and load it as its kind is loaded; merged weights may be `packed`."""
     fetch = f"curl --fail --location --continue-at - --output {folder}.tar {url}\ntar -xf {folder}.tar\n"
     return (
         fetch
         + "\n"
+        + (_UNPACKS.format(folder=folder) if packed else "")
         + _LOADERS[kind].format(folder=folder, base=library.base_source, loader=auto_class(library))
     )
 
 
+_UNPACKS = "pip install compressed-tensors  # unpacks the weights; vLLM brings it: vllm serve {folder}\n"
 _LOADERS = {
     "routed": (
         "# the composed model itself: routes every token; needs only the routing library\n"
