@@ -39,18 +39,25 @@ class Stored:
         return self.folder / "checkpoint"
 
 
-def stored(folder: Path, *, size: str, experts: int, rank: int, top_k: int) -> Stored:
-    """The library in this folder; made where it is not whole yet."""
+def stored(
+    folder: Path,
+    *,
+    size: str,
+    experts: int,
+    rank: int,
+    top_k: int,
+    dtype: torch.dtype = torch.float32,
+) -> Stored:
+    """The library in this folder, its base kept in `dtype`; made where it is not whole yet."""
     library = Stored(folder)
     if not library.checkpoint.exists():
         shutil.rmtree(folder, ignore_errors=True)
+        llama(SHAPES[size], dtype=dtype).save_pretrained(library.folder / "base")
         _make(library, size=size, experts=experts, rank=rank, top_k=top_k)
     return library
 
 
 def _make(library: Stored, *, size: str, experts: int, rank: int, top_k: int) -> None:
-    model = llama(SHAPES[size])
-    model.save_pretrained(library.folder / "base")
     words(SHAPES[size].vocabulary).save_pretrained(library.folder / "base")
     base = BaseRef(str(library.folder / "base"))
     spec = inspect_base(base, name=f"bench-{size}")

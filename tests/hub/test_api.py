@@ -266,6 +266,7 @@ def test_a_checkpoint_is_asked_for_once_and_followed(api: Api, ada: User) -> Non
         ("/libraries/tiny/checkpoints", {"kind": "routed", "rank": 4}),
         ("/libraries/tiny/checkpoints", {"kind": "routed", "experts": ["ada/none"]}),
         ("/libraries/tiny/checkpoints", {"kind": "adapter", "rank": -1}),
+        ("/libraries/tiny/checkpoints", {"kind": "merged", "bits": 16}),
         ("/libraries/tiny/checkpoints", {"kind": "other"}),
         ("/libraries/tiny/promote", {"number": "x"}),
         ("/libraries/tiny/promote", {"number": 1}),

@@ -45,6 +45,32 @@ def test_nothing_chosen_is_all_experts_routed_and_leads_to_what_is_there(made: C
     assert f'href="/checkpoints/{made.checkpoint.pk}"' in page
 
 
+def test_weights_in_fewer_bits_are_estimated_asked_for_and_shown_as_such(made: Content) -> None:
+    said = {"version": "5", "kind": "merged", "bits": "4"}
+    whole = text(Client(), f"{BUILD}?version=5&kind=merged")
+    page = text(Client(), f"{BUILD}?version=5&kind=merged&bits=4")
+
+    answer = seen_by(made.newcomer).post(BUILD, said, follow=True)
+
+    # 36 layers of 576 x 576 in half a byte with a scale for 64, and 8192 x 576 of the vocabulary as they were
+    least, most = (36 * (576**2 // 2 + 576 * 9 * each + 16) + 8192 * 576 * each for each in (2, 4))
+    assert f"Size {least / 1024**2:.1f} MiB to" in page
+    assert f"Size {least / 1024**2:.1f} MiB to" not in whole
+    assert most < 36 * 576**2 * 4
+    shown = text(seen_by(made.newcomer), answer.redirect_chain[0][0])
+    assert "Being composed 4 bits" in shown
+
+
+def test_bits_that_a_base_cannot_have_are_refused_with_why(made: Content) -> None:
+    base = made.library.base_spec
+    base["target_modules"][0]["d_in"] = 40
+    made.library.save()
+
+    page = text(Client(), f"{BUILD}?version=5&kind=merged&bits=4")
+
+    assert "has 40 inputs, and 4 bits need a multiple of 32; take 8" in page
+
+
 def test_looking_asks_for_no_work(made: Content) -> None:
     before = Job.objects.filter(kind=JobKind.COMPOSE).count()
 
