@@ -84,6 +84,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.priors
 	$(BIN)/python -m bench.general
 	$(BIN)/python -m bench.gate_cost
+	$(BIN)/python -m bench.quantised
 	$(BIN)/python -m bench.wire_upload
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup

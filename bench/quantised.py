@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +28,7 @@ from routing.factors import expert_factors
 from routing.notebook import library_source, publish
 from routing.store import open_store
 
-COLUMNS = (
-    "base",
-    "bits",
-    "MB",
-    "of its own size",
-    "KL, nats a token",
-    "largest",
-    "same likeliest",
-    "seconds",
-)
+COLUMNS = ("base", "bits", "MB", "of whole", "KL, nats", "largest", "same next")
 
 
 def main() -> None:
@@ -71,13 +61,11 @@ def _rows(name: str, source: Source, root: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for bits in (None, 8, 4):
         target = root / f"{name}-{bits}"
-        began = time.perf_counter()
         write_merged(target, source, bits=bits)
-        seconds = time.perf_counter() - began
         size = sum(path.stat().st_size for path in target.glob("*.safetensors"))
         told = json.loads((target / "fletch.json").read_text()).get("quantised", {})
         share = size / (found[0]["bytes"] if found else size)
-        found.append({**told, "base": name, "bytes": size, "share": share, "seconds": seconds})
+        found.append({**told, "base": name, "bytes": size, "share": share})
     return found
 
 
@@ -86,7 +74,7 @@ def _line(row: dict[str, Any]) -> list[str]:
     said = ["", "", ""]
     if off is not None:
         said = [f"{off['kl_mean']:.2g}", f"{off['kl_largest']:.2g}", f"{off['same_likeliest']:.1%}"]
-    group = f", groups of {row['group']}" if row.get("group") else ""
+    group = f" by {row['group']}" if row.get("group") else ""
     bits = f"{row['bits']}{group}" if off is not None else "its own"
     return [
         row["base"],
@@ -94,7 +82,6 @@ def _line(row: dict[str, Any]) -> list[str]:
         f"{row['bytes'] / 1e6:.1f}",
         f"{row['share']:.0%}",
         *said,
-        f"{row['seconds']:.1f}",
     ]
 
 

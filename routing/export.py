@@ -23,7 +23,7 @@ from routing.factors import Factors, dense, outlined
 from routing.family import FAMILIES
 from routing.index import IndexManifest
 from routing.merge import Merged, MergePlan, at_rank, description, merge_experts
-from routing.quantised import Quantised, rounding_for, write_quantised
+from routing.quantised import ON_CPUS, Quantised, rounding_for, write_quantised
 from routing.scales import bias_change, changes_bias
 from routing.weights import Layer, Layers, layers_of
 
@@ -70,13 +70,13 @@ Experts:
 """
 
 ROUNDED_README = """The weights of its layers have {bits} bits, with one scale {scales}; vocabulary and output
-head are as they were. transformers needs a package that unpacks them before it first computes; vLLM brings it
-and computes with what is packed:
+head are as they were. transformers needs a package that unpacks them before it first computes:
 
 ```sh
 pip install compressed-tensors
-vllm serve path/to/this/folder
 ```
+
+vLLM brings it, and computes with what is packed: `vllm serve path/to/this/folder`{where}.
 
 It takes {size} MB instead of {unrounded} MB. What rounding changed was measured on {tokens} tokens that the
 model had drawn from itself before: its distribution of the next token is off by {mean:.3g} nats on average
@@ -272,6 +272,7 @@ def _rounded(quantised: Quantised) -> str:
     rounding, off = quantised.rounding, quantised.difference
     return ROUNDED_README.format(
         bits=rounding.bits,
+        where="" if rounding.bits in ON_CPUS else " (on GPUs; on CPUs it knows 4 bits alone)",
         scales="a row" if rounding.group is None else f"for {rounding.group} numbers of a row",
         size=_megabytes(quantised.size),
         unrounded=_megabytes(quantised.unrounded),

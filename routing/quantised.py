@@ -25,6 +25,7 @@ from routing.spec import BaseSpec
 
 LIBRARY = "compressed-tensors==0.20.0"
 GROUPS: dict[int, tuple[int | None, ...]] = {8: (None,), 4: (128, 64, 32)}  # those that vLLM has kernels for
+ON_CPUS = (4,)  # what vLLM computes with where there is no GPU
 TEXTS, LENGTH = 16, 32
 DIGITS = 3
 

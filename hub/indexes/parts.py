@@ -117,8 +117,9 @@ def _base_size(library: Library) -> Size:
 def _weights(library: Library) -> int:
     """About how many numbers a base has: its layers and its vocabulary."""
     spec, modules = library.base_spec or {}, _modules(library)
-    width = min((module["d_in"] for module in modules), default=0)
-    return sum(module["d_in"] * module["d_out"] for module in modules) + spec.get("vocabulary", 0) * width
+    width: int = min((module["d_in"] for module in modules), default=0)
+    layers: int = sum(module["d_in"] * module["d_out"] for module in modules)
+    return layers + int(spec.get("vocabulary", 0)) * width
 
 
 def _rounded(library: Library, whole: int, bits: int) -> int:

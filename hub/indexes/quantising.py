@@ -23,7 +23,7 @@ def check_bits(base: Mapping[str, Any], bits: object, called: Called = str) -> l
         return [f"{spoken} is {bits!r}; expected {' or '.join(map(str, GROUPS))}"]
     if base.get("family", "causal") != "causal":
         return [
-            f"{spoken}: the base is an encoder-decoder, whose weights cannot be packed; leave them as they are"
+            f"{spoken}: the base is an encoder-decoder, whose weights are not packed; leave them as they are"
         ]
     modules: Modules = base.get("target_modules", ())
     odd = next((module for module in modules if module["kind"] != "linear"), None)
@@ -41,8 +41,10 @@ def check_bits(base: Mapping[str, Any], bits: object, called: Called = str) -> l
 def saved(modules: Modules, bits: int, *, each: int) -> int:
     """The bytes that rounding saves where a weight was stored in `each`."""
     group = _groups(modules, bits)[0]
-    whole = sum(module["d_in"] * module["d_out"] for module in modules)
-    scales = sum(module["d_out"] * (1 if group is None else module["d_in"] // group) for module in modules)
+    whole: int = sum(module["d_in"] * module["d_out"] for module in modules)
+    scales: int = sum(
+        module["d_out"] * (1 if group is None else module["d_in"] // group) for module in modules
+    )
     return whole * each - whole * bits // 8 - scales * each - len(modules) * OF_A_SHAPE
 
 

@@ -34,9 +34,9 @@ MERGES = {
     "dare-ties": "DARE with TIES",
 }
 BITS = {
-    "": "As the base has them",
-    "8": "8 bits each: about half of 16, hardly another model",
-    "4": "4 bits each: about a quarter of 16, some answers differ",
+    "": "As in the base",
+    "8": "8: about half of 16, hardly another model",
+    "4": "4: about a quarter of 16, some answers differ",
 }
 OWN = "As the version routes"
 NAMED = {"rows": 6, "spellcheck": "false", "placeholder": "owner/name"}
@@ -74,13 +74,14 @@ class CheckpointForm(forms.Form):
         help_text=f"For one adapter only; {DEFAULT_RANK} when empty. Higher keeps more and is larger.",
     )
     bits = forms.TypedChoiceField(
-        label="Numbers",
+        label="Bits of a weight",
         coerce=int,
         empty_value=None,
         choices=list(BITS.items()),
         required=False,
         help_text="Of the layers; the vocabulary stays as it is. How much that changes is measured and said "
-        "in the checkpoint. Loads with transformers and the package compressed-tensors, or with vLLM.",
+        "in the checkpoint. Loads with transformers and the package compressed-tensors, or with vLLM "
+        "(8 bits on GPUs).",
     )
     method = forms.ChoiceField(
         label="Merged by",

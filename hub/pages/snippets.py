@@ -149,12 +149,12 @@ def load_checkpoint(kind: str, *, url: str, folder: str, library: Library, packe
     return (
         fetch
         + "\n"
-        + (_UNPACKS.format(folder=folder) if packed else "")
+        + (_UNPACKS if packed else "")
         + _LOADERS[kind].format(folder=folder, base=library.base_source, loader=auto_class(library))
     )
 
 
-_UNPACKS = "pip install compressed-tensors  # unpacks the weights; vLLM brings it: vllm serve {folder}\n"
+_UNPACKS = "pip install compressed-tensors  # unpacks the weights\n"
 _LOADERS = {
     "routed": (
         "# the composed model itself: routes every token; needs only the routing library\n"

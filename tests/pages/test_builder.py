@@ -63,6 +63,7 @@ def test_weights_in_fewer_bits_are_estimated_asked_for_and_shown_as_such(made: C
 
 def test_bits_that_a_base_cannot_have_are_refused_with_why(made: Content) -> None:
     base = made.library.base_spec
+    assert base is not None
     base["target_modules"][0]["d_in"] = 40
     made.library.save()
 
