@@ -138,6 +138,7 @@ def library_pages(made: content.Content) -> dict[str, tuple[str, User | None]]:
             f"/libraries/{slug}/checkpoints/new?version=3&kind=adapter&rank=64&method=ties&experts=ada/haiku&experts=bob/poetry",
             ada,
         ),
+        "builder-merged": (f"/libraries/{slug}/checkpoints/new?version=3&kind=merged&bits=4", ada),
         "builder-wrong": (f"/libraries/{slug}/checkpoints/new?version=3&kind=routed&router=phatgoose", None),
         "builder-empty": ("/libraries/bare/checkpoints/new", None),
         "checkpoints-anonymous": ("/libraries/bare/checkpoints", None),
