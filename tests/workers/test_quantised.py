@@ -33,7 +33,7 @@ def test_merged_weights_in_fewer_bits_are_written_and_about_as_large_as_was_esti
         lay_out(dict(ready.files.values_list("path", "blob_id")), tmp_path / str(bits))
         weights = CheckpointFile.objects.get(checkpoint=ready, path="model.safetensors")
         sizes[bits] = weights.blob.size
-        estimates[bits] = parts.size(library, "merged", parts.parts(newest), rank=1, bits=bits).most
+        estimates[bits] = parts.size(newest, "merged", parts.parts(newest), rank=1, bits=bits).most
 
     logits = AutoModelForCausalLM.from_pretrained(tmp_path / "4")(torch.tensor([[5, 9, 12]])).logits
     assert torch.isfinite(logits).all()
