@@ -5,8 +5,8 @@ state; or those whose names have one of the parts, as `map` or `upload-narrow` o
 """
 # ruff: noqa: E402, T201  Django is set up before its models can be imported; a command talks
 
+import argparse
 import os
-import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -346,5 +346,15 @@ def served() -> Iterator[str]:
         runner.teardown_databases(databases)
 
 
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m tests.pages.screenshots", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="OUTDIR", help="where the pictures are put")
+    parser.add_argument(
+        "wanted", nargs="*", metavar="PART-OF-NAME", help="only pictures whose names have one"
+    )
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    asked = _asked()
+    main(asked.folder, asked.wanted)
