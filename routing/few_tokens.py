@@ -28,7 +28,7 @@ def add_arrow(
     if router is not ARROW or not seat.plain:
         return None
     terms, module, tokens = seat.terms, seat.module, hidden.shape[0]
-    on_gpu = None if hidden.is_cpu else kernels_for(terms.top_k, hidden, output, module.a)
+    on_gpu = kernels_for(terms.top_k, hidden, output, module.a)
     if on_gpu is not None:
         selection: Selection = on_gpu.arrow(hidden, module, terms.temperature, terms.top_k)
         on_gpu.mix(output, hidden, selection, module)

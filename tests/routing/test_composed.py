@@ -126,7 +126,7 @@ def test_leaving_an_expert_out_equals_an_index_without_it(
     without = compose(library.base(), others, RoutingPolicy(top_k=2))
 
     torch.testing.assert_close(
-        model.logits(TEXT, model.routing(experts=list(others))), without.logits(TEXT), atol=1e-5, rtol=1e-5
+        model.logits(TEXT, model.routing(experts=list(others))), without.logits(TEXT), atol=5e-5, rtol=5e-5
     )
 
 
