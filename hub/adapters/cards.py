@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from hub.adapters.written import EMPTY, written
+
 README = "readme.md"
 LARGEST_CARD = 64 * 1024
 LONGEST_FACT = 200
@@ -21,7 +23,9 @@ FENCE = "---"
 
 @dataclass(frozen=True)
 class Card:
-    """What a README says: its body in Markdown, and its front matter as short texts and as plain JSON."""
+    """What a README says: its body in Markdown as far as somebody wrote it, and its front matter as short
+    texts and as plain JSON.
+    """
 
     body: str
     facts: dict[str, list[str]] = field(default_factory=dict)
@@ -45,7 +49,9 @@ def read_card(data: bytes) -> Card:
             "",
             complaint=f"This card has more than {LARGEST_CARD // 1024} KiB and is not shown; download it.",
         )
-    head, body = _split(_text(data))
+    head, whole = _split(_text(data))
+    found = written(whole)
+    body = found.body
     try:
         parsed = yaml.load(head, Loader=_PlainLoader)  # noqa: S506  a subclass of the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -53,8 +59,12 @@ def read_card(data: bytes) -> Card:
             body, complaint=f"The front matter of this card could not be read: {str(error).splitlines()[0]}"
         )
     front_matter = _plain(parsed, depth=DEEPEST)
+    unfilled = f"{found.unfilled} places of this card still say {EMPTY} and are not shown."
     return Card(
-        body, facts=_facts(parsed), front_matter=front_matter if isinstance(front_matter, dict) else {}
+        body,
+        facts=_facts(parsed),
+        complaint=unfilled if found.unfilled > 1 else "",
+        front_matter=front_matter if isinstance(front_matter, dict) else {},
     )
 
 

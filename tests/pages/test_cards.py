@@ -132,5 +132,53 @@ def counting_calls(work: Callable[[], str]) -> tuple[str, int]:
         sys.setprofile(before)
 
 
+def test_of_a_template_is_shown_what_somebody_filled_in() -> None:
+    card = read_card(
+        b"""---
+license: mit
+---
+# Birds
+
+<!-- Provide a quick summary. -->
+
+Knows the calls <!-- of
+fifteen --> of birds.
+
+## Uses
+
+### Direct use
+
+<!-- For whom. -->
+[More Information Needed]
+
+## Data
+
+- **Language:** [More Information Needed]
+- **Rows:** 15
+
+```python
+# [More Information Needed]
+<!-- stays -->
+```
+
+## Contact
+
+[More Information Needed]
+"""
+    )
+
+    assert card.body.split() == [
+        *("#", "Birds", "Knows", "the", "calls", "of", "birds.", "##", "Data", "-", "**Rows:**", "15"),
+        *("```python", "#", "[More", "Information", "Needed]", "<!--", "stays", "-->", "```"),
+    ]
+    assert card.complaint == "3 places of this card still say [More Information Needed] and are not shown."
+
+
+def test_a_card_without_a_template_stays_as_it_is() -> None:
+    text = "# Birds\n\n## Nothing yet\n\n## Data\n\nFifteen. <!-- that never ends\n"
+
+    assert read_card(text.encode()).body == text
+
+
 def test_bytes_that_are_no_text_are_survived() -> None:
     assert "\ufffd" in read_card(b"\xff\xfe# Body").body
