@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hub.adapters.facts import PATH_LIKE
 from hub.adapters.models import Release
 from hub.indexes import queries as indexes
 from hub.indexes.models import ComposedCheckpoint
@@ -86,5 +85,5 @@ def _said(release: Release) -> str:
 
 def _base(checkpoint: ComposedCheckpoint) -> dict[str, str]:
     """A folder on this machine is nobody's business."""
-    source = checkpoint.library.base_source
-    return {} if source.startswith(PATH_LIKE) else {"base_model": source}
+    library = checkpoint.library
+    return {} if library.is_base_local else {"base_model": library.base_source}

@@ -26,6 +26,9 @@ def default_gate_sources() -> list[str]:
     return ["samples", "brought"]
 
 
+FOLDER_LIKE = ("/", ".", "~", "\\")  # as no id of a hub begins
+
+
 class Library(models.Model):
     """The experts for one pinned base model."""
 
@@ -110,6 +113,20 @@ class Library(models.Model):
 
     def __str__(self) -> str:
         return self.slug
+
+    @property
+    def public_base(self) -> str:
+        """Where its base is from, as anybody may know: a hub id, or the last part of a folder's path."""
+        return (
+            self.base_source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+            if self.is_base_local
+            else self.base_source
+        )
+
+    @property
+    def is_base_local(self) -> bool:
+        """Whether the base is a folder on the workers, whose place is nobody's business."""
+        return self.base_source.startswith(FOLDER_LIKE)
 
     def embeds_as(self, encoder: str) -> bool:
         """Are embeddings of the encoder of this name what the library's prompts are compared with now?"""

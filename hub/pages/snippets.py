@@ -112,9 +112,14 @@ def load_with_peft(library: Library, full_name: str, oid: str) -> str:
     return (
         "from peft import PeftModel\n"
         f"from transformers import {loader}\n\n"
-        f'base = {loader}.from_pretrained("{library.base_source}")\n'
+        f'base = {loader}.from_pretrained("{_base(library)}")\n'
         f'model = PeftModel.from_pretrained(base, "{folder}")'
     )
+
+
+def _base(library: Library) -> str:
+    """What loads the base: its id or, of a folder on the workers, a place that the reader has to fill in."""
+    return f"path/to/{library.public_base}" if library.is_base_local else library.base_source
 
 
 def serve_with_vllm(library: Library, full_name: str, oid: str, *, rank: int) -> str:
@@ -122,7 +127,7 @@ def serve_with_vllm(library: Library, full_name: str, oid: str, *, rank: int) ->
     size = next((size for size in VLLM_RANKS if size >= rank), rank)
     name = full_name.rpartition("/")[2]
     return (
-        f"vllm serve {shlex.quote(library.base_source)} \\\n"
+        f"vllm serve {shlex.quote(_base(library))} \\\n"
         f"  --enable-lora --max-lora-rank {size} \\\n"
         f"  --lora-modules {name}={folder_of(full_name, oid)}"
     )
@@ -150,7 +155,7 @@ def load_checkpoint(kind: str, *, url: str, folder: str, library: Library, packe
         fetch
         + "\n"
         + (_UNPACKS if packed else "")
-        + _LOADERS[kind].format(folder=folder, base=library.base_source, loader=auto_class(library))
+        + _LOADERS[kind].format(folder=folder, base=_base(library), loader=auto_class(library))
     )
 
 

@@ -356,3 +356,16 @@ def test_every_page_has_a_title_of_its_own_a_language_and_one_heading(made: Cont
     assert len({title[1] for title in titles if title}) == len(paths)
     assert all(page.count("<h1") == 1 for page in pages)
     assert all('<html lang="en">' in page for page in pages)
+
+
+def test_where_a_base_lies_on_the_workers_is_said_nowhere(db: None) -> None:
+    made = content.typical()
+    checkpoint = made.library.versions.latest("number").checkpoints.latest("pk")
+    place = f"/{made.ready.adapter.full_name}"
+    release = f"{place}/releases/{made.ready.oid}"
+
+    for path in ("/", f"/libraries/{made.library.slug}", place, release, f"/checkpoints/{checkpoint.pk}"):
+        page = seen_by(made.maintainer).get(path).content.decode()
+        assert "demo-base" in page, path
+        assert "/srv/bases" not in page, path
+    assert "path/to/demo-base" in seen_by(made.maintainer).get(place).content.decode()
