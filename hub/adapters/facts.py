@@ -11,7 +11,7 @@ from typing import Any
 from hub.adapters.cards import LARGEST_CARD, README, Card, read_card
 from hub.blobs import services as blobs
 from hub.blobs.models import Blob
-from hub.library.models import Library
+from hub.library.models import FOLDER_LIKE, Library
 
 CONFIG = "adapter_config.json"
 TENSORS = "adapter_model."
@@ -27,7 +27,6 @@ CARD_TAGS = {
     "license": "license:",
     "datasets": "dataset:",
 }
-PATH_LIKE = ("/", ".", "~", "\\")
 
 
 def adapter_part(tree: Mapping[str, Blob]) -> dict[str, str]:
@@ -93,7 +92,7 @@ def _tags(card: Mapping[str, Any], config: Mapping[str, str], library: Library |
 
 
 def _without_folders(names: Iterable[str]) -> list[str]:
-    return [name for name in names if not name.startswith(PATH_LIKE) and name.count("/") <= 1]
+    return [name for name in names if not name.startswith(FOLDER_LIKE) and name.count("/") <= 1]
 
 
 def _words(value: object) -> list[str]:

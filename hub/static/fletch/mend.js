@@ -4,6 +4,7 @@ import { digestOf } from "./upload/digests.js";
 import { Figures } from "./upload/figures.js";
 import { listOf } from "./upload/findings.js";
 import { postWhole } from "./upload/hub.js";
+import { guard, pausing } from "./upload/leaving.js";
 import { Sending } from "./upload/sending.js";
 
 const form = document.querySelector("form[data-mend]");
@@ -25,13 +26,13 @@ form.addEventListener("submit", async (event) => {
   if (under || send.disabled) return;
   refusals.replaceChildren();
   send.disabled = true;
-  window.addEventListener("beforeunload", ward);
+  guard(true);
   try {
     const files = await read(chosen());
     under = new Sending(planOf(files), new Map(files.map(({ sha256, file }) => [sha256, file])), (now) => figures.sending(now), () => finish(files));
     pause.hidden = false;
     const where = await under.run();
-    window.removeEventListener("beforeunload", ward);
+    guard(false);
     location.assign(where);
   } catch (error) {
     failed(error);
@@ -74,7 +75,7 @@ function failed(error) {
   under = null;
   send.disabled = false;
   pause.hidden = true;
-  window.removeEventListener("beforeunload", ward);
+  guard(false);
   figures.end(error.message);
   const said = error.page?.querySelector("[data-refusals]")?.childNodes ?? [];
   if (said.length) refusals.replaceChildren(...said);
@@ -88,14 +89,4 @@ function failed(error) {
   refusals.focus();
 }
 
-function ward(event) {
-  event.preventDefault();
-}
-
-pause.addEventListener("click", () => {
-  if (under.paused) under.resume();
-  else under.pause();
-  pause.textContent = under.paused ? "Go on" : "Pause";
-  if (under.paused) window.removeEventListener("beforeunload", ward); // what came stays
-  else window.addEventListener("beforeunload", ward);
-});
+pausing(pause, () => under);

@@ -6,6 +6,7 @@ import { digestOf } from "./upload/digests.js";
 import { Figures } from "./upload/figures.js";
 import { facts, listOf } from "./upload/findings.js";
 import { ask } from "./upload/hub.js";
+import { guard, pausing } from "./upload/leaving.js";
 import { Libraries } from "./upload/libraries.js";
 import { Looking } from "./upload/looking.js";
 import { Owners } from "./upload/owners.js";
@@ -168,19 +169,19 @@ function shownIn(html) {
 function begin() {
   under = {};
   mark();
-  window.addEventListener("beforeunload", ward);
+  guard(true);
 }
 
 function over() {
   under = null;
   pause.hidden = stop.hidden = true;
-  window.removeEventListener("beforeunload", ward);
+  guard(false);
   mark();
 }
 
 function arrived(where) {
   forget();
-  window.removeEventListener("beforeunload", ward);
+  guard(false);
   location.assign(where);
 }
 
@@ -193,17 +194,7 @@ function failed(error) {
   refusals.focus();
 }
 
-function ward(event) {
-  event.preventDefault();
-}
-
-pause.addEventListener("click", () => {
-  if (under.paused) under.resume();
-  else under.pause();
-  pause.textContent = under.paused ? "Go on" : "Pause";
-  if (under.paused) window.removeEventListener("beforeunload", ward); // what came stays
-  else window.addEventListener("beforeunload", ward);
-});
+pausing(pause, () => under);
 
 for (const button of document.querySelectorAll("[data-forget]")) {
   button.hidden = false;
