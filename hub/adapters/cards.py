@@ -24,12 +24,13 @@ FENCE = "---"
 @dataclass(frozen=True)
 class Card:
     """What a README says: its body in Markdown as far as somebody wrote it, and its front matter as short
-    texts and as plain JSON.
+    texts and as plain JSON. `complaint` is what cannot be read, `note` what is in order but not shown.
     """
 
     body: str
     facts: dict[str, list[str]] = field(default_factory=dict)
     complaint: str = ""
+    note: str = ""
     front_matter: dict[str, Any] = field(default_factory=dict)
 
 
@@ -43,11 +44,10 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_card(data: bytes) -> Card:
-    """Parse a README. A card that is too large or whose front matter is broken says so in `complaint`."""
+    """Parse a README. A front matter that is broken says so in `complaint`."""
     if len(data) > LARGEST_CARD:
         return Card(
-            "",
-            complaint=f"This card has more than {LARGEST_CARD // 1024} KiB and is not shown; download it.",
+            "", note=f"This card has more than {LARGEST_CARD // 1024} KiB and is not shown; download it."
         )
     head, whole = _split(_text(data))
     found = written(whole)
@@ -63,7 +63,7 @@ def read_card(data: bytes) -> Card:
     return Card(
         body,
         facts=_facts(parsed),
-        complaint=unfilled if found.unfilled > 1 else "",
+        note=unfilled if found.unfilled > 1 else "",
         front_matter=front_matter if isinstance(front_matter, dict) else {},
     )
 

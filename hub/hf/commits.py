@@ -104,7 +104,8 @@ def validate_yaml(request: HttpRequest) -> JsonResponse:
     card = read_card(body(request, Card).content.encode(errors="replace"))
     if card.complaint:
         return JsonResponse({"errors": [{"message": card.complaint}], "warnings": []}, status=400)
-    warnings = [{"message": f"README.md: {said}"} for said in _doubts(card.front_matter)]
+    said = [*([card.note] if card.note else []), *_doubts(card.front_matter)]
+    warnings = [{"message": f"README.md: {each}"} for each in said]
     return JsonResponse({"errors": [], "warnings": warnings})
 
 

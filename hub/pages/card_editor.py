@@ -43,7 +43,9 @@ Where it was seen to fail, and what nobody tried.
 
 @dataclass(frozen=True)
 class Draft:
-    """A card as it is: its whole text, what its fields say, its body as harmless HTML, and what is wrong."""
+    """A card as it is: its whole text, what its fields say, its body as harmless HTML, and what is wrong or
+    not shown of it.
+    """
 
     text: str
     fields: dict[str, str]
@@ -55,7 +57,7 @@ def draft(text: str, typed: Mapping[str, str] | None = None) -> Draft:
     """A card of this text, into whose front matter the fields are written that somebody typed."""
     whole = with_typed(text, typed) if typed else text
     card = read_card(whole.encode(errors="replace"))
-    return Draft(whole, _fields(card.front_matter), cards.render(card.body), card.complaint)
+    return Draft(whole, _fields(card.front_matter), cards.render(card.body), card.complaint or card.note)
 
 
 def with_typed(text: str, typed: Mapping[str, str]) -> str:
