@@ -75,6 +75,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 6
 	$(BIN)/python -m bench.concurrent
 	$(BIN)/python -m bench.ranks --experts 256
+	$(BIN)/python -m bench.near_ties
 	$(BIN)/python -m bench.loading --experts 4 16
 	$(BIN)/python -m bench.routed_vs_peft
 	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 256

@@ -190,7 +190,7 @@ def _speed(client: httpx.Client, count: int, given: argparse.Namespace, said: Bo
     """Tokens per second, the best of some tries."""
     best = 0.0
     for attempt in range(given.repeats):
-        prompts = _prompts(count, SHAPES[given.size].vocabulary, seed=100 * count + attempt)
+        prompts = drawn_prompts(count, SHAPES[given.size].vocabulary, seed=100 * count + attempt)
         began = time.perf_counter()
         heard = _at_once(client, prompts, given.tokens, said)
         best = max(best, sum(len(one.logprobs) for one in heard) / (time.perf_counter() - began))
@@ -198,10 +198,11 @@ def _speed(client: httpx.Client, count: int, given: argparse.Namespace, said: Bo
 
 
 def _asked(given: argparse.Namespace) -> list[tuple[int, ...]]:
-    return _prompts(given.prompts, SHAPES[given.size].vocabulary, seed=3)
+    return drawn_prompts(given.prompts, SHAPES[given.size].vocabulary, seed=3)
 
 
-def _prompts(count: int, vocabulary: int, *, seed: int) -> list[tuple[int, ...]]:
+def drawn_prompts(count: int, vocabulary: int, *, seed: int) -> list[tuple[int, ...]]:
+    """Prompts of 16 to 103 random tokens."""
     draw = Random(seed)
     return [
         tuple(draw.randrange(3, vocabulary) for _ in range(draw.randrange(16, 104))) for _ in range(count)

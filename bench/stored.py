@@ -29,6 +29,11 @@ class Stored:
     folder: Path
 
     @property
+    def base(self) -> Path:
+        """Its base's folder."""
+        return self.folder / "base"
+
+    @property
     def store(self) -> Path:
         """The index store, for a serving process."""
         return self.folder / "store"
@@ -52,14 +57,14 @@ def stored(
     library = Stored(folder)
     if not library.checkpoint.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        llama(SHAPES[size], dtype=dtype).save_pretrained(library.folder / "base")
+        llama(SHAPES[size], dtype=dtype).save_pretrained(library.base)
         _make(library, size=size, experts=experts, rank=rank, top_k=top_k)
     return library
 
 
 def _make(library: Stored, *, size: str, experts: int, rank: int, top_k: int) -> None:
-    words(SHAPES[size].vocabulary).save_pretrained(library.folder / "base")
-    base = BaseRef(str(library.folder / "base"))
+    words(SHAPES[size].vocabulary).save_pretrained(library.base)
+    base = BaseRef(str(library.base))
     spec = inspect_base(base, name=f"bench-{size}")
     store = open_store(str(library.store))
     store.put_base(spec)
