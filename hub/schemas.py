@@ -17,6 +17,7 @@ from hub.adapters.models import Adapter, Release
 from hub.downloads.models import MEANING
 from hub.jobs.models import Job
 from hub.library.models import Library
+from hub.library.permissions import Visitor, may_maintain
 from hub.limits import Limits
 
 
@@ -138,7 +139,9 @@ class LibraryOut(Schema):
     slug: str
     name: str
     description: str
-    base_source: str
+    base_source: str = Field(
+        description="a hub id, or the name of a folder on the workers (to a maintainer: its path)"
+    )
     base_revision: str
     base_digest: str
     status: str
@@ -149,18 +152,19 @@ class LibraryOut(Schema):
     serving_url: str = Field(description="where its served model answers")
 
     @classmethod
-    def of(cls, library: Library) -> Self:
+    def of(cls, library: Library, *, reader: Visitor) -> Self:
+        open_to = may_maintain(reader, library)
         return cls(
             slug=library.slug,
             name=library.name,
             description=library.description,
-            base_source=library.base_source,
+            base_source=library.base_source if open_to else library.public_base,
             base_revision=library.base_revision,
             base_digest=library.base_digest,
             status=library.status,
             policy=library.policy,
             auto_promote=library.auto_promote,
-            encoder=library.encoder,
+            encoder=library.encoder if open_to else library.public_encoder,
             current=library.current.number if library.current else None,
             serving_url=settings.SERVING_URL,
         )

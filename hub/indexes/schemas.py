@@ -12,6 +12,7 @@ from hub.adapters.models import Release
 from hub.indexes import guests, passes
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
+from hub.library.models import public_encoder
 from hub.schemas import FileOut, JobOut, Text
 
 
@@ -30,7 +31,7 @@ class VersionOut(Schema):
     number: int
     status: str
     policy: dict[str, Any]
-    encoder: dict[str, Any] | None
+    encoder: dict[str, Any] | None = Field(description="what reads prompts for query routers; null: the base")
     base_digest: str
     manifest: str
     size: int
@@ -44,7 +45,7 @@ class VersionOut(Schema):
             number=version.number,
             status=version.status,
             policy=version.policy,
-            encoder=version.encoder,
+            encoder=public_encoder(version.encoder),
             base_digest=version.base_digest,
             manifest=version.manifest,
             size=version.size,

@@ -1,15 +1,19 @@
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.http import HttpRequest
 
+from hub.accounts.models import User
+from hub.library import services
 from hub.library.models import CollectorRows, Library
 from hub.library.signals import settings_changed
 from hub.readonly import AnyAdmin, ReadOnlyAdmin
 
 # Which of the fields that can be typed here say how a library is run.
 RUN_BY = ("auto_promote", "review_releases", "train_gates", "embed_samples", "maintainer")
+ENCODER = ("encoder_source", "encoder_revision")
+HERE = "in the admin"
 
 
 @admin.register(Library)
@@ -25,24 +29,38 @@ class LibraryAdmin(AnyAdmin):
         "status",
         "policy",
         "gate_sources",
+        "encoder",
+        "encoder_settled",
         "current",
         "created_at",
     )
     search_fields = ("slug", "name")
 
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002
+        """A library begins with the inspection of its base: `manage.py create_library` asks for it."""
+        return False
+
     def save_model(self, request: HttpRequest, obj: Library, form: Any, change: bool) -> None:  # noqa: FBT001  Django's signature
-        """How a library is run goes on record, whoever changes it."""
-        before = Library.objects.filter(pk=obj.pk).select_related("maintainer").first()
+        """How a library is run goes on record, whoever changes it. Another encoder is asked
+        for, as by the command: it reads prompts only when every expert is introduced by it.
+        """
+        before = Library.objects.select_related("maintainer").get(pk=obj.pk)
+        source, revision = obj.encoder_source, obj.encoder_revision
+        obj.encoder_source, obj.encoder_revision = before.encoder_source, before.encoder_revision
         super().save_model(request, obj, form, change)
+        if not set(ENCODER).isdisjoint(form.changed_data):
+            services.change_encoder(
+                library=obj, source=source, revision=revision, by=cast("User", request.user), reason=HERE
+            )
         changed = [name for name in RUN_BY if name in form.changed_data]
-        if before is not None and changed:
+        if changed:
             settings_changed.send(
                 sender=Library,
                 library=obj,
                 before=_said(before, changed),
                 after=_said(obj, changed),
                 by=request.user,
-                reason="in the admin",
+                reason=HERE,
             )
 
 

@@ -1,5 +1,6 @@
 """What is grown: a library, one per base model, and how it is served."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from django.conf import settings
@@ -27,6 +28,18 @@ def default_gate_sources() -> list[str]:
 
 
 FOLDER_LIKE = ("/", ".", "~", "\\")  # as no id of a hub begins
+
+
+def public_source(source: str) -> str:
+    """A base or an encoder as anybody may know it: a hub id, or the last part of a folder's path."""
+    if not source.startswith(FOLDER_LIKE):
+        return source
+    return source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+
+
+def public_encoder(encoder: Mapping[str, object] | None) -> dict[str, object] | None:
+    """An encoder as index versions name it, without the place of its folder on the workers."""
+    return None if encoder is None else {**encoder, "source": public_source(str(encoder["source"]))}
 
 
 class Library(models.Model):
@@ -116,12 +129,13 @@ class Library(models.Model):
 
     @property
     def public_base(self) -> str:
-        """Where its base is from, as anybody may know: a hub id, or the last part of a folder's path."""
-        return (
-            self.base_source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-            if self.is_base_local
-            else self.base_source
-        )
+        """Its base as anybody may know it."""
+        return public_source(self.base_source)
+
+    @property
+    def public_encoder(self) -> dict[str, object] | None:
+        """Its encoder as anybody may know it; nothing: the base."""
+        return public_encoder(self.encoder)
 
     @property
     def is_base_local(self) -> bool:

@@ -33,7 +33,7 @@ def library_for(bases: Sequence[str], *, called: object = None) -> Library:
     if len(fitting) == 1:
         return fitting[0]
     said = f"library {called!r}" if called is not None else f"base model {', '.join(bases) or 'of no name'}"
-    choices = ", ".join(f"{one.slug} ({one.base_source})" for one in ready) or "none yet"
+    choices = ", ".join(f"{one.slug} ({one.public_base})" for one in ready) or "none yet"
     raise Invalid(
         f"README.md, field fletch_library: this adapter's {said} does not say to which library of this hub "
         f"it belongs. Expected one of: {choices}. Add the line `fletch_library: NAME` to the front matter of "

@@ -1,7 +1,6 @@
 """Founding a library and saying how it is served."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -15,7 +14,7 @@ from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
-from hub.library.models import GATE_SOURCES, Library
+from hub.library.models import GATE_SOURCES, Library, public_source
 from hub.library.policy import DEFAULT, check_policy
 from hub.library.signals import settings_changed
 
@@ -208,9 +207,8 @@ def _said(policy: Mapping[str, Any], names: Sequence[str]) -> str:
 
 def _encoder(library: Library) -> str:
     """Without the folder where it lies on the workers: everybody reads it."""
-    source, revision = library.encoder_source, library.encoder_revision
-    named = Path(source).name if source.startswith("/") else source
-    return f"prompts read by {named} {revision}".rstrip() if source else "prompts read by the base"
+    named = f"{public_source(library.encoder_source)} {library.encoder_revision}".strip()
+    return f"prompts read by {named or 'the base'}"
 
 
 def _gates_of(sources: Sequence[str]) -> str:

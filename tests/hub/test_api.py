@@ -217,6 +217,25 @@ def test_a_library_that_does_not_know_its_base_yet_takes_no_uploads(ada: User) -
     assert "not ready" in answer.json()["detail"]
 
 
+def test_where_base_and_encoder_lie_on_the_workers_is_said_to_maintainers_alone(ada: User) -> None:
+    place = making.library(maintainer=ada)
+    place.encoder = {"source": "/encoders/small", "revision": None, "name": "small:1"}
+    place.save()
+    making.ready(ada, place, "poetry")
+    making.publish(place)
+
+    def said(get: Any) -> tuple[str, str]:
+        listed, alone = get("/libraries").json()[0], get("/libraries/tiny").json()
+        assert listed["base_source"] == alone["base_source"]
+        assert listed["encoder"] == alone["encoder"]
+        return listed["base_source"], listed["encoder"]["source"]
+
+    assert said(api_of(ada).get) == ("/bases/tiny", "/encoders/small")
+    assert said(api_of(None).get) == said(api_of(making.user("cleo")).get) == ("tiny", "small")
+    assert api_of(None).get("/libraries/tiny/versions/1").json()["encoder"]["source"] == "small"
+    assert "/encoders" not in Client().get("/libraries/tiny").content.decode()
+
+
 def test_a_session_alone_can_read_but_not_write(api: Api, ada: User) -> None:
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(ada)

@@ -18,6 +18,7 @@ from hub.adapters.models import Adapter
 from hub.decisions.models import Decision
 from hub.errors import Conflict
 from hub.indexes.models import Promotion
+from hub.jobs.models import JobKind
 from hub.library import services as libraries
 from hub.library.models import Library
 from tests.hub import making
@@ -120,6 +121,24 @@ def test_what_is_changed_in_the_admin_is_on_record_too(ada: User, place: Library
     before = "auto promote: True, train gates: False, maintainer: ada"
     after = "auto promote: False, train gates: True, maintainer: None"
     assert trail()[2:] == [f"root-user changed  [{before} > {after}] in the admin"]
+    place.refresh_from_db()
+    assert place.encoder_settled
+
+
+def test_another_encoder_named_in_the_admin_is_asked_for_and_on_record(ada: User, place: Library) -> None:
+    admin = Client()
+    admin.force_login(making.user("root-user", is_staff=True, is_superuser=True))
+    fields = {"name": "Tiny", "maintainer": ada.pk, "auto_promote": "on", "encoder_source": "/srv/small"}
+
+    answer = admin.post(f"/admin/library/library/{place.pk}/change/", fields)
+
+    assert answer.status_code == 302, answer.content
+    assert trail()[2:] == [
+        "root-user changed  [prompts read by the base > prompts read by small] in the admin"
+    ]
+    place.refresh_from_db()
+    assert (place.encoder_source, place.encoder_settled) == ("/srv/small", False)
+    assert making.take(JobKind.INTRODUCE).ids == {"library_id": place.pk}
 
 
 def test_what_became_of_a_private_adapter_is_told_to_its_owner_alone(ada: User, place: Library) -> None:

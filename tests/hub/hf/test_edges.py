@@ -61,7 +61,9 @@ def test_a_card_that_is_only_unfilled_or_long_is_no_error_to_clients(ada: User) 
     """They refuse to send what has errors, and trainers save an unfilled template with each adapter."""
     template = "---\nlicense: mit\n---\n" + "[More Information Needed]\n" * 3
 
-    asked = [wire(ada).send("POST", "/api/validate-yaml", {"content": text}) for text in (template, "x" * 70_000)]
+    asked = [
+        wire(ada).send("POST", "/api/validate-yaml", {"content": text}) for text in (template, "x" * 70_000)
+    ]
     broken = wire(ada).send("POST", "/api/validate-yaml", {"content": "---\ntags: [\n---\n"})
 
     assert [answer.status_code for answer in (*asked, broken)] == [200, 200, 400]
