@@ -19,7 +19,7 @@ from evaluation.options import Options, load, parse
 from evaluation.publishing import document as published
 from evaluation.publishing import notice, require_may_be_shown
 from evaluation.report import Report, document, rows, table, write
-from evaluation.runs import Answers, Variant, run, variants
+from evaluation.runs import FEWSHOT_SEED, Answers, Variant, run, variants
 from evaluation.sending import Destination, manifest_digest
 from evaluation.shown import ask_again, ways_shown
 from fletch.exits import CommandError
@@ -82,6 +82,7 @@ def main() -> None:
         "harness": f"lm-eval {lm_eval.__version__}",
         "model_args": said.model_args,
         "limit": said.limit,
+        "fewshot_seed": FEWSHOT_SEED,
     }
     report = Report(suite, found, ways, answers, members, about)
     out = said.out or Path("build/evaluation") / f"{suite.name}.json"

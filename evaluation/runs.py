@@ -19,6 +19,7 @@ from routing.routes import Routing, route, routing_of
 
 BASE = "base"
 OWN = "library's policy"
+FEWSHOT_SEED = 1234  # lm_eval's own, of the examples that stand before a question
 Kind = Literal["base", "policy", "router", "expert"]
 Outcomes = Mapping[str, Mapping[str, float]]  # by task, then by question
 
@@ -87,13 +88,22 @@ def run(
     runs_code: bool = False,
     **options: Any,
 ) -> Iterator[tuple[Variant, Answers]]:
-    """Ask the tasks of each variant in turn; what `cache` holds of an equal variant is not asked again."""
+    """Ask the tasks of each variant in turn, with the same examples before each question; what `cache` holds
+    of an equal variant is not asked again.
+    """
     for way in ways:
+        draw_anew(tasks["tasks"])
         lm = cached(ComposedLM(model, way.routing, **options), model, way, cache)
         results = evaluate(
             lm=lm, task_dict=tasks, limit=limit, bootstrap_iters=0, confirm_run_unsafe_code=runs_code
         )
         yield way, Answers(outcomes(results), metrics(results))
+
+
+def draw_anew(tasks: Mapping[str, Any]) -> None:
+    """Let these tasks draw their examples from the beginning: each goes on where the last pass left it."""
+    for task in tasks.values():
+        task.set_fewshot_seed(FEWSHOT_SEED)
 
 
 def cached(lm: ComposedLM, model: ComposedModel, way: Variant, cache: Path | None) -> LM:

@@ -11,13 +11,12 @@ from lm_eval import evaluate
 
 from evaluation.chosen import Choice
 from evaluation.model import ComposedLM
-from evaluation.runs import Answers, Variant, cached
+from evaluation.runs import Answers, Variant, cached, draw_anew
 from evaluation.speakers import Speakers, speakers
 
 LONGEST_PROMPT = 8_000  # characters
 LONGEST_ANSWER = 1_000
 MOST_SINGLES = 3
-SEED = 1234  # lm_eval's own, of the examples that stand before a question
 RIGHT_OR_WRONG = ("acc", "exact_match", "em", "pass")  # how metrics begin that are 1 or 0 of each question
 NOBODY = Speakers({}, (), {})
 ByQuestion = dict[tuple[str, str], dict[str, Any]]
@@ -67,7 +66,8 @@ def ask_again(
     **options: Any,
 ) -> dict[str, list[Question]]:
     """The chosen questions of each member, answered by each of its `ways`; texts without a question are left
-    out. An answer and its score are of this pass: batches differ from the first one's, by rounding.
+    out. An answer and its score are of this pass: batches differ from the first one's, by rounding, and a
+    task that draws examples at random draws them for these questions alone.
     """
     found: dict[tuple[str, str], Question] = {}
     for way in {way.name: way for some in ways.values() for way in some}.values():
@@ -93,11 +93,11 @@ def _samples(lm: Any, wanted: Sequence[Choice], tasks: Mapping[str, Any], *, run
             asked.setdefault(one.task, []).append(int(one.question))
     if not asked:
         return {}
-    for task in asked:
-        tasks[task].set_fewshot_seed(SEED)
+    some = {task: tasks[task] for task in asked}
+    draw_anew(some)
     results = evaluate(
         lm=lm,
-        task_dict={"tasks": {task: tasks[task] for task in asked}, "groups": {}, "group_map": {}},
+        task_dict={"tasks": some, "groups": {}, "group_map": {}},
         samples={task: sorted(places) for task, places in asked.items()},
         bootstrap_iters=0,
         confirm_run_unsafe_code=runs_code,
