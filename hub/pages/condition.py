@@ -1,6 +1,6 @@
 """How the parts of this hub are, for people: each in a word, with the figures behind it, and no secret."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,17 +10,21 @@ from django.db.models import Count, Max, Min, Q
 from django.utils import timezone
 
 from hub import health
+from hub.adapters.models import Adapter
 from hub.jobs.models import Job
-from hub.library.models import Library
+from hub.library.models import Library, public_source
 from hub.pages.phrases import ago, count
 from hub.playground import serving
+from hub.search import meanings
 
 LONG = timedelta(minutes=5)  # that work waits for anybody to take it
 
 
 @dataclass(frozen=True)
 class Part:
-    """`state` is good, warn or bad; `said` one word, `facts` what it rests on."""
+    """`state` is good, warn or bad, or plain for what is not wanted; `said` one word, `facts` what it rests
+    on.
+    """
 
     name: str
     state: str
@@ -29,7 +33,11 @@ class Part:
 
 
 def parts() -> list[Part]:
-    return [_storage(), _work(), _serving(serving.report())]
+    return [_storage(), _work(), _serving(serving.report()), _meanings()]
+
+
+def all_fine(found: Iterable[Part]) -> bool:
+    return all(part.state in {"good", "plain"} for part in found)
 
 
 def _storage() -> Part:
@@ -79,3 +87,22 @@ def _serving(said: Mapping[str, Any] | None) -> Part:
         facts.append((library.name, served if serves == number else f"{served}; version {number} is wanted"))
     good = said.get("status") == "ready" and not behind
     return Part("Served models", "good" if good else "warn", "Fine" if good else "Not all as wanted", facts)
+
+
+def _meanings() -> Part:
+    """How far the search by meaning is; where it cannot answer, words do."""
+    name = "Search by meaning"
+    encoder = meanings.wanted()
+    if encoder is None:
+        return Part(name, "plain", "Off", [("encoder", "none is named; adapters are found by words")])
+    table, last = meanings.current(), meanings.last_job()
+    waiting, known = meanings.due(table).count(), Adapter.objects.filter(deleted_at=None).count()
+    called = f"{public_source(encoder.source)} {encoder.revision}".rstrip()
+    facts = [
+        ("encoder", called if table else f"{called}, not loaded yet"),
+        ("cards read", count(known - waiting)),
+        ("cards waiting", count(waiting)),
+    ]
+    if last and last.state == Job.State.FAILED and (waiting or not table):
+        return Part(name, "warn", "Reading failed", facts)
+    return Part(name, "good", "Reading" if waiting or not table else "Fine", facts)

@@ -9,10 +9,12 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
+from hub.jobs import services as jobs
 from hub.jobs.models import Job
 from hub.playground import serving as door
-from tests.hub import making
+from tests.hub import making, meant
 from tests.pages.content import Content
 
 
@@ -64,6 +66,24 @@ def test_whatever_answers_at_that_address_breaks_nothing(
     serving |= nonsense
 
     assert "Not all as wanted" in page()
+
+
+def test_how_far_cards_are_read_for_the_search_by_meaning_is_told(db: None, settings: Settings) -> None:
+    place, ada = making.library(), making.user("ada")
+    assert "Search by meaning Off" in page()
+    settings.SEARCH_ENCODER = meant.ENCODER
+    making.upload(ada, place, "poetry")
+    making.upload(ada, place, "sums")
+
+    assert "Search by meaning Reading encoder tiny, not loaded yet cards read 0 cards waiting 2" in page()
+
+    meant.read(meant.table(), {"poetry": (0, 1, 0)})
+    assert "Search by meaning Reading encoder tiny cards read 1 cards waiting 1" in page()
+
+    jobs.fail(meant.claimed(), "CannotBeDone: /encoders/tiny")
+    said = page()
+    assert "Search by meaning Reading failed" in said
+    assert "/encoders" not in said
 
 
 def test_work_that_nobody_takes_is_told(db: None) -> None:

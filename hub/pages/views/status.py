@@ -13,5 +13,5 @@ from hub.pages import condition
 @never_cache
 def status(request: HttpRequest) -> HttpResponse:
     parts = condition.parts()
-    context = {"parts": parts, "fine": all(part.state == "good" for part in parts), "now": timezone.now()}
+    context = {"parts": parts, "fine": condition.all_fine(parts), "now": timezone.now()}
     return render(request, "status.html", context)
