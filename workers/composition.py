@@ -1,5 +1,6 @@
 """COMPOSE: write a version of a library as a checkpoint that one can download, of one of three kinds."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from hub.indexes.merging import FIELDS
 from hub.indexes.models import ComposedCheckpoint
 from hub.jobs import services as jobs
 from hub.jobs.claims import Claim
-from routing.checkpoint import Source, write_routed
+from routing.checkpoint import DESCRIPTION, Source, write_routed
 from routing.export import write_adapter, write_merged
 from routing.merge import MergePlan
 from workers.folders import work_folder
@@ -33,7 +34,8 @@ def compose(claim: Claim) -> None:
         reach("compose.written")
         files = {str(path.relative_to(target)): path for path in target.rglob("*") if path.is_file()}
         jobs.log(claim, f"{len(files)} files written; keeping them")
-        checkpoints.record_checkpoint(claim, checkpoint.pk, files)
+        rounding = json.loads((target / DESCRIPTION).read_text(encoding="utf-8")).get("quantised")
+        checkpoints.record_checkpoint(claim, checkpoint.pk, files, rounding=rounding)
 
 
 def write(checkpoint: ComposedCheckpoint, target: Path, *, report: Report) -> None:

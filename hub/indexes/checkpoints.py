@@ -81,8 +81,11 @@ def there_already(
     return alive.first()
 
 
-def record_checkpoint(claim: Claim, checkpoint_id: int, files: Mapping[str, Path]) -> bool:
-    """Keep the files that a worker wrote (path in the checkpoint -> file, which may be moved away).
+def record_checkpoint(
+    claim: Claim, checkpoint_id: int, files: Mapping[str, Path], *, rounding: Mapping[str, Any] | None = None
+) -> bool:
+    """Keep the files that a worker wrote (path in the checkpoint -> file, which may be moved away), and what
+    `rounding` changed where weights were rounded.
 
     Bytes are kept and the archive's digest is computed before the transaction. False when it was recorded
     before.
@@ -100,15 +103,18 @@ def record_checkpoint(claim: Claim, checkpoint_id: int, files: Mapping[str, Path
         CheckpointFile.objects.bulk_create(
             CheckpointFile(checkpoint=locked, path=path, blob=blob) for path, blob in kept.items()
         )
-        _make_ready(locked, digest=digest, size=tar.size)
+        _make_ready(locked, digest=digest, size=tar.size, rounding=rounding)
     return True
 
 
-def _make_ready(checkpoint: ComposedCheckpoint, *, digest: str, size: int) -> None:
+def _make_ready(
+    checkpoint: ComposedCheckpoint, *, digest: str, size: int, rounding: Mapping[str, Any] | None
+) -> None:
     ComposedCheckpoint.objects.filter(pk=checkpoint.pk).update(
         status=ComposedCheckpoint.Status.READY,
         archive_digest=digest,
         archive_size=size,
+        rounding=None if rounding is None else dict(rounding),
         ready_at=Now(),
         expires_at=jobs.from_now(settings.CHECKPOINT_LIFETIME),
     )

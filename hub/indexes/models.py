@@ -192,6 +192,12 @@ class ComposedCheckpoint(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.REQUESTED)
     archive_digest = models.CharField(max_length=64, blank=True)
     archive_size = models.PositiveBigIntegerField(default=0)
+    rounding = models.JSONField(
+        null=True,
+        blank=True,
+        help_text="how its weights were rounded and what that changed, as its fletch.json says; "
+        "nothing: they were not",
+    )
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="checkpoints"
     )

@@ -179,6 +179,28 @@ class CheckpointIn(Schema):
     seed: int | None = Field(None, description="draws which entries are kept (dare-...); 0 if left out")
 
 
+class DifferenceOut(Schema):
+    """Of a rounded model from the unrounded one, over tokens that the latter drew from itself."""
+
+    tokens: int
+    kl_mean: float = Field(description="Kullback-Leibler divergence of what comes next, in nats, a token")
+    kl_largest: float
+    same_likeliest: float = Field(
+        description="of tokens: the share after which the same next one is likeliest"
+    )
+
+
+class RoundingOut(Schema):
+    """How the weights of a merged checkpoint were rounded, and what that changed."""
+
+    bits: int
+    group: int | None = Field(description="numbers of a row that share a scale; null: the whole row")
+    format: str
+    bytes: int
+    unquantised_bytes: int
+    difference: DifferenceOut
+
+
 class CheckpointOut(Schema):
     id: int
     library: str
@@ -188,6 +210,7 @@ class CheckpointOut(Schema):
     status: str
     archive_digest: str
     archive_size: int
+    rounding: RoundingOut | None = Field(description="null where no weights were rounded, or not yet")
     expires_at: datetime | None
     files: list[FileOut]
     jobs: list[JobOut]
@@ -208,6 +231,7 @@ class CheckpointOut(Schema):
             status=checkpoint.status,
             archive_digest=checkpoint.archive_digest,
             archive_size=checkpoint.archive_size,
+            rounding=checkpoint.rounding,
             expires_at=checkpoint.expires_at,
             files=[
                 FileOut(

@@ -8,6 +8,7 @@ UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 STEP = 1024
 SPANS = ((60, 1, "second"), (3600, 60, "minute"), (86_400, 3600, "hour"), (30 * 86_400, 86_400, "day"))
 SHORT_DIGEST = 12
+ALMOST_ALL = 0.995  # above it, two digits would say 100
 NOTHING = "\N{EN DASH}"
 
 
@@ -32,8 +33,10 @@ def compact(value: object) -> str:
 
 
 def as_share(share: float) -> str:
-    """A share by two digits that say something."""
-    return f"{share * 100:.2g} %" if share < 1 else "100 %"
+    """A share by two digits that say something; only the whole is called so."""
+    if share >= 1:
+        return "100 %"
+    return f"{share * 100:.2g} %" if share < ALMOST_ALL else "over 99 %"
 
 
 def short(digest: str) -> str:

@@ -12,6 +12,7 @@ from hub.adapters.models import Adapter, Commit
 from hub.indexes import checkpoints, parts
 from hub.indexes.models import IndexVersion
 from hub.jobs.models import Job, JobKind
+from tests.hub import making
 from tests.pages.browser import CHROMIUM
 from tests.pages.conftest import seen_by
 from tests.pages.content import Content
@@ -59,6 +60,28 @@ def test_weights_in_fewer_bits_are_estimated_asked_for_and_shown_as_such(made: C
     assert most < 36 * 576**2 * 4
     shown = text(seen_by(made.newcomer), answer.redirect_chain[0][0])
     assert "Being composed 4 bits" in shown
+
+
+def test_what_rounding_changed_is_said_on_the_page_and_in_the_api(made: Content) -> None:
+    newest = IndexVersion.objects.get(library=made.library, number=5)
+    asked = checkpoints.request_checkpoint(
+        version=newest, kind="merged", requested_by=None, options={"bits": 4}
+    )
+    off = {"tokens": 512, "kl_mean": 0.0213, "kl_largest": 0.4, "same_likeliest": 0.971}
+    rounding = {"bits": 4, "group": 64, "format": "compressed-tensors==0.20.0", "difference": off}
+    rounding |= {"bytes": 3 * 1024**2, "unquantised_bytes": 8 * 1024**2}
+    claim = making.take(JobKind.COMPOSE)
+
+    checkpoints.record_checkpoint(claim, asked.pk, {}, rounding=rounding)
+    page = text(Client(), f"/checkpoints/{asked.pk}")
+
+    assert "have 4 bits, with one scale for 64 numbers of a row: 3.0 MiB instead of 8.0 MiB" in page
+    assert "over 512 tokens" in page
+    assert "off by 0.0213 nats on average, 0.4 at most" in page
+    assert "after 97 % of the tokens the same one" in page
+    assert "What rounding changed" not in text(Client(), f"/checkpoints/{made.checkpoint.pk}")
+    said = [Client().get(f"/api/v1/checkpoints/{one.pk}").json() for one in (asked, made.checkpoint)]
+    assert [one["rounding"] for one in said] == [rounding, None]
 
 
 def test_bits_that_a_base_cannot_have_are_refused_with_why(made: Content) -> None:

@@ -53,6 +53,13 @@ def test_counts_part_their_thousands() -> None:
 
 
 @pytest.mark.parametrize(
+    ("share", "said"), [(0.00123, "0.12 %"), (0.994, "99 %"), (0.998, "over 99 %"), (1.0, "100 %")]
+)
+def test_shares(share: float, said: str) -> None:
+    assert phrases.as_share(share) == said
+
+
+@pytest.mark.parametrize(
     ("value", "said"), [(0.000123456, "0.000123"), (7, "7"), (None, "\N{EN DASH}"), ("nan", "nan")]
 )
 def test_measurements(value: object, said: str) -> None:

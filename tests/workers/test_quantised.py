@@ -1,5 +1,6 @@
 """A checkpoint in fewer bits, from the wish to the file that other software loads."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def test_merged_weights_in_fewer_bits_are_written_and_about_as_large_as_was_esti
     work_off_jobs()
     newest = queries.published(library).order_by("-number")[0]
 
-    sizes, estimates = {}, {}
+    sizes, estimates, rounding, said = {}, {}, {}, {}
     for bits in (None, 8, 4):
         asked = checkpoints.request_checkpoint(
             version=newest, kind="merged", requested_by=user(), options={"bits": bits} if bits else {}
@@ -33,9 +34,14 @@ def test_merged_weights_in_fewer_bits_are_written_and_about_as_large_as_was_esti
         lay_out(dict(ready.files.values_list("path", "blob_id")), tmp_path / str(bits))
         weights = CheckpointFile.objects.get(checkpoint=ready, path="model.safetensors")
         sizes[bits] = weights.blob.size
+        rounding[bits] = ready.rounding
+        said[bits] = json.loads((tmp_path / str(bits) / "fletch.json").read_text()).get("quantised")
         estimates[bits] = parts.size(newest, "merged", parts.parts(newest), rank=1, bits=bits).most
 
     logits = AutoModelForCausalLM.from_pretrained(tmp_path / "4")(torch.tensor([[5, 9, 12]])).logits
     assert torch.isfinite(logits).all()
+    assert rounding == said
+    assert rounding[None] is None
     for bits in (8, 4):
+        assert rounding[bits]["difference"]["tokens"]
         assert sizes[None] - sizes[bits] == pytest.approx(estimates[None] - estimates[bits], rel=0.1)
