@@ -30,7 +30,7 @@ SCORES = st.one_of(
     st.floats(-100, 100, width=32),
     st.sampled_from([0.0, 0.5, 0.5, 1.0, float("nan"), float("inf"), -float("inf")]),
 )
-DRAWN = settings(deadline=None, max_examples=12)  # the interpreter takes its time
+DRAWN = settings(max_examples=12)  # the interpreter takes its time
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import compiled, mixing, routers
@@ -41,7 +41,6 @@ def test_they_are_there() -> None:
     assert kernels() is not None
 
 
-@settings(deadline=None)
 @given(
     rows=st.integers(1, 9).flatmap(
         lambda width: st.lists(st.lists(SCORES, min_size=width, max_size=width), min_size=1, max_size=6)
@@ -69,7 +68,6 @@ def test_the_same_experts_are_chosen_with_the_same_weights(
         assert chosen.experts[token, : len(ranked)].tolist() == ranked
 
 
-@settings(deadline=None)
 @given(
     ranks=st.lists(st.integers(0, 9), min_size=1, max_size=7),
     tokens=st.integers(1, 30),
@@ -90,7 +88,6 @@ def test_mixtures_equal_the_formula_whatever_the_ranks(ranks: list[int], tokens:
     torch.testing.assert_close(output.double(), expected, atol=1e-4, rtol=1e-4)
 
 
-@settings(deadline=None)
 @given(
     experts=st.integers(1, 40), tokens=st.integers(1, 20), top_k=st.integers(1, 4), seed=st.integers(0, 99)
 )

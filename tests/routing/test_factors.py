@@ -44,7 +44,7 @@ def expert(seed: int, *, rank: int = 4) -> dict[str, Factors]:
     return expert_factors(Adapter(modules))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SHAPES)
 def test_the_form_is_the_singular_value_decomposition_of_the_update(shape: tuple[int, int, int, int]) -> None:
     update = random_update(*shape)
@@ -65,7 +65,7 @@ def test_the_form_is_the_singular_value_decomposition_of_the_update(shape: tuple
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SHAPES)
 def test_the_largest_entry_of_each_direction_is_positive(shape: tuple[int, int, int, int]) -> None:
     a = canonical(random_update(*shape)).a
@@ -124,7 +124,7 @@ def test_working_in_batches_changes_no_bit(tmp_path: Path) -> None:
         assert torch.equal(together[name].b, alone.b)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SHAPES)
 def test_the_reconstruction_error_is_that_of_the_dense_products(shape: tuple[int, int, int, int]) -> None:
     update = random_update(*shape)

@@ -44,7 +44,7 @@ def many(count: int) -> list[ExpertEntry]:
     return [entry(f"user{i % 37}/skill{i}") for i in range(count)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(NAMES, st.randoms())
 def test_the_order_in_which_experts_came_leaves_no_trace(names: set[str], order: random.Random) -> None:
     entries = [entry(name) for name in sorted(names)]
@@ -54,7 +54,7 @@ def test_the_order_in_which_experts_came_leaves_no_trace(names: set[str], order:
     assert manifest_digest(manifest_of(BASE, shuffled)) == manifest_digest(manifest_of(BASE, entries))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(NAMES)
 def test_what_was_written_is_read_back(names: set[str]) -> None:
     manifest = manifest_of(BASE, [entry(name) for name in names], policy=RoutingPolicy(top_k=2))

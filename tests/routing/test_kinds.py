@@ -106,7 +106,7 @@ def mixed(base: Base, pack: Pack, module: str, hidden: Tensor, selection: Select
     return output
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data(), tokens=st.integers(1, 40), seed=st.integers(0, 999))
 def test_a_mixture_of_kinds_is_the_sum_of_their_dense_updates(
     library: SmallLibrary, base: Base, pack: Pack, data: st.DataObject, tokens: int, seed: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.adapter import LowRank
@@ -24,7 +24,6 @@ def dense(factors: Factors) -> torch.Tensor:
     return factors.b.double() @ factors.a.double()
 
 
-@settings(deadline=None)
 @given(
     ranks=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     weights=st.lists(st.floats(-2, 2), min_size=5, max_size=5),
@@ -59,7 +58,6 @@ def test_updates_that_cancel_leave_nothing() -> None:
     assert mean_expert([{"q": one}, {"q": Factors(one.a, -one.b, one.sigma)}], ["q"]) == {}
 
 
-@settings(deadline=None)
 @given(rank=st.integers(1, 9), kept=st.integers(1, 12), seed=st.integers(0, 999))
 def test_retruncation_is_the_best_of_its_rank_and_says_what_it_loses(rank: int, kept: int, seed: int) -> None:
     whole = update(rank, seed)

@@ -150,7 +150,7 @@ def test_an_expert_that_weighs_nothing_is_not_there(method: str) -> None:
         assert torch.equal(with_nothing[module], matrix)
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(derandomize=True, max_examples=20)
 @given(seed=st.integers(0, 999), rank=st.integers(1, 6), method=st.sampled_from(sorted(MERGES)))
 def test_refactoring_changes_nothing(seed: int, rank: int, method: str) -> None:
     """A -> M A, B -> B M^-1, with the scaling moved about."""
@@ -224,7 +224,7 @@ def test_one_expert_alone_is_merged_into_itself() -> None:
 # ------------------------------------------------------------------------------------------ trimming, drawing
 
 
-@settings(deadline=None, derandomize=True, max_examples=30)
+@settings(derandomize=True, max_examples=30)
 @given(seed=st.integers(0, 99), density=st.floats(0.001, 1.0))
 def test_the_threshold_is_the_kth_largest_entry_of_all_modules(seed: int, density: float) -> None:
     one = expert(4, seed)

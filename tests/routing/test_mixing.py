@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import mixing
@@ -45,7 +45,6 @@ def reference(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@settings(deadline=None)
 @given(
     ranks=st.lists(st.integers(1, 6), min_size=1, max_size=7),
     tokens=st.integers(1, 30),

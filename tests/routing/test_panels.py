@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -24,7 +24,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 5),
     st.sampled_from([4, 6, 16, 48, 50, 64, 96, 160]),

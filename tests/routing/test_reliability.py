@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.classifier import train_classifier
@@ -11,7 +11,6 @@ from routing.reliability import BINS, Bin, reliability
 from tests.routing.test_classifier import neutral, profile
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 999), rows=st.integers(1, 40), classes=st.integers(2, 5))
 def test_every_row_is_in_one_bin_of_every_class(seed: int, rows: int, classes: int) -> None:
     draw = torch.Generator().manual_seed(seed)

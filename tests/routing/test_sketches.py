@@ -67,7 +67,7 @@ def without_sketch(hidden: torch.Tensor, seat: Seat) -> Selection:
     return chosen
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     experts=st.integers(FEWEST, 90),
     tokens=st.integers(1, FEW),
@@ -94,7 +94,7 @@ def test_a_few_tokens_choose_exactly_as_by_all_scores(
     assert torch.equal(chosen.weights, expected.weights)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     tokens=st.integers(FEW + 1, 40),
     top_k=st.sampled_from([1, 2, 5]),

@@ -102,7 +102,7 @@ prompts = st.lists(st.integers(2, VOCABULARY - 1), min_size=1, max_size=40)
 
 
 @given(asked=st.lists(st.tuples(prompts, st.integers(0, len(ALL_WAYS) - 1)), min_size=2, max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_every_answer_is_the_one_that_it_is_alone(
     model: ComposedModel, asked: list[tuple[list[int], int]]
 ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.serving.live import LiveServer
@@ -210,6 +210,7 @@ ANSWERS = [
 ]
 
 
+@settings(deadline=None)
 @given(answer=st.sampled_from(ANSWERS), cuts=st.lists(st.integers(0, 120), max_size=12))
 def test_calls_are_found_however_an_answer_is_cut(answer: tuple[str, str, int], cuts: list[int]) -> None:
     text, said, count = answer

@@ -32,7 +32,7 @@ ANY_JSON = st.recursive(
     max_leaves=8,
 )
 SETTINGS = st.sampled_from(sorted({*SUPPORTED, *IGNORED, *REFUSED, "bias", "task_type", "init_lora_weights"}))
-EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
