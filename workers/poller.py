@@ -33,6 +33,7 @@ from hub.mirrors import services as mirrors
 from hub.notifications import services as notifications
 from hub.operations.liveness import worker_file
 from hub.search import meanings
+from hub.search import services as search
 from hub.uses import services as uses
 from workers.claiming import record_death
 from workers.folders import sweep_work_folders
@@ -179,6 +180,7 @@ class Rounds(threading.Thread):
         downloads.add_up()
         uses.add_up()
         meanings.ask_for_forgotten()
+        search.ask_for_outdated()
 
     def _sweep(self) -> None:
         if time.monotonic() - self._swept_at < SWEEP_EVERY:

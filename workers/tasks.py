@@ -6,6 +6,7 @@ from workers import (
     cluster_training,
     clusters,
     composition,
+    describing,
     exporting,
     feeding,
     gates,
@@ -40,6 +41,7 @@ DUTIES = {
     JobKind.MAIL: Duty(mailing.send, seconds=120),
     JobKind.ABLATE: Duty(ablating.ablate, seconds=14400),
     JobKind.READ_CARDS: Duty(reading.read_cards, seconds=14400),
+    JobKind.DESCRIBE: Duty(describing.describe, seconds=7200),
 }
 
 register(app, DUTIES)

@@ -26,6 +26,7 @@ class JobKind(models.TextChoices):
     MAIL = "workers.mail"
     ABLATE = "workers.ablate"
     READ_CARDS = "workers.read_cards"
+    DESCRIBE = "workers.describe"
 
 
 class Queue(models.TextChoices):

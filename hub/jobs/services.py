@@ -53,9 +53,10 @@ QUEUE_OF = {
     JobKind.MAIL: Queue.IO,
     JobKind.ABLATE: Queue.GPU,
     JobKind.READ_CARDS: Queue.GPU,
+    JobKind.DESCRIBE: Queue.IO,
 }
 # Nobody's upload waits for these: claimed when nothing else is due.
-PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE, JobKind.ABLATE, JobKind.READ_CARDS)
+PATIENT = (JobKind.CLUSTER, JobKind.INTRODUCE, JobKind.ABLATE, JobKind.READ_CARDS, JobKind.DESCRIBE)
 
 
 @transaction.atomic

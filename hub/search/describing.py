@@ -10,6 +10,7 @@ from hub.adapters.models import Adapter, Commit, Release
 from hub.search import words
 from hub.search.models import Entry
 
+FORM = 1  # counts up when these rules say something else of the same adapter: workers then write all again
 LONGEST_ABOUT = 300
 LONGEST_MEANT = 4_000  # characters: more than encoders of sentences read
 TASKS = {

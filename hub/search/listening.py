@@ -1,9 +1,7 @@
 """Entries follow what happens to adapters, in the same transaction."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.db.migrations import Migration
 from django.dispatch import receiver
 
 from hub.adapters.models import Adapter
@@ -31,11 +29,3 @@ def judged_anew(adapter: Adapter, **_: Any) -> None:
 @receiver(liked)
 def liked_or_not(adapter: Adapter, by: int, **_: Any) -> None:
     services.count_likes(adapter, by=by)
-
-
-def first_entries(plan: Sequence[tuple[Migration, bool]] = (), **_: Any) -> None:
-    """When the tables of this app were just made, the adapters that are there get their entries. A migration
-    could not do it: it may not use models, and cards are read from the blobs.
-    """
-    if any(one.app_label == "search" and not backwards for one, backwards in plan):
-        services.reindex()

@@ -47,14 +47,15 @@ def wanted() -> Wanted | None:
     return Wanted(source, settings.SEARCH_ENCODER_REVISION) if source else None
 
 
-def ask_again(adapter: Adapter) -> None:
-    """Its name or its card changed. The job is asked for when that is in the database: it is the same for all
-    uploads, and would have them wait for each other.
+def ask_again(*adapters: Adapter) -> None:
+    """Their names or their cards changed. The job is asked for when that is in the database: it is the same
+    for all uploads, and would have them wait for each other.
     """
-    if wanted() is not None:
-        Meaning.objects.bulk_create([Meaning(adapter_id=adapter.pk)], ignore_conflicts=True)
+    pks = [adapter.pk for adapter in adapters]
+    if pks and wanted() is not None:
+        Meaning.objects.bulk_create([Meaning(adapter_id=pk) for pk in pks], ignore_conflicts=True)
         transaction.on_commit(ask, robust=True)
-    Meaning.objects.filter(pk=adapter.pk).update(asked=F("asked") + 1)
+    Meaning.objects.filter(pk__in=pks).update(asked=F("asked") + 1)
 
 
 def ask() -> Job:

@@ -35,6 +35,11 @@ class Entry(models.Model):
         UNKNOWN = "", "Unknown"
 
     adapter = models.OneToOneField(Adapter, on_delete=models.CASCADE, primary_key=True, related_name="entry")
+    form = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="which rules wrote it, as hub.search.describing counts them; nothing: the first",
+    )
     words = models.TextField(help_text="every word by which it is found, each once")
     about = models.CharField(max_length=300, blank=True, help_text="the first sentences of its card")
     task = models.CharField(max_length=200, blank=True)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.migrations import Migration
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -16,9 +15,11 @@ from hub.adapters import services as adapters
 from hub.adapters.commits import Put
 from hub.adapters.models import Adapter, Like
 from hub.blobs import services as blobs
+from hub.jobs import services as jobs
+from hub.jobs.models import JobKind
 from hub.library.models import Library
 from hub.operations import checker
-from hub.search import listening, services, words
+from hub.search import describing, services, words
 from hub.search.models import Entry
 from tests.hub import making
 from tests.hub.conftest import api_of
@@ -297,17 +298,14 @@ def test_what_is_untrue_is_seen_and_mended(ada: User, place: Library) -> None:
     assert services.reindex() == 0
 
 
-def test_adapters_from_before_get_their_entries_when_the_tables_are_made(ada: User, place: Library) -> None:
+def test_older_rules_are_not_followed_up_again_after_a_failure(ada: User, place: Library) -> None:
     making.upload(ada, place, "poetry", content.files("p", CARD))
-    Entry.objects.all().delete()
-    assert found(search="sonnets") == []
-    made = [(migration("search"), False)]
+    Entry.objects.update(form=describing.FORM - 1)
+    assert services.ask_for_outdated()
 
-    listening.first_entries(plan=[(migration("adapters"), False)])
-    assert Entry.objects.count() == 0
-    listening.first_entries(plan=made)
+    jobs.fail(making.take(JobKind.DESCRIBE), "the disk is full")
 
-    assert found(search="sonnets") == ["ada/poetry"]
+    assert not services.ask_for_outdated()
 
 
 @pytest.mark.django_db
@@ -340,7 +338,3 @@ def test_a_search_asks_a_fixed_number_of_questions(ada: User, place: Library) ->
 def stored(text: bytes) -> Any:
     [file] = making.staged({"README.md": text})
     return blobs.store_file(file.source)
-
-
-def migration(app: str) -> Any:
-    return Migration("0001_initial", app)
