@@ -11,6 +11,7 @@ from hub.indexes import downloads as checkpoint_downloads
 handler400 = "hub.pages.views.errors.bad_request"
 handler403 = "hub.pages.views.errors.forbidden"
 handler404 = http.not_found
+handler429 = "hub.pages.views.errors.too_often"  # what allauth answers who tries too often
 handler500 = http.server_error
 
 # The admin has a form of its own, which would ask for no second factor.

@@ -96,11 +96,13 @@ def reliability_of(library: Library, full_name: str) -> tuple[int, list[dict[str
 def lacking(version: IndexVersion, router: str) -> str:
     """What a version has not that this router needs; empty where it can route."""
     if router == "phatgoose" and not version.memberships().exclude(gates=None).exists():
-        return f"phatgoose routes by gates, and no expert of {version} has any"
+        return f"phatgoose routes by gates, and no expert of version {version.number} has any"
     if router == "classifier" and classifier_of(version) is None:
-        return f"no classifier of prompts was trained for {version}"
+        return f"no classifier of prompts was trained for version {version.number}"
     if router in {"retrieval", "lm"} and not version.memberships().exclude(profile_digest="").exists():
-        return f"{router} compares prompts with introductions, and no expert of {version} has one"
+        return (
+            f"{router} compares prompts with introductions, and no expert of version {version.number} has one"
+        )
     return ""
 
 

@@ -3,7 +3,7 @@
 The same fields, with the same defaults, as `RoutingPolicy` in `routing`, which the hub does not import.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +40,20 @@ EXPECTED = {
     "general": "a list of adapters, as owner/name",
     "subtract": "0 or a number above it",
 }
+# As forms call them, for whoever reads what was decided.
+CALLED = {
+    "router": "router",
+    "top_k": "experts per token",
+    "temperature": "softness",
+    "shortlist": "short list",
+    "calibrated": "calibrated scores",
+    "abstain": "the base below a score of",
+    "prior": "prompt judged by",
+    "prior_weight": "weight of the prompt",
+    "prior_abstain": "the base where the prompt is nobody\N{RIGHT SINGLE QUOTATION MARK}s",
+    "general": "general knowledge",
+    "subtract": "general knowledge subtracted",
+}
 AdapterName = Annotated[str, Field(pattern=r"^[^/]+/[^/]+$")]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
@@ -66,6 +80,11 @@ class Policy(BaseModel):
 DEFAULT = Policy(top_k=1, shortlist=1, prior="auto", prior_abstain=True)
 
 
+PLAIN = Policy().model_dump(mode="json")
+# What is said of a policy only where it is not plain.
+ADDED = ("temperature", "calibrated", "abstain", "prior_weight", "prior_abstain", "general", "subtract")
+
+
 def check_policy(policy: dict[str, Any], called: Callable[[str], str] = str) -> dict[str, Any]:
     """The whole policy when it makes sense. Raises Invalid with every complaint, in which fields are `called`
     as whoever reads it knows them.
@@ -76,6 +95,39 @@ def check_policy(policy: dict[str, Any], called: Callable[[str], str] = str) -> 
         raise Invalid(
             "; ".join(_complaint(str(one["loc"][0]), one["input"], called) for one in error.errors())
         ) from error
+
+
+def fields_in_words(policy: Mapping[str, Any], fields: Iterable[str]) -> str:
+    """These fields of a policy, each with its value."""
+    return ", ".join(f"{CALLED[name]}: {_value(policy.get(name))}" for name in fields)
+
+
+def in_words(policy: Mapping[str, Any]) -> str:
+    """How a library routes; what changes nothing is not said."""
+    whole = {**PLAIN, **policy}
+    many = whole["top_k"]
+    said = [whole["router"], f"{many} {'expert' if many == 1 else 'experts'} per token"]
+    if whole["shortlist"]:
+        said.append(f"{CALLED['shortlist']} of {whole['shortlist']}")
+    if whole["shortlist"] or whole["prior_weight"] or whole["prior_abstain"]:
+        said.append(f"{CALLED['prior']} {whole['prior']}")
+    others = [name for name in ADDED if whole[name] != PLAIN[name]]
+    said += [
+        CALLED[name] if whole[name] is True else f"{CALLED[name]} {_value(whole[name])}" for name in others
+    ]
+    return ", ".join(said)
+
+
+def _value(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case None | [] | ():
+            return "none"
+        case list() | tuple():
+            return " and ".join(str(one) for one in value)
+        case _:
+            return str(value)
 
 
 def _complaint(field: str, found: object, called: Callable[[str], str]) -> str:

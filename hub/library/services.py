@@ -1,6 +1,6 @@
 """Founding a library and saying how it is served."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -15,7 +15,7 @@ from hub.jobs.claims import Claim
 from hub.jobs.models import Job, JobKind
 from hub.jobs.signals import job_failed, job_retried
 from hub.library.models import GATE_SOURCES, Library, public_source
-from hub.library.policy import DEFAULT, check_policy
+from hub.library.policy import DEFAULT, check_policy, fields_in_words
 from hub.library.signals import settings_changed
 
 
@@ -125,7 +125,7 @@ def change_policy(
     changed = [name for name in after if before.get(name) != after[name]]
     locked.policy = after
     locked.save(update_fields=["policy"])
-    _tell(locked, _said(before, changed), _said(after, changed), by=by, reason=reason)
+    _tell(locked, fields_in_words(before, changed), fields_in_words(after, changed), by=by, reason=reason)
     jobs.enqueue(JobKind.INDEX, library_id=locked.pk)
     return locked
 
@@ -199,10 +199,6 @@ def _tell(library: Library, before: str, after: str, *, by: User | None, reason:
         settings_changed.send(
             sender=Library, library=library, before=before, after=after, by=by, reason=reason
         )
-
-
-def _said(policy: Mapping[str, Any], names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {policy.get(name)}" for name in names)
 
 
 def _encoder(library: Library) -> str:

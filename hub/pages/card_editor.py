@@ -43,21 +43,22 @@ Where it was seen to fail, and what nobody tried.
 
 @dataclass(frozen=True)
 class Draft:
-    """A card as it is: its whole text, what its fields say, its body as harmless HTML, and what is wrong or
-    not shown of it.
+    """A card as it is: its whole text, what its fields say, its body as harmless HTML, what is wrong with it,
+    and what is in order but not shown.
     """
 
     text: str
     fields: dict[str, str]
     html: SafeString
     complaint: str
+    note: str
 
 
 def draft(text: str, typed: Mapping[str, str] | None = None) -> Draft:
     """A card of this text, into whose front matter the fields are written that somebody typed."""
     whole = with_typed(text, typed) if typed else text
     card = read_card(whole.encode(errors="replace"))
-    return Draft(whole, _fields(card.front_matter), cards.render(card.body), card.complaint or card.note)
+    return Draft(whole, _fields(card.front_matter), cards.render(card.body), card.complaint, card.note)
 
 
 def with_typed(text: str, typed: Mapping[str, str]) -> str:

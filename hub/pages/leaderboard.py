@@ -104,6 +104,7 @@ def board_page(request: HttpRequest, library: Library) -> dict[str, Any]:
         "page": Paginator(lines, A_PAGE).get_page(request.GET.get("page")),
         "versions": len(found),
         "most_versions": MOST_VERSIONS,
+        "more": "&" + _query(board, sort=sort),
     }
 
 

@@ -12,7 +12,7 @@ from django.forms import BoundField
 from hub.notifications.models import Kind, Notification
 from hub.notifications.queries import Ways
 
-WAYS = {"in_page": "On this hub", "by_email": "By e-mail"}
+WAYS = {"in_page": "On this hub", "by_email": "By email"}
 
 
 def by_day(news: Iterable[Notification]) -> list[tuple[date, list[Notification]]]:

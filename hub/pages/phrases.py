@@ -44,6 +44,11 @@ def short(digest: str) -> str:
     return digest[:SHORT_DIGEST]
 
 
+def signed(figure: float, *, digits: int) -> str:
+    """A difference with its sign; what rounds to nought is never less than it."""
+    return f"{figure:+z.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
 def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 

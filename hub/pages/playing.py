@@ -14,6 +14,7 @@ from hub.adapters.permissions import heard_adapters
 from hub.indexes import guests, queries
 from hub.library.models import Library
 from hub.library.permissions import Visitor
+from hub.library.policy import in_words
 from hub.pages import asked as asked_again
 from hub.pages import showing
 from hub.pages.charts import layer_and_kind
@@ -62,7 +63,7 @@ def page(request: HttpRequest, library: Library) -> dict[str, Any]:
         "serves": current is not None and serving.answers(library.slug),
         "serving_url": settings.SERVING_URL,
         "start": "python -m workers.serving --store data/store  # or s3://bucket/prefix",
-        "policy": policy_in_words(current.policy) if current else "",
+        "policy": in_words(current.policy) if current else "",
         "members": members(library),
         "has_private": has_private(request.user, library),
     }
@@ -98,14 +99,6 @@ def has_private(visitor: Visitor, library: Library) -> bool:
     if not isinstance(visitor, User) or not heard_adapters(visitor).filter(library=library).exists():
         return False
     return guests.guests(visitor, library).exists()
-
-
-def policy_in_words(policy: Mapping[str, Any]) -> str:
-    """How a library routes, briefly."""
-    said = [str(policy["router"]), f"top {policy['top_k']}"]
-    if policy.get("shortlist"):
-        said.append(f"among the prompt's best {policy['shortlist']}")
-    return ", ".join(said)
 
 
 def commands(request: HttpRequest, asked: Asked, library: Library, *, private: bool) -> list[dict[str, str]]:

@@ -146,4 +146,10 @@ def upload_page(
 
 def said_of(draft: card_editor.Draft) -> dict[str, str | dict[str, str] | SafeString]:
     """A card's draft as the page's script reads it."""
-    return {"text": draft.text, "fields": draft.fields, "html": draft.html, "complaint": draft.complaint}
+    return {
+        "text": draft.text,
+        "fields": draft.fields,
+        "html": draft.html,
+        "complaint": draft.complaint,
+        "note": draft.note,
+    }

@@ -94,7 +94,7 @@ def test_how_a_library_is_run_is_on_record_and_what_was_so_already_is_not(ada: U
         desk.post("/desk/libraries/tiny", {"review": review, "reason": "too many `bad` ones"})
 
     assert trail()[2:] == [
-        "ada changed  [top_k 1 > top_k 2] faster",
+        "ada changed  [experts per token: 1 > experts per token: 2] faster",
         "ada changed  [no gates are trained > gates of new experts are trained] ",
         "None changed  [gates of samples, brought > gates of brought] ",
         "ada changed  [prompts read by the base > prompts read by small v1] ",

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from hub.errors import Invalid
-from hub.library.policy import DEFAULT, PRIORS, ROUTERS, Policy, check_policy
+from hub.library.policy import (
+    CALLED,
+    DEFAULT,
+    PRIORS,
+    ROUTERS,
+    Policy,
+    check_policy,
+    fields_in_words,
+    in_words,
+)
 from routing.index import DEFAULT_POLICY, RoutingPolicy
 from routing.priors import PRIORS as ALL_PRIORS
 from routing.routers import ROUTERS as ALL_ROUTERS
@@ -47,3 +56,17 @@ def test_what_makes_no_sense_is_named(field: str, value: Any, says: str) -> None
 def test_every_complaint_is_made_at_once() -> None:
     with pytest.raises(Invalid, match=r"router is .*; top_k is "):
         check_policy({"router": "oracle", "top_k": 0})
+
+
+def test_people_read_a_policy_as_forms_call_its_fields() -> None:
+    policy = DEFAULT.model_dump() | {"top_k": 2, "general": ["ada/general"], "calibrated": True}
+
+    assert set(CALLED) == set(Policy.model_fields)
+    assert fields_in_words(policy, ["top_k", "abstain", "calibrated"]) == (
+        "experts per token: 2, the base below a score of: none, calibrated scores: yes"
+    )
+    assert in_words({"router": "arrow", "top_k": 1}) == "arrow, 1 expert per token"
+    assert in_words(policy) == (
+        "arrow, 2 experts per token, short list of 1, prompt judged by auto, calibrated scores, "
+        "the base where the prompt is nobody\N{RIGHT SINGLE QUOTATION MARK}s, general knowledge ada/general"
+    )

@@ -38,6 +38,15 @@ def test_what_stands_between_backticks_is_code_and_a_stranger_s_words_stay_text(
     assert "Set <code>bias: none</code>, or <code>&lt;b&gt;x&lt;/b&gt;</code> and ` alone." in page
 
 
+def test_only_what_is_refused_has_to_be_fixed() -> None:
+    found = [loud(0), {**loud(1, fix="Train it again."), "severity": "error"}]
+
+    page = render_to_string("components/findings.html", {"findings": found})
+
+    assert "<strong>What would help:</strong> Check lora_alpha." in page
+    assert "<strong>How to fix it:</strong> Train it again." in page
+
+
 def test_every_place_stands_on_the_page_and_the_fix_once() -> None:
     found = [loud(layer) for layer in range(20)]
 

@@ -7,6 +7,7 @@ from django.test import Client
 
 from hub.adapters.models import Adapter
 from hub.evaluations.models import Evaluation
+from hub.pages import leaderboard
 from tests.pages.conftest import seen_by
 from tests.pages.content import Content
 from tests.pages.learnt import SUITES, add_what_is_learnt
@@ -38,6 +39,14 @@ def test_a_heading_sorts_and_sorts_back(learnt: Content) -> None:
     assert means == sorted(means)
     assert 'aria-sort="ascending"' in rising
     assert 'href="?suite=bbh&amp;sort=-mean"' in rising
+
+
+def test_the_next_page_keeps_suite_and_order(learnt: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leaderboard, "A_PAGE", 6)
+
+    page = Client().get(BOARD, {"suite": "bbh", "sort": "mean"}).content.decode()
+
+    assert 'rel="next" href="?page=2&amp;suite=bbh&amp;sort=mean"' in page
 
 
 def test_another_suite_is_another_board(learnt: Content) -> None:

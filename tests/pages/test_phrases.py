@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hub.pages import phrases
+from hub.pages import phrases, stock
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -64,3 +64,22 @@ def test_shares(share: float, said: str) -> None:
 )
 def test_measurements(value: object, said: str) -> None:
     assert phrases.compact(value) == said
+
+
+@pytest.mark.parametrize(
+    ("figure", "said"), [(0.31, "+0.310"), (-0.07, "\N{MINUS SIGN}0.070"), (-0.0004, "+0.000")]
+)
+def test_differences_have_a_sign_and_nought_is_not_less_than_itself(figure: float, said: str) -> None:
+    assert phrases.signed(figure, digits=3) == said
+
+
+@pytest.mark.parametrize(
+    ("stock_text", "said"),
+    [
+        ("  Add Email Address\n", "Add email address"),
+        ("Two-Factor Authentication", "Two-factor authentication"),
+        ("Use WebAuthn or a TOTP", "Use WebAuthn or a TOTP"),
+    ],
+)
+def test_what_comes_with_allauth_begins_as_sentences_do(stock_text: str, said: str) -> None:
+    assert stock.sentence(stock_text) == said

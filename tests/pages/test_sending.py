@@ -161,6 +161,15 @@ def test_a_card_s_fields_are_written_into_its_front_matter_and_read_from_it(clie
     )
 
 
+def test_what_nobody_filled_in_is_noted_and_no_complaint(client: Client) -> None:
+    text = "# Verses\n\n[More Information Needed]\n\n- **Language:** [More Information Needed]\n"
+
+    said = client.post("/upload/card", {"card": text}).json()
+
+    assert said["complaint"] == ""
+    assert said["note"].startswith("2 places of this card still say")
+
+
 def test_a_card_written_in_the_plain_form_takes_the_place_of_the_file_s(client: Client) -> None:
     files = [making.form_file(*one) for one in FILES.items()]
 

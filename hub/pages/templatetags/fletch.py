@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
 from hub.http import own_address
-from hub.pages import cards, findings, maps, phrases
+from hub.pages import cards, findings, maps, phrases, stock
 from hub.playground import asking
 from hub.uses.models import MEANING as USES
 
@@ -34,7 +34,10 @@ def moment(at: datetime) -> SafeString:
     """An instant as people say it, with the exact time in UTC behind it."""
     exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', at.isoformat(), exact, phrases.ago(at, now=timezone.now())
+        '<time datetime="{}" title="{}" dir="ltr">{}</time>',
+        at.isoformat(),
+        exact,
+        phrases.ago(at, now=timezone.now()),
     )
 
 
@@ -83,6 +86,8 @@ register.filter("short", phrases.short)
 register.filter("as_share", phrases.as_share)
 register.filter("complaints", findings.complaints)
 register.filter("coded", findings.coded)
+register.filter("sentence", stock.sentence, is_safe=True)
+register.filter("in_our_words", stock.in_our_words)
 
 
 @register.filter
@@ -104,12 +109,23 @@ def percent(part: float) -> str:
 
 
 @register.filter
-def points(share: float) -> str:
+def points(share: float) -> SafeString:
     """A difference of shares with its sign, in points of a hundred."""
-    return f"{share * 100:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return _isolated(phrases.signed(share * 100, digits=1))
 
 
 @register.filter
-def signed(figure: float) -> str:
+def signed(figure: float) -> SafeString:
     """A difference with its sign, by three digits."""
-    return f"{figure:+.3f}".replace("-", "\N{MINUS SIGN}")
+    return _isolated(phrases.signed(figure, digits=3))
+
+
+@register.simple_tag
+def interval(low: float, high: float) -> SafeString:
+    """From where to where a difference may be, by three digits."""
+    return _isolated(f"[{phrases.signed(low, digits=3)}, {phrases.signed(high, digits=3)}]")
+
+
+def _isolated(figures: str) -> SafeString:
+    """A sign stays before its number in text that runs from right to left, too."""
+    return format_html('<bdi dir="ltr">{}</bdi>', figures)

@@ -1,9 +1,9 @@
-"""Error pages for what Django itself refuses; hub/http.py renders the same page for our own errors."""
+"""Error pages for what Django and allauth refuse; hub/http.py renders the same page for our own errors."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
-from hub.errors import HubError, Invalid, NotAllowed
+from hub.errors import HubError, Invalid, NotAllowed, TooBusy
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001  Django's signature
@@ -12,6 +12,12 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001
     return _page(request, NotAllowed("Your account may not do this."), 403)
+
+
+def too_often(request: HttpRequest) -> HttpResponse:
+    return _page(
+        request, TooBusy("That was tried too often from here. Wait some minutes, then try again."), 429
+    )
 
 
 def csrf(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001

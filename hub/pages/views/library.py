@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from hub.clusters.queries import newest_clustering
 from hub.decisions import queries as record
 from hub.indexes.models import ComposedCheckpoint
+from hub.library.policy import in_words
 from hub.mirrors.queries import mirrors
 from hub.pages import home as shelf
 from hub.pages import listing, maps, showing, snippets
@@ -43,6 +44,7 @@ def library(request: HttpRequest, slug: str) -> HttpResponse:
         "clusters": clustered,
         "map": maps.preview(clustered) if clustered else None,
         "mirrors": mirrors(found),
+        "routing": in_words(found.current.policy) if found.current else "",
         "serving_url": settings.SERVING_URL,
         "ask": snippets.ask_served_model(answering, found.slug),
         "client": snippets.openai_client(answering, found.slug),

@@ -37,7 +37,7 @@ const owners = new Owners(form, weigh);
 const choosing = new Choosing(form, limits, chose);
 const libraries = new Libraries(form, () => looking.look());
 const looking = new Looking(form.querySelector("[data-looked]"), { upload: () => choosing.files, library: () => libraries.chosen, looked });
-const card = new Card(form);
+const card = new Card(form, mark);
 const rows = new SampleRows(form, looking.rules, libraries, mark);
 const figures = new Figures(form);
 stepper = new Stepper(form, entering);
@@ -87,7 +87,7 @@ function mark() {
   const wrong = new Set(problems().map(([step]) => step));
   if (choosing.all.size) stepper.mark("files", wrong.has("files") || looking.errors ? "wrong" : "done");
   stepper.mark("library", libraries.chosen && form.elements.name.value.trim() ? "done" : "");
-  stepper.mark("card", readme || card.written ? "done" : "");
+  stepper.mark("card", readme || card.written ? card.state : "");
   stepper.mark("rows", rows.file ? (rows.errors ? "wrong" : "done") : "");
   send.hidden = under !== null;
   send.disabled = Boolean(choosing.complaint()) || under !== null;
@@ -98,11 +98,12 @@ function summarise() {
   const checks = looking.errors ? `${looking.errors} to fix: the hub would refuse this` : choosing.archive ? "after it has arrived" : choosing.files.size ? "nothing is in the way" : "";
   review.replaceChildren(
     ...facts([
-      ["Files", choosing.all.size ? `${choosing.all.size}, ${size(choosing.total)}` : "none yet"],
+      ["Files", choosing.all.size ? `${choosing.all.size} ${choosing.all.size === 1 ? "file" : "files"}, ${size(choosing.total)}` : "none yet"],
       ["Library", libraries.name || "none yet"],
       ["Name", form.elements.name.value ? (owners.organisation ? `${owners.organisation}/` : "") + form.elements.name.value : "none yet"],
       ["Seen by", form.elements.private.checked ? (owners.organisation ? `everybody in ${owners.organisation} and who is invited` : "you and whom you invite") : "everybody"],
       ["Card", card.written ? "as written here" : readme ? "README.md of the files" : "none"],
+      ["Of the card", card.note.textContent],
       ["Sample rows", rows.words],
       ["Checks", checks],
     ]),

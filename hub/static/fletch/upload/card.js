@@ -6,11 +6,14 @@ const AFTER = 400; // milliseconds without another letter
 const FIELDS = ["license", "language", "tags"];
 
 export class Card {
-  constructor(form) {
+  // `changed` hears that something else is known of the card.
+  constructor(form, changed) {
+    this.changed = changed;
     this.text = form.elements.card;
     this.fields = FIELDS.map((name) => form.elements[name]);
     this.preview = form.querySelector("[data-preview]");
     this.complaint = form.querySelector("[data-card-complaint]");
+    this.note = form.querySelector("[data-card-note]");
     this.original = ""; // of the README.md that was chosen
     this.typed = {}; // into fields, and not yet in the text
     this.template = form.querySelector("[data-template-text]").value;
@@ -36,6 +39,12 @@ export class Card {
   // README.md as it is to be sent, where it differs from what was chosen.
   get file() {
     return this.written ? new Blob([this.text.value], { type: "text/markdown" }) : null;
+  }
+
+  // What becomes of the step in which it is written.
+  get state() {
+    if (this.complaint.textContent) return "wrong";
+    return this.note.textContent ? "noted" : "done";
   }
 
   begin() {
@@ -83,6 +92,8 @@ export class Card {
       // harmless: the hub's own sanitiser made it
       this.preview.innerHTML = said.html || "<p class=\"muted\">Nothing is written yet.</p>";
       this.complaint.textContent = said.complaint;
+      this.note.textContent = said.note;
+      this.changed();
     } catch (error) {
       if (error.name !== "AbortError") this.complaint.textContent = error.message;
     }

@@ -47,7 +47,7 @@ function complaint(group) {
   const about = [["File", code(first.file)], ...(many ? [] : [["Field", code(first.field)], ["Found", coded(first.found)]]), ["Expected", coded(first.expected)]];
   const item = element("li", { class: `finding ${first.severity}` }, title, element("dl", { class: "facts" }, ...facts(about)));
   if (many) item.append(places(group));
-  if (first.fix) item.append(element("p", { class: "fix" }, icon("wrench"), element("span", {}, element("strong", {}, "How to fix it:"), " ", coded(first.fix))));
+  if (first.fix) item.append(element("p", { class: "fix" }, icon("wrench"), element("span", {}, element("strong", {}, isWarning ? "What would help:" : "How to fix it:"), " ", coded(first.fix))));
   return item;
 }
 

@@ -73,7 +73,7 @@ function recognised(document, tensors) {
 }
 
 function kind({ peft_type: type, use_dora: dora }) {
-  return { LORA: dora ? "DoRA" : "LoRA", IA3: "(IA)³" }[type] ?? said(type);
+  return { LORA: dora ? "DoRA" : "LoRA", IA3: "(IA)³" }[type] ?? (type === undefined ? "" : said(type));
 }
 
 function verdict(findings, errors, compared) {
@@ -83,5 +83,5 @@ function verdict(findings, errors, compared) {
     : compared
       ? "Read here, and it fits: nothing for which the hub would refuse it by its form. Numbers, copies and behaviour are looked at after it is sent."
       : "Read here. Whether it fits the base is compared when a library is chosen.";
-  return element("div", { class: `alert ${compared || errors ? kindOf : ""}` }, icon(errors || compared ? sign : "info"), element("div", {}, element("p", {}, words), findings.length > errors ? element("p", { class: "muted small" }, `${findings.length - errors} to know, not to mend.`) : ""));
+  return element("div", { class: `alert ${compared || errors ? kindOf : ""}` }, icon(errors || compared ? sign : "info"), element("div", {}, element("p", {}, words), findings.length > errors ? element("p", { class: "muted small" }, `${findings.length - errors} ${findings.length - errors === 1 ? "warning" : "warnings"} besides, for which nothing is refused.`) : ""));
 }

@@ -19,7 +19,7 @@ export class SampleRows {
   }
 
   get words() {
-    if (!this.file) return "None";
+    if (!this.file) return "none";
     return this.errors ? `${this.file.name}, with ${this.errors} wrong` : `${this.count} rows of ${this.file.name}`;
   }
 

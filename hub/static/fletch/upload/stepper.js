@@ -27,11 +27,11 @@ export class Stepper {
     this.go(this.named(`#${name}`));
   }
 
-  // "done", "wrong" or nothing, which a screen reader hears too.
+  // "done", "noted", "wrong" or nothing, which a screen reader hears too.
   mark(name, state) {
     const button = this.buttons[this.named(`#${name}`)];
     button.dataset.state = state;
-    button.querySelector("[data-said]").textContent = { done: "(done)", wrong: "(something is missing or wrong)" }[state] ?? "";
+    button.querySelector("[data-said]").textContent = { done: "(done)", noted: "(done, with a note)", wrong: "(something is missing or wrong)" }[state] ?? "";
   }
 
   named(hash) {
