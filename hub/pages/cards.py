@@ -4,9 +4,12 @@ Raw HTML is off in the parser and a sanitiser stands behind it; images become li
 elsewhere tells its host who reads.
 """
 
+import re
+
 import nh3
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
+from markdown_it.common.utils import escapeHtml
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
@@ -18,9 +21,10 @@ MOST_BRACKETS = 5_000  # each may begin a link, and the parser looks for its end
 TAGS = {
     *("h2", "h3", "h4", "h5", "h6", "p", "br", "hr", "blockquote", "pre", "code", "a"),
     *("em", "strong", "del", "sub", "sup", "ul", "ol", "li", "dl", "dt", "dd"),
-    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("table", "thead", "tbody", "tr", "th", "td", "bdi"),
 }
-ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}}
+ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "bdi": {"dir"}}
+SIGNED = re.compile(r"(?<![A-Za-z0-9_.,])[-+\N{MINUS SIGN}±]\d[\d.,]*\b%?")
 
 
 def render(source: str) -> SafeString:
@@ -45,10 +49,22 @@ def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": 20}).enable(
         ["table", "strikethrough"]
     )
+    parser.add_render_rule("text", _text)
     parser.add_render_rule("image", _image_as_link)
     parser.add_render_rule("heading_open", _one_level_down)
     parser.add_render_rule("heading_close", _one_level_down)
     return parser
+
+
+def _text(
+    renderer: RendererHTML,  # noqa: ARG001
+    tokens: list[Token],
+    position: int,
+    options: OptionsDict,  # noqa: ARG001
+    env: EnvType,  # noqa: ARG001
+) -> str:
+    """A sign stays before its number in text that runs from right to left, too."""
+    return SIGNED.sub(r'<bdi dir="ltr">\g<0></bdi>', escapeHtml(tokens[position].content))
 
 
 def _image_as_link(

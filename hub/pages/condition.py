@@ -43,7 +43,7 @@ def all_fine(found: Iterable[Part]) -> bool:
 def _storage() -> Part:
     """Database and files, as load balancers ask."""
     complaints = health.complaints()
-    facts = [(name, complaint or "reached") for name, complaint in complaints.items()]
+    facts = [(name.capitalize(), complaint or "reached") for name, complaint in complaints.items()]
     broken = any(complaints.values())
     return Part(
         "Web, database and files", "bad" if broken else "good", "Trouble" if broken else "Fine", facts
@@ -60,10 +60,10 @@ def _work() -> Part:
         oldest=Min("not_before", filter=waiting),
     )
     last: datetime | None = Job.objects.order_by().aggregate(last=Max("finished_at"))["last"]
-    facts = [("waiting", count(found["waiting"])), ("under way", count(found["running"]))]
+    facts = [("Waiting", count(found["waiting"])), ("Under way", count(found["running"]))]
     if found["oldest"]:
-        facts.append(("longest wait began", ago(found["oldest"], now=now)))
-    facts.append(("last one done", ago(last, now=now) if last else "never"))
+        facts.append(("Longest wait began", ago(found["oldest"], now=now)))
+    facts.append(("Last one done", ago(last, now=now) if last else "never"))
     late = found["oldest"] is not None and now - found["oldest"] > LONG
     if late and not found["running"]:
         return Part("Workers", "bad", "Nobody takes work", facts)
@@ -73,12 +73,12 @@ def _work() -> Part:
 def _serving(said: Mapping[str, Any] | None) -> Part:
     """What the serving process says of itself, beside what this hub wants served."""
     if said is None:
-        return Part("Served models", "bad", "Not reached", [("address", settings.SERVING_URL)])
+        return Part("Served models", "bad", "Not reached", [("Address", settings.SERVING_URL)])
     if not said:  # a proxy may keep to itself what a serving process says of its versions
-        return Part("Served models", "good", "Reached", [("address", settings.SERVING_URL)])
+        return Part("Served models", "good", "Reached", [("Address", settings.SERVING_URL)])
     versions = {str(one.get("library")): one.get("version") for one in serving.libraries(said)}
     wanted = Library.objects.filter(current__isnull=False).select_related("current").order_by("slug")
-    facts, behind = [("address", settings.SERVING_URL)], False
+    facts, behind = [("Address", settings.SERVING_URL)], False
     for library in wanted[:100]:
         number = library.current.number if library.current else None
         serves = versions.get(library.slug)
@@ -94,14 +94,14 @@ def _meanings() -> Part:
     name = "Search by meaning"
     encoder = meanings.wanted()
     if encoder is None:
-        return Part(name, "plain", "Off", [("encoder", "none is named; adapters are found by words")])
+        return Part(name, "plain", "Off", [("Encoder", "none is named; adapters are found by words")])
     table, last = meanings.current(), meanings.last_job()
     waiting, known = meanings.due(table).count(), Adapter.objects.filter(deleted_at=None).count()
     called = f"{public_source(encoder.source)} {encoder.revision}".rstrip()
     facts = [
-        ("encoder", called if table else f"{called}, not loaded yet"),
-        ("cards read", count(known - waiting)),
-        ("cards waiting", count(waiting)),
+        ("Encoder", called if table else f"{called}, not loaded yet"),
+        ("Cards read", count(known - waiting)),
+        ("Cards waiting", count(waiting)),
     ]
     if last and last.state == Job.State.FAILED and (waiting or not table):
         return Part(name, "warn", "Reading failed", facts)

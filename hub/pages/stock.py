@@ -16,8 +16,8 @@ def sentence(text: str) -> str:
 
 def in_our_words(form: BaseForm) -> BaseForm:
     """A form whose labels begin as sentences do; a placeholder that says the label again goes."""
-    for field in form.fields.values():
-        label = str(field.label)
-        field.label = LABELS.get(label, sentence(label))
-        field.widget.attrs.pop("placeholder", None)
+    for bound in form:
+        label = str(bound.label)
+        bound.label = LABELS.get(label, sentence(label))
+        bound.field.widget.attrs.pop("placeholder", None)
     return form

@@ -44,7 +44,7 @@ def add_what_is_learnt(made: Content) -> None:
     making.gate(made.ready)
     making.gate(made.ready, source="collector", held=True)
     _let_an_encoder_read(made.library)
-    version = _published(made.library)
+    version = published(made.library)
     _classify(version)
     _cluster(made.library, queries.experts(version))
     for number, worse in ((2, 0.18), (3, 0.07), (4, 0.1)):
@@ -135,7 +135,7 @@ def _let_an_encoder_read(library: Library) -> None:
     jobs.finish(claim)
 
 
-def _published(library: Library) -> IndexVersion:
+def published(library: Library) -> IndexVersion:
     """The next version; work that waits for others goes on waiting."""
     claim = making.take(JobKind.INDEX)
     version = making.planned(claim, library)

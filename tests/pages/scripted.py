@@ -38,6 +38,22 @@ def spoken(*, by: Sequence[str] = EXPERTS) -> list[dict[str, Any]]:
     return [*chunks, ending, {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 4}}]
 
 
+def traced(*, by: Sequence[str] = EXPERTS, layers: int) -> list[dict[str, Any]]:
+    """A text of two tokens that was read: the first expert has less from layer to layer, the second more."""
+    modules = {
+        f"model.layers.{layer}.self_attn.q_proj": {
+            "experts": [[0, 1]] * 2,
+            "weights": [[1 - layer / layers, layer / layers / 2]] * 2,
+        }
+        for layer in range(layers)
+    }
+    trace = {"experts": list(by), "tokens": ["Once", " upon"], "modules": modules}
+    return [
+        {"choices": []},
+        {"choices": [], "fletch": {"library": "demo", "version": 3, "trace": trace}},
+    ]
+
+
 @dataclass
 class Scripted:
     """What it answers, and what it was asked. `refusal` is a status and an error instead of an answer."""

@@ -49,6 +49,13 @@ def test_an_image_becomes_a_link_that_is_not_fetched() -> None:
     assert "[image: the loss]" in html
 
 
+def test_a_sign_stays_before_its_number_where_text_runs_from_right_to_left() -> None:
+    html = cards.render("الخسارة -0.04 و+3% في 2019-2020 مع gpt-4 و`-1` <b>-2</b>")
+
+    assert [part.split("<")[0] for part in html.split('<bdi dir="ltr">')[1:]] == ["-0.04", "+3%", "-2"]
+    assert "<b>" not in html
+
+
 def test_what_people_write_stays() -> None:
     html = cards.render(
         "# Title\n\n| a | b |\n|---|---|\n| 1 | **2** |\n\n```python\nx = 1\n```\n\n- one\n- two"

@@ -75,10 +75,10 @@ def test_how_far_cards_are_read_for_the_search_by_meaning_is_told(db: None, sett
     making.upload(ada, place, "poetry")
     making.upload(ada, place, "sums")
 
-    assert "Search by meaning Reading encoder tiny, not loaded yet cards read 0 cards waiting 2" in page()
+    assert "Search by meaning Reading Encoder tiny, not loaded yet Cards read 0 Cards waiting 2" in page()
 
     meant.read(meant.table(), {"poetry": (0, 1, 0)})
-    assert "Search by meaning Reading encoder tiny cards read 1 cards waiting 1" in page()
+    assert "Search by meaning Reading Encoder tiny Cards read 1 Cards waiting 1" in page()
 
     jobs.fail(meant.claimed(), "CannotBeDone: /encoders/tiny")
     said = page()
@@ -93,4 +93,4 @@ def test_work_that_nobody_takes_is_told(db: None) -> None:
 
     Job.objects.update(not_before=timezone.now() - timedelta(minutes=10))
 
-    assert "Workers Nobody takes work waiting 1" in page()
+    assert "Workers Nobody takes work Waiting 1" in page()

@@ -224,7 +224,7 @@ def test_what_was_learnt_is_on_the_pages_of_library_versions_and_adapter(made: C
     versions = text(Client(), f"/libraries/{made.library.slug}/versions")
     adapter = text(Client(), f"/{made.ready.adapter.full_name}")
 
-    assert "Prompts are read by /srv/encoders/small-sentences" in library
+    assert "Prompts are read by small-sentences" in library
     assert "form 3 clusters" in library
     assert "knows 7 experts and named the right one for a share of 0.966" in versions
     assert "with new gates" in versions
