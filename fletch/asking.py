@@ -113,15 +113,22 @@ class Serving:
 
         CommandError as it refuses, Unreachable where it does not answer.
         """
+        return self._described(library, "version")
+
+    def context(self, library: str) -> int | None:
+        """How many tokens the base of a library reads; None, and errors, as of `version`."""
+        return self._described(library, "context")
+
+    def _described(self, library: str, figure: str) -> int | None:
         headers = self._headers()
         try:
-            return self._version(library, headers)
+            return self._figure(library, figure, headers)
         except Expired as error:
             if not self._renew(error, headers):
                 raise
-            return self._version(library, self._headers())
+            return self._figure(library, figure, self._headers())
 
-    def _version(self, library: str, headers: Mapping[str, str]) -> int | None:
+    def _figure(self, library: str, figure: str, headers: Mapping[str, str]) -> int | None:
         try:
             response = httpx.get(
                 f"{self.address}/v1/models/{library}", headers=dict(headers), timeout=TIMEOUT
@@ -133,7 +140,7 @@ class Serving:
         if response.is_error:
             raise _refusal(response)
         try:
-            return int(response.json()["fletch"]["version"])
+            return int(response.json()["fletch"][figure])
         except (ValueError, KeyError, TypeError) as error:
             raise _no_serving(response) from error
 

@@ -34,7 +34,7 @@ Progress = Callable[[int, int, str], None]
 
 README = """# A composed checkpoint of {base}
 
-The base model `{base}`, {count} experts, and a router that chooses for every token and layer which of them
+The base model `{base}`, {count}, and a router that chooses for every token and layer which of them
 speak (`{router}`, top {top_k}, temperature {temperature}).
 
 ```python
@@ -164,6 +164,12 @@ def write_description(directory: Path, description: dict[str, Any]) -> None:
     (directory / DESCRIPTION).write_text(content + "\n", encoding="utf-8")
 
 
+def counted(manifest: IndexManifest) -> str:
+    """How many experts there are, in words."""
+    count = len(manifest.experts)
+    return f"{count} expert" if count == 1 else f"{count} experts"
+
+
 def expert_list(manifest: IndexManifest) -> str:
     """The experts of a manifest for a README."""
     return "\n".join(f"- `{entry.adapter}`, release `{entry.release}`" for entry in manifest.experts)
@@ -190,7 +196,7 @@ def _describe(directory: Path, source: Source, manifest: IndexManifest, digest: 
     )
     text = README.format(
         base=source.spec.name,
-        count=len(manifest.experts),
+        count=counted(manifest),
         router=policy.router,
         top_k=policy.top_k,
         temperature=policy.temperature,

@@ -16,7 +16,16 @@ from torch import Tensor
 from transformers import AutoConfig
 
 from routing.base import NO_REMOTE_CODE, load_base, local_folder
-from routing.checkpoint import Progress, Source, expert_list, prepare, quiet, write_description, written
+from routing.checkpoint import (
+    Progress,
+    Source,
+    counted,
+    expert_list,
+    prepare,
+    quiet,
+    write_description,
+    written,
+)
 from routing.dense import DenseUpdate
 from routing.errors import BadCheckpoint
 from routing.factors import Factors, dense, outlined
@@ -28,7 +37,7 @@ from routing.scales import bias_change, changes_bias
 from routing.weights import Layer, Layers, layers_of
 
 MEAN = MergePlan()
-ADAPTER_README = """# {count} experts of {base} as one LoRA adapter
+ADAPTER_README = """# {count} of {base} as one LoRA adapter
 
 {merge}
 
@@ -49,7 +58,7 @@ Experts:
 {experts}
 """
 
-MERGED_README = """# {base} with {count} experts merged into its weights
+MERGED_README = """# {base} with {count} merged into its weights
 
 {merge}
 
@@ -126,7 +135,7 @@ def write_adapter(
     }
     _describe(directory, "adapter", source, manifest, told)
     readme = ADAPTER_README.format(
-        count=len(manifest.experts),
+        count=counted(manifest),
         base=source.spec.name,
         loader=_loader(source),
         rank=widest,
@@ -183,7 +192,7 @@ def write_merged(
     readme = MERGED_README.format(
         base=source.spec.name,
         loader=_loader(source),
-        count=len(manifest.experts),
+        count=counted(manifest),
         experts=expert_list(manifest),
         merge=_sentence(plan),
         rounded=rounded,

@@ -52,9 +52,17 @@ def device_at(devices: Devices, module: str) -> torch.device:
     return devices if isinstance(devices, torch.device) else devices[module]
 
 
+def parts(model: Any) -> Mapping[str, Any]:
+    """Where accelerate put each part of a spread model. All of it in one place is no spread to transformers,
+    which then names no map.
+    """
+    found: Mapping[str, Any] | None = getattr(model, "hf_device_map", None)
+    return {"": str(model.device)} if found is None else found
+
+
 def places(model: Any, modules: Sequence[str]) -> dict[str, torch.device]:
     """Where each of these modules of a spread model computes."""
-    chosen: Mapping[str, Any] = model.hf_device_map
+    chosen = parts(model)
     main = next((place for place in chosen.values() if str(place) not in OFFLOADED), "cpu")
     return {name: _device(_nearest(chosen, name), main) for name in modules}
 

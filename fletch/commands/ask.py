@@ -20,6 +20,7 @@ from fletch.hub import Hub
 from fletch.passes import HubPass
 from fletch.private import Private
 
+LONGEST = 256  # tokens of an answer where nobody says more
 ROUTING = ("version", "router", "top_k", "shortlist", "experts")
 
 
@@ -58,7 +59,9 @@ ROUTING = ("version", "router", "top_k", "shortlist", "experts")
 )
 @click.option("--no-private", is_flag=True, help="Leave your private adapters out.")
 @click.option(
-    "--max-tokens", type=click.IntRange(1), default=256, help="The longest answer; 256 unless said."
+    "--max-tokens",
+    type=click.IntRange(1),
+    help=f"The longest answer; unless said {LONGEST}, or half of what the base reads where that is less.",
 )
 @click.option(
     "--temperature",
@@ -84,6 +87,8 @@ def command(ctx: click.Context, /, library: str, prompt: str | None, **said: Any
         hub_pass(library, hub),
     )
     chat, as_json = said.pop("chat"), ctx.meta["json"]
+    if said["max_tokens"] is None:
+        said["max_tokens"] = _room(serving, library)
     body = _body(library, said)
     say = (lambda _text: None) if as_json else _say
     if prompt is None and sys.stdin.isatty():
@@ -130,6 +135,12 @@ def _conversation(
         turns.append({"role": "user", "content": line})
         answers.append(_asked(serving, body, turns, say, chat=chat))
         turns.append({"role": "assistant", "content": answers[-1].text})
+
+
+def _room(serving: Serving, library: str) -> int:
+    """How long an answer may be that leaves room for its prompt."""
+    context = serving.context(library)
+    return LONGEST if context is None else max(1, min(LONGEST, context // 2))
 
 
 def _body(library: str, said: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Script:
     asked: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     passes: Sequence[str] | None = None  # the ones that are good; None where nobody needs one
+    context: int = 4096
 
     def events(self, *, chat: bool) -> Iterator[dict[str, Any]]:
         for piece in self.pieces:
@@ -47,6 +48,11 @@ def script() -> Iterator[Script]:
     script = Script()
 
     class Serving(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"fletch": {"context": script.context}}).encode())
+
         def do_POST(self) -> None:
             script.headers.append(dict(self.headers))
             script.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -117,6 +123,18 @@ def test_a_file_gets_the_answer_as_it_is_and_the_request_says_what_was_said(
         "routing": {"version": 3, "router": "arrow", "experts": ["ada/boats"]},
     }
     assert "Authorization" not in script.headers[0]
+
+
+@pytest.mark.parametrize(("context", "longest"), [(256, 128), (4096, 256)])
+def test_an_answer_leaves_room_for_its_prompt(
+    stranger: Shell, script: Script, context: int, longest: int
+) -> None:
+    script.context = context
+
+    said = stranger.fletch("ask", "tales", "Say", "--serving", script.url)
+
+    assert said.status == 0, said.err
+    assert script.asked[0]["max_tokens"] == longest
 
 
 def test_a_conversation_on_a_terminal_remembers_and_is_not_steered_by_the_model(

@@ -304,9 +304,10 @@ def test_the_operators_commands_say_and_do_the_same(
 ) -> None:
     place = making.library()
     release = making.ready(making.user(), place)
-    making.gate(release, source="brought", held=True)
     (tmp_path / "rows.jsonl").write_bytes(b"{}\n")
 
+    call_command("review_gates", "ada/poetry")
+    making.gate(release, source="brought", held=True)
     call_command("review_gates", "ada/poetry")
     call_command("review_gates", "ada/poetry", "--let-in", "1")
     call_command("collector_rows", place.slug, str(tmp_path / "rows.jsonl"))
@@ -315,6 +316,7 @@ def test_the_operators_commands_say_and_do_the_same(
     call_command("collector_rows", place.slug, "--delete")
 
     said = capsys.readouterr().out
+    assert "ada/poetry #1 has no gates" in said
     assert "gates 1, brought: held" in said
     assert "0.97 of neutral text; expected at most 0.30" in said
     assert "gates 1, brought: admitted, in use" in said

@@ -12,7 +12,7 @@ from routing.base import Base, load_base
 from routing.composed import Answer, ComposedModel, compose
 from routing.errors import WrongBase
 from routing.spec import BaseRef
-from routing.spread import Spread, parsed, places
+from routing.spread import Spread, parsed, parts, places
 from tests.routing.kinds import factors_of, gpt2_kinds, llama_kinds
 from tests.routing.libraries import TEXT, SmallLibrary, t5_library
 from tests.tiny import tiny_gpt2, tiny_llama
@@ -50,6 +50,14 @@ def test_experts_of_every_kind_answer_through_a_base_that_lies_in_its_files(libr
     assert torch.equal(there.logits(TEXT), here.logits(TEXT))
     assert spoken(there).text == spoken(here).text
     assert spoken(there).shares == spoken(here).shares
+
+
+def test_a_base_that_fits_into_one_place_lies_there_whole() -> None:
+    base = load_base(str(tiny_llama()), spread=Spread({"cpu": "1GiB"}))
+
+    assert base.device == torch.device("cpu")
+    assert set(base.places.values()) == {torch.device("cpu")}
+    assert parts(base.model) == {"": "cpu"}
 
 
 def test_a_spread_base_is_compared_with_what_is_pinned() -> None:

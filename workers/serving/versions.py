@@ -26,6 +26,7 @@ from routing.queries import QueryRouter
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
 from routing.routes import Routing, route, routing_of, within_reach
+from routing.spread import parts
 from routing.store import IndexStore, LibraryRef
 from routing.uses import Uses
 from workers.serving.guests import Guests
@@ -87,7 +88,7 @@ def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedMo
 
 def _spread(base: Base) -> str:
     """What of a spread base lies where, in words."""
-    found = Counter(str(place) for place in base.model.hf_device_map.values())
+    found = Counter(str(place) for place in parts(base.model).values())
     return "its parts lie " + ", ".join(f"{count} on {place}" for place, count in sorted(found.items()))
 
 

@@ -33,6 +33,8 @@ class Command(HubCommand):
         elif options["refuse"] is not None:
             found = gates.numbered(release, options["refuse"])
             gates.refuse(gates=found, by=None, reason=options["reason"])
+        if not release.gates.exists():
+            self.stdout.write(f"{release} has no gates")
         used = gates.in_use(release)
         for found in release.gates.order_by("number"):
             self.stdout.write(_line(found, in_use=found == used))
