@@ -78,7 +78,7 @@ def test_what_rounding_changed_is_said_on_the_page_and_in_the_api(made: Content)
     assert "have 4 bits, with one scale for 64 numbers of a row: 3.0 MiB instead of 8.0 MiB" in page
     assert "over 512 tokens" in page
     assert "off by 0.0213 nats on average, 0.4 at most" in page
-    assert "after 97 % of the tokens the same one" in page
+    assert "the likeliest next token is the same in 97 % of the cases" in page
     assert "What rounding changed" not in text(Client(), f"/checkpoints/{made.checkpoint.pk}")
     said = [Client().get(f"/api/v1/checkpoints/{one.pk}").json() for one in (asked, made.checkpoint)]
     assert [one["rounding"] for one in said] == [rounding, None]

@@ -56,6 +56,7 @@ def test_a_base_that_fits_into_one_place_lies_there_whole() -> None:
     base = load_base(str(tiny_llama()), spread=Spread({"cpu": "1GiB"}))
 
     assert base.device == torch.device("cpu")
+    assert base.places is not None
     assert set(base.places.values()) == {torch.device("cpu")}
     assert parts(base.model) == {"": "cpu"}
 
