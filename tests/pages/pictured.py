@@ -169,7 +169,6 @@ def odd_pages(made: content.Content, odd: Odd) -> Looks:
         "adapter-empty": ("/ada/nothing-yet", ada),
         "checkpoint-failed": (f"/checkpoints/{odd.failed.pk}", cleo),
         "checkpoint-merged": (f"/checkpoints/{odd.merged.pk}", None),
-        "export": (f"/exports/{made.export.pk}", ada),
         "library-broken": (f"/libraries/{odd.broken.slug}", None),
         "desk-jobs-failed": ("/desk/jobs?state=failed", made.staff),
         "desk-empty": ("/desk", odd.guarded),

@@ -93,7 +93,7 @@ def main(folder: Path, wanted: list[str]) -> None:
         if any(asked_for(pictured.many_pages("any/name", "any"), wanted)):
             placements(made, MANY)
             shelf = filled_shelves.fill(MANY)
-            shoot_all(pictured.many_pages(shelf.adapters[0], shelf.library))
+            shoot_all(pictured.many_pages(shelf.adapters[-1], shelf.library))
 
 
 def asked_for(chosen: Looks, wanted: list[str]) -> Iterator[tuple[str, Kind, str, tuple[str, User | None]]]:

@@ -128,7 +128,8 @@ def fill_the_wizard(page: Page, step: str) -> None:
         (saved / "README.md").write_text("# Verses\n\n" + "[More Information Needed]\n\n" * 12)
         page.locator("[data-pick=files]").set_input_files(sorted(saved.iterdir()))
         page.locator("[data-steps] [data-state=noted]").wait_for()
-    page.locator("#id_name").fill("verses") if step == "Send" else None
+    page.locator("[data-steps] button", has_text="Library").click()
+    page.locator("#id_name").fill("verses")
     page.locator("[data-steps] button", has_text=step).click()
 
 
