@@ -1,10 +1,12 @@
 """What routing costs: seconds of a step of the engine with experts, beside the same engine without, and the bound.
 
-python -m bench.engine [--size 100M] [--experts 4 16 64 256] [--batches 1 8 16] [--prompt 256] [--clock wall]
+python -m bench.engine [--size 100M] [--files bfloat16] [--weights auto] [--experts 4 16] [--batches 1 8 16]
 
-The bound is what the bytes and products of routing and mixing cost if they ran as fast as the base's own: of a
-batch of T tokens that chooses k of E experts of rank r, a linear d_in -> d_out reads
-E / d_out + U r (1 / d_in + 1 / d_out) times its own bytes more, with U = E (1 - (1 - k / E)^T) distinct experts;
+Each is said as times the base as it is laid out, with the bound, and as times the base as it is stored: laid
+out at half its width the base costs half, experts in float32 what they did. The bound is what the bytes and
+products of routing and mixing cost if they ran as fast as the base's own: of a batch of T tokens that chooses k of
+E experts of rank r, a linear d_in -> d_out reads E / d_out + U r (1 / d_in + 1 / d_out) times its own numbers more,
+with U = E (1 - (1 - k / E)^T) distinct experts, and a number of a base at half the width is half as much to read;
 a prompt multiplies E / d_out + k r (1 / d_in + 1 / d_out) times its own numbers more.
 """
 
@@ -16,10 +18,11 @@ from typing import Any
 
 import torch
 
-from bench.models import SHAPES, as_base, llama, random_pack
+from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
 from bench.report import save, show
 from bench.routed_vs_peft import CLOCKS, Clock
 from routing.laying_out import lay_out
+from routing.layouts import AUTO, parsed
 from routing.pack import Pack
 from routing.ragged import Strand
 from routing.routed import RoutedModel
@@ -36,17 +39,17 @@ def main() -> None:
     """Measure every number of experts in turn, print the table, write the figures."""
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
-    model = RoutedModel(as_base(llama(SHAPES[given.size])))
+    model = RoutedModel(as_base(as_published(llama(SHAPES[given.size]), FILES[given.files])))
     if not model.reads_together:  # asking sets its attention to the engine's: without, strands stay empty
         raise SystemExit("this base does not read together, so it has no step of the engine to measure")
     clock = CLOCKS[given.clock]
     stored = {name: step(model, None) for name, step in phases(given)}
     before = {name: min(timed(step, clock) for _ in range(given.repeats)) for name, step in stored.items()}
-    lay_out(model.base.model)
+    lay_out(model.base.model, parsed(given.weights))
     packs = {count: random_pack(model.base.spec, count, rank=RANK) for count in given.experts}
     rows = [_row(name, step, model, packs, before[name], given) for name, step in phases(given)]
     show(
-        f"{given.size}: milliseconds of a step, and times the base of the same engine (bound), "
+        f"{given.size}: milliseconds of a step, and times the base of the same engine (bound) / as stored, "
         f"rank {RANK}, top {TOP_K}",
         ["phase", "base as stored", "base", *(f"{count} experts" for count in given.experts)],
         [_line(row) for row in rows],
@@ -55,6 +58,8 @@ def main() -> None:
         f"engine-{given.size}",
         {
             "size": given.size,
+            "files": given.files,
+            "layouts": model.layouts,
             "threads": given.threads,
             "clock": given.clock,
             "prompt": given.prompt,
@@ -73,7 +78,14 @@ def bound(model: RoutedModel, experts: int, tokens: int, *, prompt: bool) -> flo
         layer.d_in * experts + read * RANK * (layer.d_in + layer.d_out)
         for layer in model.base.spec.target_modules
     )
-    return 1 + more / (whole + head / (tokens if prompt else 1))
+    own = whole + head / (tokens if prompt else 1)
+    return 1 + more / (own if prompt else own * width_of(model))
+
+
+def width_of(model: RoutedModel) -> float:
+    """Of a number of the base's weights, as a part of a float32's."""
+    layouts = model.layouts
+    return 1 - layouts.get("halves", 0) / sum(layouts.values()) / 2
 
 
 def phases(given: argparse.Namespace) -> Sequence[tuple[str, Callable[[RoutedModel, Route | None], Step]]]:
@@ -86,7 +98,7 @@ def _decoding(count: int) -> Callable[[RoutedModel, Route | None], Step]:
     def prepared(model: RoutedModel, way: Route | None) -> Step:
         strands = [Strand() for _ in range(count)]
         for place, strand in enumerate(strands):
-            read_together(model, [Reading(_tokens(CONTEXT, place), strand, way)])
+            read_together(model, [Reading(tokens(CONTEXT, place), strand, way)])
 
         def step() -> None:
             read_together(model, [Reading((5 + place,), strand, way) for place, strand in enumerate(strands)])
@@ -104,7 +116,7 @@ def _reading(length: int) -> Callable[[RoutedModel, Route | None], Step]:
 
 
 def _read(model: RoutedModel, way: Route | None, length: int) -> None:
-    read_together(model, [Reading(_tokens(length, 1), Strand(), way)])
+    read_together(model, [Reading(tokens(length, 1), Strand(), way)])
 
 
 def _row(
@@ -147,12 +159,16 @@ def timed(step: Step, clock: Clock) -> float:
     return clock() - began
 
 
-def _tokens(count: int, seed: int) -> tuple[int, ...]:
+def tokens(count: int, seed: int) -> tuple[int, ...]:
+    """Random ones."""
     return tuple(torch.randint(1000, (count,), generator=torch.Generator().manual_seed(seed)).tolist())
 
 
 def _line(row: dict[str, Any]) -> list[str]:
-    ratios = [f"{one['ratio']:.2f} ({one['bound']:.2f})" for one in row["experts"].values()]
+    ratios = [
+        f"{one['ratio']:.2f} ({one['bound']:.2f}) / {one['ms'] / row['stored_ms']:.2f}"
+        for one in row["experts"].values()
+    ]
     return [row["phase"], f"{row['stored_ms']:.1f}", f"{row['base_ms']:.1f}", *ratios]
 
 
@@ -163,6 +179,8 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=SHAPES, default="100M")
+    parser.add_argument("--files", choices=FILES, default="bfloat16", help="which numbers the weights are")
+    parser.add_argument("--weights", nargs="+", default=[AUTO], help="as the serving process has it")
     parser.add_argument("--experts", type=int, nargs="+", default=[4, 16, 64, 256])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 16])
     parser.add_argument("--prompt", type=int, default=256)

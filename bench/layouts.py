@@ -1,8 +1,9 @@
 """How fast a base is in each layout of its weights, and in the one that the trial at a server's start takes.
 
-python -m bench.layouts [--size 100M] [--batches 1 8] [--prompt 256] [--repeats 20] [--clock wall]
+python -m bench.layouts [--size 100M] [--files bfloat16] [--batches 1 8] [--prompt 256] [--repeats 20]
 
-Steps of the serving engine without experts, in turn; the fastest of each counts.
+Steps of the serving engine without experts, in turn; the fastest of each counts. Then a few greedy answers, each
+token of which is to be the one that the base says as it is stored, or the command fails.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ from typing import Any
 
 import torch
 
-from bench.engine import phases, timed
-from bench.models import SHAPES, as_base, llama
+from bench.engine import CONTEXT, phases, timed, tokens
+from bench.models import FILES, SHAPES, as_base, as_published, llama
 from bench.report import save, show
 from bench.routed_vs_peft import CLOCKS
 from routing.laying_out import lay_out, layouts_of
 from routing.layouts import AUTO, LAYOUTS, Wanted
+from routing.ragged import Strand
 from routing.routed import RoutedModel
+from routing.together import Reading, read_together
+
+PROMPTS, ANSWER = 8, 32  # greedy answers that are compared, and their tokens
 
 
 def main() -> None:
     """Lay copies of one base out in every way, let them take turns, print the table, write the figures."""
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
-    stored = llama(SHAPES[given.size])
+    stored = as_published(llama(SHAPES[given.size]), FILES[given.files])
     models: dict[str, RoutedModel] = {}
     seconds: dict[str, float] = {}
     for name, wanted in [(AUTO, Wanted()), *((layout, Wanted(layout)) for layout in LAYOUTS)]:
@@ -38,9 +43,12 @@ def main() -> None:
         lay_out(model.base.model, wanted)
         models[name], seconds[name] = model, time.perf_counter() - began
     rows = [_row(name, prepared, models, given) for name, prepared in phases(given)]
+    answers = {name: [_greedy(model, seed) for seed in range(PROMPTS)] for name, model in models.items()}
+    if other := [name for name, found in answers.items() if found != answers["stored"]]:
+        raise SystemExit(f"greedy answers are other ones than as stored: {', '.join(other)}")
     taken = layouts_of(models[AUTO].base.model)
     show(
-        f"{given.size}: milliseconds of a step; the trial took {dict(taken)}",
+        f"{given.size}, files of {given.files}: milliseconds of a step; the trial took {dict(taken)}",
         ["phase", *models, "stored / auto"],
         [
             [row["phase"], *(f"{row[name]:.1f}" for name in models), f"{row['stored'] / row[AUTO]:.2f}"]
@@ -49,6 +57,7 @@ def main() -> None:
     )
     figures = {
         "size": given.size,
+        "files": given.files,
         "clock": given.clock,
         "taken": taken,
         "lay_out_seconds": seconds,
@@ -68,6 +77,16 @@ def _row(
     return {"phase": name, **{layout: seconds * 1e3 for layout, seconds in best.items()}}
 
 
+def _greedy(model: RoutedModel, seed: int) -> list[int]:
+    """The likeliest answer to a prompt of random tokens."""
+    strand, answer, asked = Strand(), list[int](), tokens(CONTEXT, seed)
+    for _ in range(ANSWER):
+        (heard,) = read_together(model, [Reading(asked, strand, None)])
+        answer.append(int(heard.logits[-1].argmax()))
+        asked = (answer[-1],)
+    return answer
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench.layouts",
@@ -75,6 +94,7 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=SHAPES, default="100M")
+    parser.add_argument("--files", choices=FILES, default="bfloat16", help="which numbers the weights are")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--prompt", type=int, default=256)
     parser.add_argument("--repeats", type=int, default=20)

@@ -56,6 +56,17 @@ def llama(
     return model.eval().requires_grad_(requires_grad=False)
 
 
+@torch.no_grad()
+def as_published(model: LlamaForCausalLM, files: torch.dtype) -> LlamaForCausalLM:
+    """The same model with the numbers that files of this kind of number would have given it."""
+    for weight in model.parameters():
+        weight.copy_(weight.to(files))
+    return model
+
+
+FILES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
 def words(vocabulary: int) -> PreTrainedTokenizerFast:
     """A tokenizer that spells every token as a word of its own."""
     named = {f"w{place} ": place for place in range(vocabulary)}

@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from routing.few_tokens import add_arrow, choose_arrow
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import ModulePack
-from routing.prepacked import PrepackedLinear
+from routing.relaid import Relaid
 from routing.routers import Selection
 from routing.routes import Route, Seat
 
@@ -69,7 +69,7 @@ def crowded(crowds: Sequence[Crowd]) -> Iterator[None]:
 class RoutedLinear(nn.Module):
     """base(x) + the sum over the chosen experts of weight * dW x, per token; outside `routed_by` the base."""
 
-    def __init__(self, name: str, base_layer: nn.Linear | Conv1D | PrepackedLinear) -> None:
+    def __init__(self, name: str, base_layer: nn.Linear | Conv1D | Relaid) -> None:
         super().__init__()
         self.name = name
         self.base_layer = base_layer
@@ -126,7 +126,7 @@ class RoutedLinear(nn.Module):
     def _matrix(self) -> Float[Tensor, "d_out d_in"]:
         """The base layer's weight as mathematics has it: Conv1D keeps the transpose."""
         layer = self.base_layer
-        transposed = isinstance(layer, Conv1D) or (isinstance(layer, PrepackedLinear) and layer.transposed)
+        transposed = isinstance(layer, Conv1D) or (isinstance(layer, Relaid) and layer.transposed)
         with align_module_device(layer):  # of a spread base it may lie in a file
             weight = layer.weight
         return weight.T if transposed else weight

@@ -11,9 +11,9 @@ from typing import Any
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from routing.layout_trial import Kind, Stopwatch, Trial, kind_of, last_cache, rest_of, stopped, try_layouts
+from routing.layout_trial import Stopwatch, Trial, last_cache, rest_of, stopped, try_layouts
 from routing.layouts import Layout, Wanted
-from routing.prepacked import PrepackedLinear, packed_like, suits
+from routing.relaid import Kind, Relaid, kind_of, relaid, suits
 
 CACHES = 2  # times the last cache are walked through between products: then nothing is left of the one before
 AS_SERVED = Wanted()
@@ -55,7 +55,7 @@ def lay_out(
         trial = trials.get(kind)
         layout = wanted.of(kind.shape) or (trial.fastest if trial else "stored")
         if layout != "stored":
-            _replace(model, names, layout)
+            _replace(model, names, kind, layout)
         laid.append(Laid(kind, Counter(_layout(model.get_submodule(name)) for name in names), trial))
     return laid
 
@@ -63,12 +63,12 @@ def lay_out(
 def layouts_of(model: nn.Module) -> Counter[Layout]:
     """How many linear layers of a model have which layout."""
     return Counter(
-        _layout(layer) for layer in model.modules() if isinstance(layer, PrepackedLinear | nn.Linear | Conv1D)
+        _layout(layer) for layer in model.modules() if isinstance(layer, Relaid | nn.Linear | Conv1D)
     )
 
 
 def _layout(layer: nn.Module) -> Layout:
-    return layer.layout if isinstance(layer, PrepackedLinear) else "stored"
+    return layer.layout if isinstance(layer, Relaid) else "stored"
 
 
 def _kinds(model: nn.Module) -> dict[Kind, list[str]]:
@@ -79,11 +79,11 @@ def _kinds(model: nn.Module) -> dict[Kind, list[str]]:
     return kinds
 
 
-def _replace(model: nn.Module, names: Sequence[str], layout: Layout) -> None:
+def _replace(model: nn.Module, names: Sequence[str], kind: Kind, layout: Layout) -> None:
     """One by one, so that no more than one weight lies in memory twice."""
     for name in names:
         layer: Any = model.get_submodule(name)
-        packed = packed_like(name, layer, layout)
-        if packed is not None:
+        found = relaid(name, layer, kind, layout)
+        if found is not None:
             parent, _, attribute = name.rpartition(".")
-            setattr(model.get_submodule(parent), attribute, packed)
+            setattr(model.get_submodule(parent), attribute, found)

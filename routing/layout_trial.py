@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from routing.layouts import LAYOUTS, Layout, Shape
-from routing.prepacked import packed_like
+from routing.layouts import LAYOUTS, Layout
+from routing.relaid import Kind, in_layout
 
 TOKENS = (1, 8)  # an answer alone, and several that are written at once
 PART_BYTES = 16 * 2**20  # of a matrix; more of it says nothing more, and would be put off by a neighbour
@@ -29,14 +28,6 @@ UNKNOWN_CACHE = 64 * 2**20
 
 Seconds = Mapping[Layout, tuple[float, ...]]
 Rest = Sequence[Tensor]
-
-
-class Kind(NamedTuple):
-    """Layers that are alike to whoever multiplies."""
-
-    shape: Shape
-    dtype: torch.dtype
-    transposed: bool
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,16 @@ def try_layouts(
             for one in _rotated(products, turn):
                 key = (one.kind, one.layout, one.tokens)
                 best[key] = min(best.get(key, inf), stopwatch(one))
-    return {kind: Trial(_seconds(kind, best)) for kind in layers}
+    return {
+        kind: Trial(
+            {
+                layout: tuple(best[kind, layout, tokens] for tokens in TOKENS)
+                for layout in LAYOUTS
+                if (kind, layout, TOKENS[0]) in best
+            }
+        )
+        for kind in layers
+    }
 
 
 def _rotated(products: Sequence[Product], turn: int) -> Sequence[Product]:
@@ -119,23 +119,9 @@ def _walk(rest: Rest) -> None:
         part.sum()
 
 
-def _seconds(kind: Kind, best: Mapping[tuple[Kind, Layout, int], float]) -> Seconds:
-    """By layout and number of tokens. More than a few are oneDNN's with panels too: its seconds count."""
-    few, *_ = TOKENS
-    timed = [layout for layout in LAYOUTS if (kind, layout, few) in best]
-    return {
-        layout: tuple(
-            best[kind, "onednn" if layout == "panels" and tokens != few else layout, tokens]
-            for tokens in TOKENS
-        )
-        for layout in timed
-    }
-
-
 def _series(layers: Mapping[Kind, nn.Linear | Conv1D]) -> list[list[Product]]:
     """For each layout and number of tokens a product of every kind that can: no weight is in one twice."""
-    ways = {kind: _ways(kind, part_of(layer)) for kind, layer in layers.items()}
-    few, *_ = TOKENS
+    ways = {kind: _ways(kind, part_of(layer, kind)) for kind, layer in layers.items()}
     return [
         [
             Product(kind, layout, tokens, ways[kind][layout], _drawn(tokens, kind))
@@ -144,17 +130,15 @@ def _series(layers: Mapping[Kind, nn.Linear | Conv1D]) -> list[list[Product]]:
         ]
         for tokens in TOKENS
         for layout in LAYOUTS
-        if layout != "panels" or tokens == few
     ]
 
 
 def _ways(kind: Kind, layer: nn.Linear | Conv1D) -> dict[Layout, nn.Module]:
     """The layer in each layout that it can have here."""
     ways: dict[Layout, nn.Module] = {"stored": layer}
-    packed = packed_like(f"a part of {kind.shape}", layer, "panels")
-    if packed is not None:
-        ways["onednn"] = packed.by_onednn_alone()
-        ways |= {packed.layout: packed}
+    for layout in LAYOUTS[1:]:
+        found = in_layout(f"a part of {kind.shape}", layer, kind, layout)
+        ways |= {} if found is None else {layout: found}
     return ways
 
 
@@ -163,16 +147,9 @@ def _drawn(tokens: int, kind: Kind) -> Tensor:
     return torch.randn(1, tokens, kind.shape.d_in, generator=draw).to(kind.dtype)
 
 
-def kind_of(layer: nn.Linear | Conv1D) -> Kind:
-    """Conv1D keeps its weight as [d_in, d_out], Linear as [d_out, d_in]."""
-    rows, columns = layer.weight.shape
-    transposed = isinstance(layer, Conv1D)
-    return Kind(Shape(columns, rows) if transposed else Shape(rows, columns), layer.weight.dtype, transposed)
-
-
-def part_of(layer: nn.Linear | Conv1D) -> nn.Linear | Conv1D:
+def part_of(layer: nn.Linear | Conv1D, kind: Kind) -> nn.Linear | Conv1D:
     """The layer's first outputs, from the same weight in memory: no more than `PART_BYTES` of it."""
-    (d_out, d_in), _, transposed = kind_of(layer)
+    (d_out, d_in), transposed = kind.shape, kind.transposed
     count = max(64, PART_BYTES // (d_in * layer.weight.itemsize) // 64 * 64)
     if count >= d_out:
         return layer

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
 
-# As in the files; as oneDNN likes it; the same, where one or two tokens are for `routing.panels`.
-Layout = Literal["stored", "onednn", "panels"]
+# As torch has it from files; as oneDNN likes it; as `routing.panels` does; the same at half the width, where
+# that loses nothing. A layer that cannot have one has the one before it.
+Layout = Literal["stored", "onednn", "panels", "halves"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)  # the plainest first
 AUTO = "auto"
 SHAPE = re.compile(r"(\d+)x(\d+)")

@@ -1,88 +1,157 @@
-"""Reading a weight where oneDNN laid it, for one or two tokens: twice as fast as oneDNN reads it itself.
+"""Linear layers whose weights lie in panels of ours: in float32 or, if that loses nothing, at half the width.
 
-On processors with vectors of 512 bits oneDNN keeps a float32 weight in *panels*: 64 outputs beside each
-other, input by input. It does not promise that, so a small weight is laid out first to see whether it is so.
+A token of an answer costs what reading the weights costs. Nearly all published bases are files of bfloat16 or
+float16, whose numbers are float32 numbers too: kept at their own width and widened in registers they give the
+same sums from half the bytes. Whether a weight is such is asked of every number of it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import math
-from functools import cache
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache, cached_property
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
 
 from routing.compiled import usable
 from routing.trusted import tried
 
 log = logging.getLogger(__name__)
-FEW = 2  # tokens: from the third on oneDNN is as fast
-THREADS = (
-    2  # of torch's: the loops have one, which is as fast as memory; with more than two, oneDNN is faster
-)
-WIDTH = 64
+HALVES = (torch.bfloat16, torch.float16)
+BITS = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}  # as `routing.panel_loops` tells them apart
+PART = 2**22  # numbers that are looked at, or laid out, at once
+SHARE = 2**20  # products of a weight with up to eight tokens that are worth waking another thread for
 
-Panels = NDArray[np.float32]
+Panels = NDArray[Any]
 
 
-def panels_of(packed: Tensor, d_out: int, d_in: int) -> Panels | None:
-    """A view of a packed weight as [d_out / 64, d_in, 64], valid while `packed` is; None where it is none."""
-    if packed.dtype != torch.float32 or d_out % WIDTH or d_in % 4 or loops() is None:
+class PanelLinear(nn.Module):
+    """y = weight x + bias, from a weight in panels."""
+
+    def __init__(self, layer: nn.Linear | Conv1D, dtype: torch.dtype = torch.float32) -> None:
+        """A layer in float32 whose every number is one of `dtype`; RuntimeError where there are no loops."""
+        super().__init__()
+        if loops() is None:
+            raise RuntimeError("there are no compiled loops")
+        self.transposed = isinstance(layer, Conv1D)
+        matrix = layer.weight.detach()
+        matrix = matrix.T if self.transposed else matrix
+        self.d_out, self.dtype = matrix.shape[0], dtype
+        self.panels = in_panels(matrix, dtype)
+        bias: Tensor | None = layer.bias
+        self.bias = None if bias is None else bias.detach()
+
+    @property
+    def layout(self) -> Literal["panels", "halves"]:
+        """Whether its numbers are at half the width."""
+        return "panels" if self.dtype == torch.float32 else "halves"
+
+    @cached_property
+    def weight(self) -> Tensor:
+        """The weight as the replaced layer kept it, for the few who need it: it lies in memory twice then."""
+        matrix = out_of_panels(self.panels, self.dtype)[: self.d_out]
+        return matrix.T if self.transposed else matrix
+
+    def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
+        x = x.contiguous()
+        if not usable(x):  # somebody learns from it
+            return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
+        output = x.new_empty(*x.shape[:-1], self.d_out)
+        _multiply(output.view(-1, self.d_out).numpy(), x.view(-1, x.shape[-1]).numpy(), self.panels)
+        return output if self.bias is None else output.add_(self.bias)
+
+
+def half_of(weight: Tensor) -> torch.dtype | None:
+    """The narrower kind of number that each of these float32 numbers is; None where not all are of one."""
+    if weight.dtype != torch.float32:
         return None
-    return _view(packed, d_out, d_in)
+    return next((half for half in HALVES if all(_exact(part, half) for part in _parts(weight))), None)
 
 
-def multiplied(
-    x: Float[Tensor, "*tokens d_in"], panels: Panels | None, bias: Float[Tensor, " d_out"] | None
-) -> Float[Tensor, "*tokens d_out"] | None:
-    """The product (and bias) for one or two tokens; None: this is for oneDNN itself."""
-    if panels is None:
-        return None
-    *places, d_in = x.shape
-    tokens = math.prod(places)
-    if not 0 < tokens <= FEW:
-        return None
-    found = loops()
-    if found is None or not usable(x) or torch.get_num_threads() > THREADS:
-        return None
-    sums = np.empty((tokens, len(panels) * WIDTH), dtype=np.float32)
-    found.multiply(sums, x.numpy().reshape(tokens, d_in), panels)
-    output = torch.from_numpy(sums).view(*places, len(panels) * WIDTH)
-    return output if bias is None else output.add_(bias)
+def _parts(weight: Tensor) -> Iterator[Tensor]:
+    rows = max(1, PART // weight[0].numel())
+    return (weight[first : first + rows].contiguous() for first in range(0, len(weight), rows))
+
+
+def _exact(part: Tensor, half: torch.dtype) -> bool:
+    return torch.equal(narrowed(part, half).float().view(torch.int32), part.view(torch.int32))
+
+
+def narrowed(part: Tensor, half: torch.dtype) -> Tensor:
+    """The numbers at half the width. A bfloat16 is a float32's first bits: what is no number stays too."""
+    if half == torch.bfloat16:
+        return (part.view(torch.int32) >> 16).to(torch.int16).view(half)
+    return part.to(half)
+
+
+def in_panels(matrix: Float[Tensor, "d_out d_in"], dtype: torch.dtype) -> Panels:
+    """[panels, d_in, width]; outputs that would fill the last one are zeros. Laid out part by part."""
+    width: int = loops().WIDTH  # type: ignore[union-attr]
+    d_out, d_in = matrix.shape
+    panels = torch.zeros(-(-d_out // width), d_in, width, dtype=dtype)
+    step = max(1, PART // (d_in * width))
+    for first in range(0, len(panels), step):
+        part = matrix[first * width : (first + step) * width]
+        whole = len(part) // width
+        narrow = part.contiguous() if dtype == torch.float32 else narrowed(part.contiguous(), dtype)
+        panels[first : first + whole] = narrow[: whole * width].unflatten(0, (whole, width)).transpose(1, 2)
+        if rest := len(part) - whole * width:
+            panels[first + whole, :, :rest] = narrow[whole * width :].T
+    return panels.view(BITS.get(dtype, dtype)).numpy()
+
+
+def out_of_panels(panels: Panels, dtype: torch.dtype) -> Float[Tensor, "outputs d_in"]:
+    """The matrix in float32, with the outputs that fill the last panel."""
+    numbers = torch.from_numpy(panels).view(dtype)
+    return numbers.transpose(1, 2).flatten(0, 1).float()
+
+
+def _multiply(output: NDArray[np.float32], hidden: NDArray[np.float32], panels: Panels) -> None:
+    """By as many of torch's threads as have enough to do; each has some of the panels."""
+    found: Any = loops()
+    tokens, threads = len(hidden), torch.get_num_threads()
+    shares = min(threads, len(panels), max(1, panels.size * -(-tokens // 8) // SHARE))
+    if shares == 1:
+        found.multiply(output, hidden, panels, 0, len(panels))
+        return
+    bounds = [len(panels) * share // shares for share in range(shares + 1)]
+    others = [
+        _others(threads - 1).submit(found.multiply, output, hidden, panels, first, end)
+        for first, end in pairwise(bounds[1:])
+    ]
+    found.multiply(output, hidden, panels, 0, bounds[1])
+    wait(others)
+    for other in others:
+        other.result()
+
+
+@cache
+def _others(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="panels")
 
 
 @cache
 def loops() -> Any | None:
-    """The compiled loops; None, and one line in the log, where weights do not lie as they expect."""
-    return tried("routing.panel_loops", _try, log.info, "single tokens are multiplied by torch")
+    """The compiled loops; None, and one line in the log, where they are not to be had."""
+    return tried("routing.panel_loops", _try, log.info, "no weights are laid out in panels")
 
 
 def _try(found: Any) -> None:
-    """A small product whose result is known; ArithmeticError where a weight lies otherwise."""
-    d_out, d_in = 2 * WIDTH, 32
-    weight = torch.arange(d_out * d_in, dtype=torch.float32).view(d_out, d_in)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, FEW)  # noqa: SLF001 - torch has no public name for it
-    panels = _view(packed, d_out, d_in)
-    expected = weight.view(2, WIDTH, d_in).transpose(1, 2).numpy()
-    if panels is None or not np.array_equal(panels, expected):
-        raise ArithmeticError("this processor's layout is another one")
-    x, output = torch.eye(FEW, d_in), torch.empty(FEW, d_out)
-    found.multiply(output.numpy(), x.numpy(), panels)
-    if not torch.equal(output, weight.T[:FEW]):
-        raise ArithmeticError(f"it says {output.tolist()}")
-
-
-def _view(packed: Tensor, d_out: int, d_in: int) -> Panels | None:
-    """The bytes of a packed weight as panels; None where there are more or fewer than its numbers."""
-    count = torch.ops.mkldnn._nbytes(packed) // 4  # noqa: SLF001 - as above
-    if count != d_out * d_in:
-        return None
-    place = torch.ops.mkldnn.data_ptr(packed)
-    numbers = np.ctypeslib.as_array((ctypes.c_float * count).from_address(place))
-    return numbers.reshape(d_out // WIDTH, d_in, WIDTH)
+    """A small product of each kind whose result is known; ArithmeticError where one is wrong."""
+    tokens, d_in = found.TILE + 1, found.TILE + 2
+    x = torch.eye(tokens, d_in)
+    for dtype in (torch.float32, *HALVES):
+        weight = torch.arange(2 * found.WIDTH * d_in).remainder(256).to(dtype).view(2, d_in, found.WIDTH)
+        output = torch.empty(tokens, 2 * found.WIDTH)
+        found.multiply(output.numpy(), x.numpy(), weight.view(BITS.get(dtype, dtype)).numpy(), 0, 2)
+        if not torch.equal(output.view(tokens, 2, found.WIDTH), weight[:, :tokens].transpose(0, 1).float()):
+            raise ArithmeticError(f"of {dtype} it says {output.tolist()}")

@@ -20,9 +20,9 @@ from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
 from routing.laying_out import layouts_of
 from routing.layouts import Layout
 from routing.prefixes import Prefixes
-from routing.prepacked import PrepackedLinear
 from routing.ragged import Piece, Strand, inputs, ragged
 from routing.ragged_trial import reads_ragged
+from routing.relaid import Relaid
 from routing.routes import Route
 
 log = logging.getLogger(__name__)
@@ -208,5 +208,5 @@ def _wrap(model: nn.Module, name: str) -> None:
     """Put a routed layer in the place of the named layer, once."""
     parent, _, attribute = name.rpartition(".")
     layer = model.get_submodule(name)
-    if isinstance(layer, nn.Linear | Conv1D | PrepackedLinear):
+    if isinstance(layer, nn.Linear | Conv1D | Relaid):
         setattr(model.get_submodule(parent), attribute, RoutedLinear(name, layer))

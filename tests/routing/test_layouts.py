@@ -34,7 +34,7 @@ def test_who_names_exceptions_alone_leaves_the_others_to_the_trial() -> None:
 def test_nonsense_is_refused_with_what_was_found(given: list[str]) -> None:
     wrong = given[-1]
     with pytest.raises(
-        ValueError, match=f"found '{wrong}', expected one of auto, stored, onednn, panels first"
+        ValueError, match=f"found '{wrong}', expected one of auto, stored, onednn, panels, halves first"
     ):
         parsed(given)
 

@@ -16,7 +16,8 @@ def laid_in_words(laid: Sequence[Laid]) -> Iterator[str]:
         why = "as --weights says" if one.trial is None else _times(one.trial)
         yield f"weights of {one.kind.shape} (outputs x inputs): {counts}; {why}"
     if any(one.trial is not None for one in laid):
-        taken = layouts.said({one.kind.shape: one.layout for one in laid})
+        plainest_first = sorted(laid, key=lambda one: layouts.LAYOUTS.index(one.layout))
+        taken = layouts.said({one.kind.shape: one.layout for one in plainest_first})
         yield f"`--weights {taken}` lays them out so without a trial"
 
 
