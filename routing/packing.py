@@ -99,20 +99,20 @@ def load_pack(
     vectors = {
         place: store.read_vectors(entry)
         for place, entry in enumerate(manifest.experts)
-        if _key(entry) not in known
+        if key_of(entry) not in known
     }
     rooms = None
     if previous is None and dtype is not None:
         rooms = Rooms(map(_ranks, vectors.values()), spec, device=device, dtype=dtype)
     for place, entry in enumerate(manifest.experts):
-        if _key(entry) in known:
-            kept[place] = known[_key(entry)]
+        if key_of(entry) in known:
+            kept[place] = known[key_of(entry)]
         else:
             updates = _read(store, entry, vectors.pop(place), spec, device, dtype)
             read[place] = updates if rooms is None else rooms.place(updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
     names = tuple(entry.adapter for entry in manifest.experts)
-    keys = tuple(_key(entry) for entry in manifest.experts)
+    keys = tuple(key_of(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
     usual = _usual(previous, keys) if previous is not None and same_text else None
     learnt = manifest.classifier
@@ -159,7 +159,7 @@ def join_guests(
         for place, name in enumerate(names)
         if name in invited
     }
-    keys = tuple(pack.keys[own[name]] if name in own else _key(invited[name]) for name in names)
+    keys = tuple(pack.keys[own[name]] if name in own else key_of(invited[name]) for name in names)
     given = pack.profiles or (None,) * len(pack.experts)
     return replace(
         pack,
@@ -323,7 +323,8 @@ def _ranks(vectors: Mapping[str, RoutingVector]) -> dict[str, int]:
     return {name: len(vector.sigma) for name, vector in vectors.items()}
 
 
-def _key(entry: ExpertEntry) -> str:
+def key_of(entry: ExpertEntry) -> str:
+    """What of an expert lies in a pack: two entries with one key are the same to it."""
     return f"{entry.vectors}+{entry.factors}"
 
 

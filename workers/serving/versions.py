@@ -20,7 +20,7 @@ from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.laying_out import lay_out
 from routing.pack import Pack
-from routing.packing import join_guests, load_pack
+from routing.packing import join_guests, key_of, load_pack
 from routing.prefixes import Prefixes
 from routing.queries import QueryRouter
 from routing.resident import ResidentPack, Shelf
@@ -35,8 +35,6 @@ from workers.serving.options import Options
 
 log = logging.getLogger(__name__)
 CANARY_TOKENS = 8
-# For a moment vectors, and factors of a version that follows another, lie in memory twice: read and packed.
-DURING_ASSEMBLY = 2
 MEMORY = Path("/proc/meminfo")
 
 
@@ -108,8 +106,8 @@ def assemble(
     """
     manifest = store.read_manifest(manifest_digest)
     base = model.base
-    _require_memory(0, manifest.experts, base, shelf)
     known = None if previous is None else previous.pack
+    _require_room_for(manifest.experts, known, base, shelf)
     dtype = base.dtype if shelf is None else None
     pack = load_pack(store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known)
     if manifest.calibration is not None:
@@ -132,7 +130,7 @@ def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    _require_memory(known.nbytes, guests.entries, base, shelf)
+    _require_memory(known.nbytes, guests.entries, guests.entries, base, shelf)
     pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
         pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
@@ -202,25 +200,52 @@ def _canary(model: RoutedModel) -> Int[Tensor, "1 tokens"]:
     return tokens.remainder(model.base.spec.vocabulary).unsqueeze(0)
 
 
+def _require_room_for(
+    experts: Sequence[ExpertEntry], known: Pack | None, base: Base, shelf: Shelf | None
+) -> None:
+    """As `_require_memory`, of a version: a first one's factors are read one by one into their final place.
+
+    One that follows lays what it takes over beside what answers still need, and then what it has read.
+    """
+    if known is None:
+        largest = sorted(experts, key=lambda entry: entry.factors_size)[-1:]
+        _require_memory(0, experts, largest, base, shelf)
+        return
+    keys = set(known.keys)
+    fresh = [entry for entry in experts if key_of(entry) not in keys]
+    kept = [entry for entry in experts if key_of(entry) in keys]
+    copied = sum(entry.vectors_size for entry in kept)
+    copied += _factors(kept, base) if shelf is None else 0
+    _require_memory(copied, fresh, fresh, base, shelf)
+
+
 def _require_memory(
-    copied: int, experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None = None
+    copied: int, read: Sequence[ExpertEntry], twice: Sequence[ExpertEntry], base: Base, shelf: Shelf | None
 ) -> None:
     """Refuse by arithmetic what would end the process: `copied` bytes, and experts that are to be read.
 
-    With a shelf they are read one by one, and it may yet be filled.
+    For a moment their vectors lie in memory twice, read and packed, and of some the factors too. With a shelf
+    factors are read one by one, and it may yet be filled.
     """
-    vectors = sum(entry.vectors_size for entry in experts) * DURING_ASSEMBLY
-    stored = sum(entry.factors_size for entry in experts)
-    factors = stored * base.dtype.itemsize // torch.float32.itemsize
-    room = factors * DURING_ASSEMBLY if shelf is None else min(factors, shelf.near.limit - shelf.near.size)
+    vectors = sum(entry.vectors_size for entry in read) * 2
+    factors = _factors(read, base)
+    if shelf is None:
+        room = factors + _factors(twice, base)
+    else:
+        room = min(factors, shelf.near.limit - shelf.near.size)
     needed = copied + vectors + room
     free = _free_memory(base.device)
     if free is not None and needed > free:
         hint = "; --expert-megabytes says how much of their factors to hold" if shelf is None else ""
         raise NotEnoughMemory(
-            f"{len(experts)} experts{' beside those of the version' if copied else ''} need "
+            f"{len(read)} experts{' beside those of the version' if copied else ''} need "
             f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free{hint}"
         )
+
+
+def _factors(experts: Sequence[ExpertEntry], base: Base) -> int:
+    """Bytes of their factors in memory; files have float32."""
+    return sum(entry.factors_size for entry in experts) * base.dtype.itemsize // torch.float32.itemsize
 
 
 def _free_memory(device: torch.device) -> int | None:

@@ -1,0 +1,63 @@
+"""What assembling a version takes is counted before anything is read: what fits is read, what does not is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from routing.index import ExpertEntry
+from workers.serving import versions
+from workers.serving.versions import NotEnoughMemory, assemble
+
+SIZES = {"ada/plain": (10, 400), "bob/wide": (10, 700)}  # bytes of vectors and of factors
+VECTORS, FACTORS, LARGEST = 20, 1100, 700
+
+
+class Reached(Exception):
+    """The version was admitted."""
+
+
+def entry(name: str, sizes: tuple[int, int]) -> ExpertEntry:
+    return ExpertEntry(name, "r1", f"v-{name}", f"f-{name}", *sizes)
+
+
+def begin(
+    monkeypatch: pytest.MonkeyPatch, free: int, *, dtype: torch.dtype = torch.float32, known: Any = None
+) -> None:
+    """Assemble a version of the two where so many bytes are free."""
+
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(versions, "_free_memory", lambda _device: free)
+    monkeypatch.setattr(versions, "load_pack", reached)
+    manifest = SimpleNamespace(experts=tuple(entry(*one) for one in SIZES.items()))
+    base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=None)
+    store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
+    model: Any = SimpleNamespace(base=base)
+    previous: Any = known and SimpleNamespace(pack=known)
+    assemble(store, model, library="tales", number=1, manifest_digest="m", previous=previous)
+
+
+@pytest.mark.parametrize(
+    ("case", "needed"),
+    [
+        # Factors go to their place one expert after the other, so only one of them is there twice.
+        ({}, 2 * VECTORS + FACTORS + LARGEST),
+        ({"dtype": torch.bfloat16}, 2 * VECTORS + (FACTORS + LARGEST) // 2),
+        # One that stays is copied, and who is new is read and then laid beside it.
+        ({"known": SimpleNamespace(keys=("v-ada/plain+f-ada/plain",))}, 10 + 400 + 2 * (10 + 700)),
+    ],
+    ids=["first", "half precision", "following"],
+)
+def test_a_version_is_admitted_where_what_it_takes_is_free_and_refused_with_a_byte_less(
+    case: Mapping[str, Any], needed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Reached):
+        begin(monkeypatch, needed, **case)
+    with pytest.raises(NotEnoughMemory):
+        begin(monkeypatch, needed - 1, **case)
