@@ -65,7 +65,12 @@ class LibraryAdmin(AnyAdmin):
 
 
 def _said(library: Library, names: Sequence[str]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')}: {getattr(library, name)}" for name in names)
+    return ", ".join(
+        services.SAID[name][getattr(library, name)]
+        if name in services.SAID
+        else f"maintained by {library.maintainer or 'nobody'}"
+        for name in names
+    )
 
 
 @admin.register(CollectorRows)

@@ -18,6 +18,20 @@ from hub.library.models import GATE_SOURCES, Library, public_source
 from hub.library.policy import DEFAULT, check_policy, fields_in_words
 from hub.library.signals import settings_changed
 
+# How a library is run, in the words of its audit trail.
+SAID = {
+    "train_gates": {True: "gates of new experts are trained", False: "no gates are trained"},
+    "review_releases": {
+        True: "each new release waits for review",
+        False: "new releases serve without review",
+    },
+    "auto_promote": {True: "new versions serve at once", False: "new versions wait to be promoted"},
+    "embed_samples": {
+        True: "embeddings of sample prompts are published",
+        False: "no embeddings of sample prompts are published",
+    },
+}
+
 
 @transaction.atomic
 def create_library(  # noqa: PLR0913  what a library is
@@ -153,8 +167,7 @@ def change_encoder(
 @transaction.atomic
 def change_gate_training(*, library: Library, wanted: bool, by: User | None = None, reason: str = "") -> None:
     """Whether gates are trained of experts that become ready from now on."""
-    said = {True: "gates of new experts are trained", False: "no gates are trained"}
-    before = _locked(library).train_gates
+    said, before = SAID["train_gates"], _locked(library).train_gates
     Library.objects.filter(pk=library.pk).update(train_gates=wanted)
     library.train_gates = wanted
     _tell(library, said[before], said[wanted], by=by, reason=reason)
@@ -163,8 +176,7 @@ def change_gate_training(*, library: Library, wanted: bool, by: User | None = No
 @transaction.atomic
 def change_review(*, library: Library, wanted: bool, by: User | None = None, reason: str = "") -> None:
     """Whether releases that become ready from now on wait for a maintainer."""
-    said = {True: "each new release waits for review", False: "new releases serve without review"}
-    before = _locked(library).review_releases
+    said, before = SAID["review_releases"], _locked(library).review_releases
     Library.objects.filter(pk=library.pk).update(review_releases=wanted)
     library.review_releases = wanted
     _tell(library, said[before], said[wanted], by=by, reason=reason)

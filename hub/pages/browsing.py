@@ -1,6 +1,6 @@
 """The page of all adapters, as templates show it: facets, list, and what to do when nothing is found."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from django.core.paginator import Page, Paginator
 from django.http import HttpRequest
 
 from hub.adapters.models import Adapter
+from hub.library.models import Library
 from hub.search import asking, facets, meanings
 from hub.search.asking import Asked
 from hub.search.facets import FACETS, OWNER, RANK, TASK, Facet
@@ -55,12 +56,13 @@ def browse_page(request: HttpRequest) -> dict[str, Any]:
     pages = Paginator(found.adapters, A_PAGE)
     pages.count = found.total
     page = pages.get_page(request.GET.get(asking.PAGE))
-    narrowed = list(_filters(asked))
+    names = _library_names(found)
+    narrowed = list(_filters(asked, names))
     return {
         "asked": asked,
         "page": page,
         "total": found.total,
-        "groups": list(_groups(found)),
+        "groups": list(_groups(found, names)),
         "filters": narrowed,
         "sorts": [("", NEAREST, True)] if found.is_by_meaning else list(_sorts(asked)),
         "can_mean": meanings.wanted() is not None,
@@ -83,10 +85,22 @@ def _said(page: Page[Adapter], found: Found) -> str:
     return f"{count:,} adapter{'' if count == 1 else 's'}{how}"
 
 
-def _groups(found: Found) -> Iterator[Group]:
+def _library_names(found: Found) -> dict[str, str]:
+    """How libraries are called, where there is more than one to tell apart."""
+    slugs = {*found.counts.of[facets.LIBRARY], *found.asked.chosen.get(facets.LIBRARY, ())}
+    if len(slugs) == 1 and facets.LIBRARY not in found.asked.chosen:
+        return {}
+    return dict(Library.objects.filter(slug__in=slugs).values_list("slug", "name"))
+
+
+def _label(facet: Facet, value: str, names: Mapping[str, str]) -> str:
+    return names.get(value, value) if facet.name == facets.LIBRARY else facet.label(value)
+
+
+def _groups(found: Found, names: Mapping[str, str]) -> Iterator[Group]:
     """The facets that tell something apart. What is chosen comes first, but ranks stay in their order."""
     for facet in FACETS:
-        choices = list(_choices(facet, found))
+        choices = list(_choices(facet, found, names))
         if len(choices) > 1 or any(choice.is_chosen for choice in choices):
             shown = choices if facet.name == RANK else sorted(choices, key=lambda one: not one.is_chosen)
             yield Group(facet.name, facet.title, shown[:MOST_SHOWN], shown[MOST_SHOWN:])
@@ -105,20 +119,20 @@ def _tags(found: Found) -> Iterator[Group]:
         yield Group(asking.TAG, facets.TAG_TITLE, choices[:MOST_SHOWN], choices[MOST_SHOWN:])
 
 
-def _choices(facet: Facet, found: Found) -> Iterator[Choice]:
+def _choices(facet: Facet, found: Found, names: Mapping[str, str]) -> Iterator[Choice]:
     chosen = found.asked.chosen.get(facet.name, ())
     counts = dict(found.owners if facet.name == OWNER else found.counts.of[facet.name].most_common())
     values = [band.value for band in facets.BANDS] if facet.name == RANK else counts
     for value in dict.fromkeys([*values, *chosen]):
         if value and (counts.get(value) or value in chosen):
             query = found.asked.toggled(facet.name, value).query()
-            yield Choice(facet.label(value), counts.get(value, 0), value in chosen, query)
+            yield Choice(_label(facet, value, names), counts.get(value, 0), value in chosen, query)
 
 
-def _filters(asked: Asked) -> Iterator[Filter]:
+def _filters(asked: Asked, names: Mapping[str, str]) -> Iterator[Filter]:
     for facet in FACETS:
         for value in asked.chosen.get(facet.name, ()):
-            yield Filter(facet.title, facet.label(value), asked.toggled(facet.name, value).query())
+            yield Filter(facet.title, _label(facet, value, names), asked.toggled(facet.name, value).query())
     for tag in asked.tags:
         yield Filter("Tag", tag, asked.tag_toggled(tag).query())
 

@@ -118,8 +118,8 @@ def test_what_is_changed_in_the_admin_is_on_record_too(ada: User, place: Library
     answer = admin.post(f"/admin/library/library/{place.pk}/change/", fields)
 
     assert answer.status_code == 302, answer.content
-    before = "auto promote: True, train gates: False, maintainer: ada"
-    after = "auto promote: False, train gates: True, maintainer: None"
+    before = "new versions serve at once, no gates are trained, maintained by ada"
+    after = "new versions wait to be promoted, gates of new experts are trained, maintained by nobody"
     assert trail()[2:] == [f"root-user changed  [{before} > {after}] in the admin"]
     place.refresh_from_db()
     assert place.encoder_settled

@@ -57,6 +57,12 @@ def test_a_gated_adapter_has_a_mark(made: Content) -> None:
     assert "Gated" in look("q=haiku")
 
 
+def test_a_library_is_called_by_its_name(made: Content) -> None:
+    words = re.sub(r"<[^>]+>", " ", look("library=demo"))
+
+    assert "Library Demo tasks : remove" in " ".join(words.split())
+
+
 def test_a_facet_is_chosen_and_left_by_links_that_keep_the_rest(made: Content) -> None:
     page = look("q=p&sort=name")
     [chosen] = links(page, "Quarantined")
