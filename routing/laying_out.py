@@ -13,7 +13,9 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.layout_trial import Stopwatch, Trial, last_cache, rest_of, stopped, try_layouts
 from routing.layouts import Layout, Wanted
+from routing.panels import PanelLinear
 from routing.relaid import Kind, Relaid, kind_of, relaid, suits
+from routing.tied import share
 
 CACHES = 2  # times the last cache are walked through between products: then nothing is left of the one before
 AS_SERVED = Wanted()
@@ -87,3 +89,5 @@ def _replace(model: nn.Module, names: Sequence[str], kind: Kind, layout: Layout)
         if found is not None:
             parent, _, attribute = name.rpartition(".")
             setattr(model.get_submodule(parent), attribute, found)
+        if isinstance(found, PanelLinear):
+            share(model, layer.weight, found)
