@@ -16,6 +16,7 @@ from hub.search.asking import Asked
 from hub.search.facets import LIBRARY, OWNER
 from hub.search.finding import Found
 from hub.search.models import Entry
+from hub.search.ranking import Ranked
 
 NAME_OF_BASE = KeyTextTransform("name", "base_spec")
 
@@ -53,12 +54,12 @@ def person_called(username: str) -> User:
     return found
 
 
-def adapters_of(library: Library, visitor: Visitor) -> QuerySet[Adapter]:
+def adapters_of(library: Library, visitor: Visitor) -> Ranked:
     """A library's adapters that the visitor may know of, the last contributed first."""
     return Found(visitor, Asked(chosen={LIBRARY: (library.slug,)}, sort="new")).matched
 
 
-def contributions_of(person: User, visitor: Visitor) -> QuerySet[Adapter]:
+def contributions_of(person: User, visitor: Visitor) -> Ranked:
     """A person's adapters that the visitor may know of, the last contributed first."""
     return Found(visitor, Asked(chosen={OWNER: (person.username,)}, sort="new")).matched
 

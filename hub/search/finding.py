@@ -1,5 +1,5 @@
 """Finding adapters: the one way of the pages, the JSON API and the wire protocol. A search with its counts
-takes four questions to the database, however many adapters there are; by meaning seven.
+takes five questions to the database, however many adapters there are; by meaning seven.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ MOST_OWNERS = 12
 MOST_TAGS = 30
 ALL = "all"
 OWNERS = next(facet for facet in FACETS if facet.name == OWNER)
-# What lists show, and no more: databases sort whole rows, and a library's has all modules of its base.
+# What lists show, and no more: a library's row has all modules of its base.
 SHOWN = (
     *("owner", "owner__username", "library", "library__slug", "library__name"),
     *("name", "private", "gating", "downloads"),
@@ -33,7 +33,8 @@ SHOWN = (
     ),
 )
 Order = str | OrderBy | Combinable
-NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), "-pk")
+# The key is the entry's, so that one index has the whole order.
+NEWEST: tuple[Order, ...] = (F("entry__newest_at").desc(nulls_last=True), F("entry__adapter_id").desc())
 ORDERS: dict[str, tuple[Order, ...]] = {
     "new": NEWEST,
     "used": (F("entry__used").desc(nulls_last=True), *NEWEST),
@@ -51,14 +52,15 @@ class Found:
     asked: Asked
 
     @cached_property
-    def adapters(self) -> QuerySet[Adapter] | Ranked:
+    def adapters(self) -> Ranked:
         """In the order that was asked for, each with its entry, owner and library."""
         return self._by_meaning.adapters if self.is_by_meaning else self.matched
 
     @property
-    def matched(self) -> QuerySet[Adapter]:
+    def matched(self) -> Ranked:
         """The same by words, whatever was asked for."""
-        return self._shown().order_by(*_order(self.asked))
+        found = self._within(self.asked, FACETS).order_by(*_order(self.asked))
+        return Ranked(found.values_list("pk", flat=True), self._shown())
 
     @property
     def is_by_meaning(self) -> bool:
@@ -133,8 +135,9 @@ class Found:
         return InOrder(Ranked(list(ranked), self._shown()), len(unread))
 
     def _shown(self) -> QuerySet[Adapter]:
-        found = self._within(self.asked, FACETS).select_related("entry", "owner", "library")
-        return found.only(*SHOWN)
+        """All that the visitor may know of, as lists show them."""
+        found = visible_adapters(self.visitor).filter(entry__isnull=False)
+        return found.select_related("entry", "owner", "library").only(*SHOWN)
 
     def _within(self, asked: Asked, among: Sequence[Facet]) -> QuerySet[Adapter]:
         """Those that the visitor may know of, with all tags, what is chosen in these facets and, unless

@@ -58,7 +58,7 @@ class Entry(models.Model):
     class Meta:
         ordering: ClassVar = ["pk"]
         verbose_name_plural = "entries"
-        indexes: ClassVar = [Index(fields=["-newest_at"], name="entries_by_newest_release")]
+        indexes: ClassVar = [Index(fields=["-newest_at", "-adapter"], name="entries_by_newest_release")]
         constraints: ClassVar = [
             CheckConstraint(
                 condition=Q(standing__in=["ready", "examined", "rejected", "quarantined", "yanked", "empty"]),

@@ -24,13 +24,17 @@ def fused(*orders: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True)
 class Ranked(Sequence[Adapter]):
-    """Adapters in the order of `pks`. Only those that somebody looks at are fetched."""
+    """Adapters in the order of `pks`. Only those that somebody looks at are fetched.
 
-    pks: Sequence[int]
+    Where a database knows the order, `pks` is its question: databases sort whole rows, and of numbers alone
+    they sort little, or read an index as far as one looks.
+    """
+
+    pks: Sequence[int] | QuerySet[Adapter, int]
     adapters: QuerySet[Adapter]
 
     def __len__(self) -> int:
-        return len(self.pks)
+        return self.pks.count() if isinstance(self.pks, QuerySet) else len(self.pks)
 
     @overload
     def __getitem__(self, wanted: int) -> Adapter: ...
@@ -39,6 +43,6 @@ class Ranked(Sequence[Adapter]):
     def __getitem__(self, wanted: int | slice) -> Adapter | list[Adapter]:
         if isinstance(wanted, int):
             return self.adapters.get(pk=self.pks[wanted])
-        pks = self.pks[wanted]
+        pks = list(self.pks[wanted])
         found = {adapter.pk: adapter for adapter in self.adapters.filter(pk__in=pks)}
         return [found[pk] for pk in pks if pk in found]  # one may be deleted meanwhile
