@@ -28,11 +28,10 @@ def of_version(version: IndexVersion) -> list[Ablation]:
     return list(_listed().filter(version=version)[:MOST_OF_A_VERSION])
 
 
-def contributions(found: Ablation, visitor: Visitor) -> list[Contribution]:
-    """Those of adapters that the visitor may know of, the largest gain first."""
+def contributions(found: Ablation, visitor: Visitor) -> QuerySet[Contribution]:
+    """Those of adapters that the visitor may know of, the largest gain first. There may be thousands."""
     rows = found.contributions.filter(release__adapter__in=visible_adapters(visitor).values("pk"))
-    rows = rows.select_related("release__adapter__owner", "release__commit")
-    return list(rows.defer(*(f"release__{name}" for name in HEAVY)).order_by("-gain", "pk"))
+    return rows.order_by("-gain", "pk")
 
 
 def of_adapter(adapter: Adapter, most: int) -> list[Contribution]:
@@ -77,4 +76,5 @@ def is_under_way(ablation_id: int) -> bool:
 
 
 def _listed() -> Ablations:
-    return Ablation.objects.select_related("version__library__current", "by", "rows_blob").order_by("-pk")
+    listed = Ablation.objects.select_related("version__library__current", "by", "rows_blob")
+    return listed.defer("version__library__base_spec").order_by("-pk")

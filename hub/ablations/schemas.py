@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Self
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from ninja import Schema
 
@@ -12,6 +13,8 @@ from hub.ablations.models import Ablation, Contribution
 from hub.jobs.models import Job
 from hub.library.permissions import Visitor
 from hub.schemas import JobOut
+
+NAMED = ("release__adapter__owner__username", "release__adapter__name")
 
 
 class ContributionOut(Schema):
@@ -31,13 +34,14 @@ class ContributionOut(Schema):
     at: datetime
 
     @classmethod
-    def of(cls, row: Contribution) -> Self:
+    def all_of(cls, rows: QuerySet[Contribution]) -> list[Self]:
+        """Without their releases' rows: there are as many as experts in a version."""
         figures = ("gain", "low", "high", "exact_gain", "exact_low", "exact_high", "heard", "at")
-        return cls(
-            adapter=row.release.adapter.full_name,
-            release=row.release.oid,
-            **{name: getattr(row, name) for name in figures},
-        )
+        named = rows.values_list(*NAMED, "release__commit__oid", *figures)
+        return [
+            cls(adapter=f"{owner}/{name}", release=oid, **dict(zip(figures, said, strict=True)))
+            for owner, name, oid, *said in named
+        ]
 
 
 class AblationOut(Schema):
@@ -102,12 +106,12 @@ class AblationDetail(AblationOut):
         visitor: Visitor,
         *,
         experts: int,
-        contributions: Iterable[Contribution],
+        contributions: QuerySet[Contribution],
         jobs: Iterable[Job],
     ) -> Self:
         return cls(
             **cls.said(found, visitor),
             experts=experts,
-            contributions=[ContributionOut.of(row) for row in contributions],
+            contributions=ContributionOut.all_of(contributions),
             jobs=[JobOut.of(job) for job in jobs],
         )

@@ -235,7 +235,13 @@ class Release(models.Model):
     class Meta:
         ordering: ClassVar = ["-pk"]
         indexes: ClassVar = [
-            Index(fields=["adapter", "-number"], condition=Q(status="ready"), name="newest_ready_release")
+            Index(fields=["adapter", "-number"], condition=Q(status="ready"), name="newest_ready_release"),
+            Index(fields=["status", "-settled_at"], name="releases_last_settled"),
+            Index(
+                fields=["quarantined_at"],
+                condition=Q(quarantined_at__isnull=False),
+                name="releases_in_quarantine",
+            ),
         ]
         constraints: ClassVar = [
             UniqueConstraint(fields=["adapter", "number"], name="release_numbers_are_unique"),
@@ -314,6 +320,7 @@ class Gates(models.Model):
     class Meta:
         ordering: ClassVar = ["release", "-number"]
         verbose_name_plural = "gates"
+        indexes: ClassVar = [Index(fields=["id"], condition=Q(standing="held"), name="gates_that_wait")]
         constraints: ClassVar = [
             UniqueConstraint(fields=["release", "number"], name="gate_numbers_are_unique"),
             CheckConstraint(condition=~Q(vectors_digest=""), name="gates_are_in_the_store"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from hub.adapters.models import Adapter, Release
 from hub.clusters.models import Clustering, ClusterTraining, FixedCount, Placement, SharedSamples
@@ -17,6 +18,17 @@ class Neighbour:
 
     adapter: Adapter
     cosine: float
+
+
+class Place(NamedTuple):
+    """Where an expert lies on the map, and what it is called."""
+
+    cluster: int
+    adapter: str
+    release_id: int
+    oid: str
+    x: float
+    y: float
 
 
 def newest_published(library_id: int) -> IndexVersion | None:
@@ -52,6 +64,15 @@ def placements(found: Clustering) -> list[Placement]:
     return sorted(rows, key=lambda row: (row.cluster, row.release.adapter.full_name))
 
 
+def places(found: Clustering) -> list[Place]:
+    """The same by names alone, where there are thousands to be told."""
+    rows = found.placements.values_list(
+        *("cluster", "release__adapter__owner__username", "release__adapter__name"),
+        *("release", "release__commit__oid", "x", "y"),
+    )
+    return sorted(Place(cluster, f"{owner}/{name}", *rest) for cluster, owner, name, *rest in rows)
+
+
 def groups(found: Clustering) -> dict[int, list[Release]]:
     """The experts of each cluster, by its number."""
     grouped: dict[int, list[Release]] = {}
@@ -75,8 +96,9 @@ def placement_of(release: Release) -> Placement | None:
 def companions(placement: Placement, most: int) -> list[Adapter]:
     """The other experts of its cluster, by name, at most so many."""
     same = placement.clustering.placements.filter(cluster=placement.cluster).exclude(pk=placement.pk)
-    rows = same.order_by("release__adapter__owner__username", "release__adapter__name")[:most]
-    return [row.release.adapter for row in rows.select_related("release__adapter__owner")]
+    known = Adapter.objects.filter(releases__in=same.values("release"))
+    shown = known.select_related("owner").only("name", "owner__username")
+    return list(shown.order_by("owner__username", "name")[:most])
 
 
 def neighbours(placement: Placement) -> list[Neighbour]:
@@ -87,7 +109,8 @@ def neighbours(placement: Placement) -> list[Neighbour]:
 def named(pairs: Sequence[tuple[int, float]]) -> list[Neighbour]:
     """Pairs of release id and cosine with the adapters they mean."""
     releases = Release.objects.filter(pk__in=[release_id for release_id, _ in pairs])
-    adapters = {release.pk: release.adapter for release in releases.select_related("adapter__owner")}
+    shown = releases.select_related("adapter__owner").only("adapter__name", "adapter__owner__username")
+    adapters = {release.pk: release.adapter for release in shown}
     return [Neighbour(adapters[release_id], cosine) for release_id, cosine in pairs if release_id in adapters]
 
 

@@ -6,7 +6,7 @@ from ninja import Schema
 from pydantic import Field
 
 from hub.clusters import queries
-from hub.clusters.models import Clustering, ClusterTraining, Placement
+from hub.clusters.models import Clustering, ClusterTraining
 
 
 class PlaceOut(Schema):
@@ -17,13 +17,6 @@ class PlaceOut(Schema):
     cluster: int
     x: float
     y: float
-
-    @classmethod
-    def of(cls, row: Placement) -> Self:
-        release = row.release
-        return cls(
-            adapter=release.adapter.full_name, release=release.oid, cluster=row.cluster, x=row.x, y=row.y
-        )
 
 
 class ClusteringOut(Schema):
@@ -38,18 +31,22 @@ class ClusteringOut(Schema):
 
     @classmethod
     def of(cls, found: Clustering) -> Self:
-        rows = queries.placements(found)
-        names = {row.release_id: row.release.adapter.full_name for row in rows}
+        """Without rows of releases: there are as many as experts in a version."""
+        rows = queries.places(found)
+        names = {row.release_id: row.adapter for row in rows}
         clusters: dict[int, list[str]] = {}
         for row in rows:
-            clusters.setdefault(row.cluster, []).append(names[row.release_id])
+            clusters.setdefault(row.cluster, []).append(row.adapter)
         return cls(
             version=found.version.number,
             count=found.count,
             silhouette=found.silhouette,
             clusters=clusters,
             copies=[[names[one] for one in group if one in names] for group in found.copies],
-            map=[PlaceOut.of(row) for row in rows],
+            map=[
+                PlaceOut(adapter=row.adapter, release=row.oid, cluster=row.cluster, x=row.x, y=row.y)
+                for row in rows
+            ],
         )
 
 

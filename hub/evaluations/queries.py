@@ -109,4 +109,5 @@ def evaluation(evaluation_id: int) -> Evaluation:
 
 def _listed() -> QuerySet[Evaluation]:
     standing = Evaluation.objects.filter(withdrawn_at=None)
-    return standing.select_related("version__library", "by").defer("scores", "members")
+    heavy = ("scores", "members", "version__library__base_spec")
+    return standing.select_related("version__library", "by").defer(*heavy)

@@ -15,6 +15,7 @@ from hub.hf.door import caller, is_true
 from hub.library.permissions import Visitor
 from hub.search import words
 from hub.search.matching import matching
+from hub.search.ranking import Ranked
 
 ADAPTERS_A_PAGE = 100
 VERDICT, LIBRARY = "fletch:", "fletch-library:"
@@ -75,19 +76,16 @@ def _examined_so(adapters: QuerySet[Adapter], tag: str) -> QuerySet[Adapter]:
     return adapters.filter(pk__in=on_main.values("adapter"))
 
 
-def _sorted(adapters: QuerySet[Adapter], sort: str) -> QuerySet[Adapter]:
+def _sorted(adapters: QuerySet[Adapter], sort: str) -> Ranked:
     if sort not in SORTS:
         raise Invalid(f"sort is {sort!r}; expected one of {', '.join(SORTS)}")
     main = Ref.objects.filter(adapter=OuterRef("pk"), kind=Ref.Kind.BRANCH, name=history.MAIN)
-    return (
-        adapters.select_related("owner", "library")
-        .prefetch_related("tags")
-        .annotate(
-            last_modified=Subquery(main.values("commit__created_at")[:1]),
-            like_count=Coalesce("entry__likes", 0),
-        )
-        .order_by(SORTS[sort], "-pk")
+    found = adapters.annotate(
+        last_modified=Subquery(main.values("commit__created_at")[:1]),
+        like_count=Coalesce("entry__likes", 0),
     )
+    shown = found.select_related("owner", "library").defer("library__base_spec").prefetch_related("tags")
+    return Ranked(found.order_by(SORTS[sort], "-pk").values_list("pk", flat=True), shown)
 
 
 def _keys(request: HttpRequest) -> Sequence[str]:

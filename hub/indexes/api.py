@@ -2,7 +2,6 @@
 
 from django.http import HttpRequest
 from ninja import P, QueryEx, Router, Status
-from ninja.pagination import LimitOffsetPagination, paginate
 
 from hub import schemas
 from hub.accounts.models import Scope
@@ -24,6 +23,7 @@ from hub.indexes.schemas import (
     PromotionOut,
     VersionDetail,
     VersionOut,
+    VersionsOut,
 )
 from hub.jobs import queries as jobs
 from hub.library import permissions
@@ -32,15 +32,25 @@ from hub.library import queries as libraries
 router = Router(tags=["index versions"], auth=AnyVisitor())
 NOBODY_NAMED = GuestsIn()
 HERE_ALONE = PassIn()
+VERSIONS, MOST_VERSIONS, FURTHEST = 100, 1_000, 1_000_000
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 
 
-@router.get("/libraries/{slug}/versions", response=list[VersionOut], operation_id="versions")
-@paginate(LimitOffsetPagination)
-def versions(request: HttpRequest, slug: str) -> list[VersionOut]:  # noqa: ARG001
+@router.get(
+    "/libraries/{slug}/versions",
+    response={200: VersionsOut, 404: schemas.Problem},
+    operation_id="versions",
+)
+def versions(
+    request: HttpRequest,  # noqa: ARG001
+    slug: str,
+    limit: QueryEx[int, P(ge=1, le=MOST_VERSIONS)] = VERSIONS,
+    offset: QueryEx[int, P(ge=0, le=FURTHEST)] = 0,
+) -> VersionsOut:
     """The published index versions, newest first."""
     found = queries.published(libraries.library(slug)).select_related("library").order_by("-number")
-    return [VersionOut.of(version) for version in found]
+    listed = found.defer("library__base_spec")[offset : offset + limit]
+    return VersionsOut(items=[VersionOut.of(version) for version in listed], count=found.count())
 
 
 @router.get(
@@ -51,7 +61,9 @@ def versions(request: HttpRequest, slug: str) -> list[VersionOut]:  # noqa: ARG0
 def version(request: HttpRequest, slug: str, number: int) -> VersionDetail:  # noqa: ARG001
     """One index version: its experts in the manifest's order, and how good its classifier of prompts is."""
     found = queries.version(libraries.library(slug), number)
-    members = [Member.of(release) for release in queries.experts(found)]
+    members = [
+        Member(adapter=one.adapter, release=one.oid, number=one.number) for one in queries.named(found)
+    ]
     learnt = queries.classifier_of(found)
     classifier = None if learnt is None else {"digest": learnt.digest, **learnt.report}
     return VersionDetail(**VersionOut.of(found).dict(), experts=members, classifier=classifier)

@@ -1,7 +1,7 @@
 """What a library's versions hold, and how two of them differ."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.fields.json import KeyTransform
@@ -29,6 +29,22 @@ class Diff:
     changed: list[tuple[IndexMember, IndexMember]]
 
 
+# What says that a member is another one, and what it is called.
+COMPARED = (
+    *("release", "release__number", "release__commit__oid"),
+    *("release__adapter__name", "release__adapter__owner__username"),
+    *("gates__number", "profile_digest", "profile_size"),
+)
+
+
+class Named(NamedTuple):
+    """A member of a version by its names: `owner/name`, the release's commit, its number."""
+
+    adapter: str
+    oid: str
+    number: int
+
+
 def experts(version: IndexVersion) -> list[Release]:
     """The members of a version, sorted by the code points of `owner/name`: the order of the manifest."""
     return [member.release for member in members(version)]
@@ -42,6 +58,15 @@ def members(version: IndexVersion) -> list[IndexMember]:
         .defer("release__findings", "release__statistics", "release__fingerprint", "gates__curve")
     )
     return sorted(rows, key=lambda member: member.release.adapter.full_name)
+
+
+def named(version: IndexVersion) -> list[Named]:
+    """The members of a version in the manifest's order, by names alone: there are thousands."""
+    rows = version.memberships().values_list(
+        *("release__adapter__owner__username", "release__adapter__name"),
+        *("release__commit__oid", "release__number"),
+    )
+    return sorted(Named(f"{owner}/{name}", oid, number) for owner, name, oid, number in rows)
 
 
 def desired(library: Library) -> QuerySet[Release]:
@@ -129,9 +154,9 @@ def held_back(version: IndexVersion) -> QuerySet[Release]:
 
 
 def diff(old: IndexVersion, new: IndexVersion) -> Diff:
-    """Compare two versions of one library, in either order."""
-    before = {member.release.adapter_id: member for member in members(old)}
-    after = {member.release.adapter_id: member for member in members(new)}
+    """Compare two versions of one library, in either order. Members of both are not read."""
+    before = {member.release.adapter_id: member for member in _not_in(new, old)}
+    after = {member.release.adapter_id: member for member in _not_in(old, new)}
     return Diff(
         added=[member.release for key, member in after.items() if key not in before],
         removed=[member.release for key, member in before.items() if key not in after],
@@ -141,6 +166,13 @@ def diff(old: IndexVersion, new: IndexVersion) -> Diff:
             if key in before and before[key].identity != member.identity
         ],
     )
+
+
+def _not_in(one: IndexVersion, other: IndexVersion) -> list[IndexMember]:
+    """The memberships of another version that one has not, sorted by adapter."""
+    rows = other.memberships().exclude(pk__in=one.memberships().values("pk"))
+    shown = rows.select_related("release__adapter__owner", "release__commit", "gates").only(*COMPARED)
+    return sorted(shown, key=lambda member: member.release.adapter.full_name)
 
 
 def newest(library: Library) -> IndexVersion | None:

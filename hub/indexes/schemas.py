@@ -54,6 +54,13 @@ class VersionOut(Schema):
         )
 
 
+class VersionsOut(Schema):
+    """A page of them; `count` says how many there are."""
+
+    items: list[VersionOut]
+    count: int
+
+
 class VersionDetail(VersionOut):
     experts: list[Member]
     classifier: dict[str, Any] | None

@@ -1,6 +1,6 @@
 """What each expert contributes, as the page of a version shows it: runs to choose from, a sorted table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from django import forms
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
+from django.db.models import F, Max, Min, QuerySet
 from django.http import HttpRequest
 
 from hub.ablations import queries
@@ -20,6 +21,10 @@ from hub.library.permissions import may_maintain
 from hub.pages.leaderboard import Bar, bars
 
 A_PAGE = 60
+SHOWN = (
+    *("ablation", "gain", "low", "high", "exact_gain", "heard"),
+    *("release__adapter__name", "release__adapter__owner__username"),
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,11 @@ class Column:
     order: str
 
 
-KEYS: dict[str, Callable[[Line], Any]] = {
-    "expert": lambda line: line.row.release.adapter.full_name.lower(),
-    "gain": lambda line: line.row.gain,
-    "exact": lambda line: (line.row.exact_gain, line.row.gain),
-    "heard": lambda line: (line.row.heard, line.row.gain),
+KEYS = {
+    "expert": ("release__adapter__owner__username", "release__adapter__name_key"),
+    "gain": ("gain",),
+    "exact": ("exact_gain", "gain"),
+    "heard": ("heard", "gain"),
 }
 TITLES = {
     "expert": "Expert",
@@ -120,20 +125,28 @@ def progress(run: Ablation) -> dict[str, Any]:
 
 
 def _table(request: HttpRequest, run: Ablation) -> dict[str, Any]:
+    """Thousands of experts may be measured: the database sorts them, and gives those of one page."""
     rows = queries.contributions(run, request.user)
-    drawn = bars([(row.low, row.high, row.gain) for row in rows])
-    lines = [Line(row, bar) for row, bar in zip(rows, drawn, strict=True)]
+    ends = rows.order_by().aggregate(low=Min("low"), high=Max("high"))
     said = request.GET.get("sort", "-gain")
     sort = said if said.removeprefix("-") in KEYS else "-gain"
-    lines.sort(key=KEYS[sort.removeprefix("-")], reverse=sort.startswith("-"))
+    page = Paginator(_sorted(rows, sort), A_PAGE).get_page(request.GET.get("page"))
+    drawn = bars([(row.low, row.high, row.gain) for row in page], (ends["low"] or 0.0, ends["high"] or 0.0))
     return {
-        "page": Paginator(lines, A_PAGE).get_page(request.GET.get("page")),
+        "page": page,
+        "lines": [Line(row, bar) for row, bar in zip(page, drawn, strict=True)],
         "more": f"&run={run.pk}&sort={sort}",
         "columns": [_column(name, sort, run) for name in KEYS],
         "asked": queries.asked_for(run),
         "measured": run.contributions.count(),
         "note": queries.note(run, request.user),
     }
+
+
+def _sorted(rows: QuerySet[Contribution], sort: str) -> QuerySet[Contribution]:
+    order = [F(key).desc() if sort.startswith("-") else F(key).asc() for key in KEYS[sort.removeprefix("-")]]
+    shown = rows.select_related("release__adapter__owner").only(*SHOWN)
+    return shown.order_by(*order, "pk")
 
 
 def _column(name: str, sort: str, run: Ablation) -> Column:

@@ -108,10 +108,10 @@ def board_page(request: HttpRequest, library: Library) -> dict[str, Any]:
     }
 
 
-def bars(spans: Sequence[tuple[float, float, float]]) -> list[Bar]:
-    """For (low, high, at) of each row; the scale holds all of them, and nought."""
-    least = min([0.0, *(low for low, _, _ in spans)])
-    most = max([0.0, *(high for _, high, _ in spans)])
+def bars(spans: Sequence[tuple[float, float, float]], scale: tuple[float, float] = (0.0, 0.0)) -> list[Bar]:
+    """For (low, high, at) of each row; the scale that all share holds all of them, and nought."""
+    least = min([0.0, scale[0], *(low for low, _, _ in spans)])
+    most = max([0.0, scale[1], *(high for _, high, _ in spans)])
 
     def place(value: float) -> float:
         share = (value - least) / (most - least) if most > least else 0.5

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from django.db.models import Max
+
 from hub.adapters.models import Release, ReleaseEvent
 from hub.indexes.models import IndexMember, IndexVersion
 from hub.jobs import services as jobs
@@ -70,7 +72,9 @@ def _gather(release: Release) -> _Facts:
         JobKind.VECTORS: jobs.key_of(JobKind.VECTORS, {"release_id": release.pk}),
         JobKind.INDEX: jobs.key_of(JobKind.INDEX, {"library_id": release.library.pk}),
     }
-    newest = {JobKind(job.kind): job for job in Job.objects.filter(key__in=keys.values()).order_by("pk")}
+    # of a library's index jobs there are as many as versions, and the last one is all that matters
+    last = Job.objects.filter(key__in=keys.values()).order_by().values("key").annotate(last=Max("pk"))
+    newest = {JobKind(job.kind): job for job in Job.objects.filter(pk__in=last.values("last"))}
     events = {event.what: event.at for event in ReleaseEvent.objects.filter(release=release)}
     stay = _last_stay(list(IndexMember.objects.filter(release=release).order_by("-since")))
     return _Facts(release, newest, events, stay, _first_version(release, stay))

@@ -1,4 +1,4 @@
-"""Which pages there are, for search engines: what everybody may see, a few thousand addresses at a time."""
+"""Which pages there are, for search engines: what everybody may see, a thousand addresses at a time."""
 
 from datetime import datetime
 
@@ -11,7 +11,7 @@ from hub.adapters.models import Adapter
 from hub.adapters.permissions import visible_adapters
 from hub.library.models import Library
 
-ADDRESSES = 2_000  # of one file
+ADDRESSES = 1_000  # of one file
 
 
 class Pages(Sitemap):  # type: ignore[type-arg]  # generic in its stubs alone

@@ -19,7 +19,7 @@ def fused(*orders: Sequence[int]) -> list[int]:
     for order in orders:
         for rank, pk in enumerate(order, start=1):
             scores[pk] = scores.get(pk, 0.0) + 1 / (SMOOTHING + rank)
-    return sorted(scores, key=lambda pk: -scores[pk])
+    return sorted(scores, key=scores.__getitem__, reverse=True)  # which leaves equals in their order
 
 
 @dataclass(frozen=True)

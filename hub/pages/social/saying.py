@@ -129,9 +129,10 @@ def _open_adapters() -> QuerySet[Adapter]:
 
 def _weekly(releases: QuerySet[Release]) -> Course | None:
     """Releases by week, where there were any in two weeks or more of the last half year."""
-    today = timezone.now()
-    monday = (today - timedelta(days=today.weekday(), weeks=WEEKS - 1)).date()
-    recent = releases.filter(created_at__date__gte=monday).annotate(week=TruncWeek("created_at")).order_by()
+    today = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    first = today - timedelta(days=today.weekday(), weeks=WEEKS - 1)
+    monday = first.date()
+    recent = releases.filter(created_at__gte=first).annotate(week=TruncWeek("created_at")).order_by()
     counts = {row["week"].date(): row["count"] for row in recent.values("week").annotate(count=Count("pk"))}
     if len(counts) < FEWEST:
         return None

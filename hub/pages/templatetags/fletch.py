@@ -7,16 +7,18 @@ from django import template
 from django.templatetags.static import static
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from hub.downloads.models import MEANING
 from hub.http import own_address
-from hub.pages import cards, findings, maps, phrases, stock
+from hub.pages import cards, charts, findings, hearing, maps, phrases, stock
 from hub.playground import asking
 from hub.uses.models import MEANING as USES
 
 register = template.Library()
+CELL = '<rect class="{}" x="{}%" width="{}%" height="{}" rx="2" fill-opacity="{}"><title>{}</title></rect>'
+WEIGHT = '<td class="h{}">{}</td>'
 
 
 @register.simple_tag
@@ -57,6 +59,22 @@ def may_ask(context: template.RequestContext) -> bool:
 def meaning_of_downloads() -> str:
     """What stands beside their number wherever a person sees it."""
     return MEANING
+
+
+@register.simple_tag
+def cells(row: Sequence[charts.Cell], width: float, height: int) -> SafeString:
+    """A row of a heat chart. A page has hundreds of cells, and a loop in a template takes a page's time."""
+    return format_html_join("", CELL, (_drawn(cell, width, height) for cell in row))
+
+
+def _drawn(cell: charts.Cell, width: float, height: int) -> tuple[object, ...]:
+    return "absent" if cell.absent else "cell", cell.x, width, height, cell.opacity, cell.label
+
+
+@register.simple_tag
+def weights(row: Sequence[hearing.Cell]) -> SafeString:
+    """A row of the table of who speaks where, in percent; of these a page has thousands."""
+    return format_html_join("", WEIGHT, ((cell.step, int(cell.percent + 0.5)) for cell in row))
 
 
 @register.simple_tag
