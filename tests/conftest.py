@@ -1,9 +1,13 @@
 """What all tests share: a missing service is said aloud on a developer's machine and is a failure in CI."""
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
+from tests.migrated import migrated_postgresql, migrated_sqlite
 from tests.reachable import IN_CI, browser, missing_services
 
 # No test needs a GPU. Triton looks here when it is first imported, which transformers does.
@@ -39,6 +43,30 @@ def uses_database(item: pytest.Item) -> bool:
     return item.get_closest_marker("django_db") is not None or not {"db", "transactional_db"}.isdisjoint(
         fixtures
     )
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """The test database begins as a copy of one that is migrated already."""
+    test = settings.DATABASES["default"]["TEST"]
+    test["MIGRATE"] = False  # not once more
+    if not on_sqlite():
+        test["TEMPLATE"] = migrated_postgresql()
+        return
+    file = Path(test["NAME"])
+    for leftover in (file, *file.parent.glob(f"{file.name}-*")):
+        leftover.unlink(missing_ok=True)
+    shutil.copy(migrated_sqlite(), file)
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Whether Django takes the database as it lies there; the file goes with its folder."""
+    return on_sqlite()
+
+
+def on_sqlite() -> bool:
+    return "sqlite3" in settings.DATABASES["default"]["ENGINE"]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

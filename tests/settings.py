@@ -7,6 +7,10 @@ import os
 import shutil
 import tempfile
 
+from tests.migrated import RUN, begin_run
+
+if RUN not in os.environ:
+    begin_run()
 if "FLETCH_DATA" not in os.environ:
     os.environ["FLETCH_DATA"] = tempfile.mkdtemp(prefix="fletch-tests-")
     atexit.register(shutil.rmtree, os.environ["FLETCH_DATA"], ignore_errors=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.live import migrated_sqlite
+from tests.migrated import migrated_sqlite
 
 SCRIPT = """
 import io, json, sys

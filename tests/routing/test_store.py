@@ -18,14 +18,11 @@ from moto.server import ThreadedMotoServer
 
 from routing.digests import digest_of
 from routing.errors import BadManifest, BadName, CorruptObject, MissingObject, UnknownVersion, VersionConflict
-from routing.factors import Factors
-from routing.index import ExpertEntry, IndexManifest, manifest_digest, manifest_of
+from routing.index import ExpertEntry, manifest_digest, manifest_of
 from routing.objects import FolderStore
-from routing.prototypes import RoutingVector
-from routing.spec import BaseRef, BaseSpec, TargetModule
+from routing.spec import BaseRef
 from routing.store import IndexStore, LibraryRef, open_store
-
-SPEC = BaseSpec("tiny", "Llama", None, "c", "t", "w", 10, 20, (TargetModule("layer.0", "linear", 8, 6, 1.5),))
+from tests.routing.stored import SPEC, a_manifest, put_expert
 
 
 @pytest.fixture(scope="session")
@@ -48,22 +45,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> IndexStore:
     if request.param == "folder":
         return open_store(str(tmp_path / "store"))
     return open_store(f"s3://{request.getfixturevalue('bucket')}/{tmp_path.name}", cache=tmp_path / "cache")
-
-
-def put_expert(store: IndexStore, name: str, seed: int = 0) -> ExpertEntry:
-    generator = torch.Generator().manual_seed(seed)
-    factors = Factors(
-        torch.randn(2, 8, generator=generator),
-        torch.randn(6, 2, generator=generator),
-        torch.tensor([2.0, 1.0]),
-    )
-    kept = store.put_expert({"layer.0": RoutingVector(factors.a[0], factors.sigma)}, {"layer.0": factors})
-    return ExpertEntry(name, digest_of(name.encode())[:40], kept.vectors, kept.factors, 1, 1)
-
-
-def a_manifest(store: IndexStore, *names: str) -> IndexManifest:
-    base = store.put_base(SPEC)
-    return manifest_of(base, [put_expert(store, name, seed) for seed, name in enumerate(names)])
 
 
 def test_an_object_comes_back_as_it_was(store: IndexStore, tmp_path: Path) -> None:
@@ -311,17 +292,22 @@ def test_a_store_that_cannot_be_written_can_be_read(tmp_path: Path) -> None:
 
 def test_the_same_experts_make_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     script = (
-        "import sys; from tests.routing.test_store import *; store = open_store(sys.argv[1]); "
+        "import sys; from tests.routing.stored import a_manifest, open_store; store = open_store(sys.argv[1]); "
         "print(store.write_version('cats', 1, a_manifest(store, 'a/a', 'b/b')))"
     )
-    trees = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", script, str(folder)], check=True, env=environment)
-        trees.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+    folders = [tmp_path / "here", tmp_path / "there"]
+    another = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
 
-    assert trees[0] == trees[1]
+    here = open_store(str(folders[0]))
+    here.write_version("cats", 1, a_manifest(here, "a/a", "b/b"))
+    environment = {**os.environ, "PYTHONHASHSEED": another}
+    subprocess.run([sys.executable, "-c", script, str(folders[1])], check=True, env=environment)
+
+    one, other = (
+        {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+        for folder in folders
+    )
+    assert one == other
 
 
 def test_what_is_no_library_hides_none(tmp_path: Path) -> None:

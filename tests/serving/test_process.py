@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.routing.libraries import TEXT
+from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import PublishedLibrary
 from workers.serving.__main__ import arguments
 
@@ -46,6 +48,38 @@ def process(published: PublishedLibrary, address: str) -> Iterator[subprocess.Po
     process.communicate()
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a process found of itself when it was about to listen, and what it wrote as errors."""
+
+    found: dict[str, Any]
+    errors: str
+
+
+@pytest.fixture(scope="module")
+def begun(small_library: SmallLibrary, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    store = PublishedLibrary(tmp_path_factory.mktemp("store"), small_library)
+    script = (
+        "import gc, json, runpy, sys, uvicorn\n"
+        "foreign = {'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'}\n"
+        "uvicorn.run = lambda app, **_: print(json.dumps({\n"
+        "    'foreign': sorted(foreign & sys.modules.keys()), 'traces': 'opentelemetry' in sys.modules,\n"
+        "    'objects': len(gc.get_objects()), 'frozen': gc.get_freeze_count(), 'collects': gc.isenabled(),\n"
+        "    'switch': sys.getswitchinterval()}))\n"
+        f"sys.argv = ['workers.serving', '--store', {store.url!r}, '--device', 'cpu']\n"
+        "runpy.run_module('workers.serving', run_name='__main__')"
+    )
+    told = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**told, "OMP_DISPLAY_ENV": "TRUE"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return Begun(json.loads(run.stdout.splitlines()[-1]), run.stderr)
+
+
 def test_it_starts_answers_and_ends_when_told_to(process: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + 90
     version = None
@@ -72,26 +106,9 @@ def test_it_starts_answers_and_ends_when_told_to(process: subprocess.Popen[bytes
     assert [line["status"] for line in written if line.get("path") == "/v1/completions"] == [200]
 
 
-def test_it_imports_neither_the_hub_nor_its_frameworks_and_lets_its_threads_sleep() -> None:
-    script = (
-        "import atexit, runpy, sys\n"
-        "foreign = {'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'}\n"
-        "atexit.register(lambda: print(sorted(foreign & sys.modules.keys())))\n"
-        "sys.argv = ['workers.serving', '--help']\n"
-        "runpy.run_module('workers.serving', run_name='__main__')"
-    )
-    told = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**told, "OMP_DISPLAY_ENV": "TRUE"},
-        capture_output=True,
-        check=True,
-        text=True,
-    )
-
-    assert run.stdout.splitlines()[-1] == "[]"
-    assert "OMP_WAIT_POLICY = 'PASSIVE'" in run.stderr
+def test_it_imports_neither_the_hub_nor_its_frameworks_and_lets_its_threads_sleep(begun: Begun) -> None:
+    assert begun.found["foreign"] == []
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in begun.errors
 
 
 def test_fewer_than_no_versions_with_private_experts_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,13 +118,12 @@ def test_fewer_than_no_versions_with_private_experts_are_refused(capsys: pytest.
     assert "found -1, expected 0 or more" in capsys.readouterr().err
 
 
-def test_what_was_imported_is_not_looked_at_again_for_garbage(published: PublishedLibrary) -> None:
-    script = (
-        "import gc, sys, uvicorn, workers.serving.__main__ as serving\n"
-        "uvicorn.run = lambda app, **_: print(len(gc.get_objects()) < gc.get_freeze_count(), sys.getswitchinterval())\n"
-        f"serving.main(['--store', {published.url!r}, '--device', 'cpu'])"
-    )
+def test_what_was_imported_is_not_looked_at_again_for_garbage(begun: Begun) -> None:
+    found = begun.found
 
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert found["objects"] < found["frozen"]
+    assert (found["collects"], found["switch"]) == (True, 0.0005)
 
-    assert run.stdout.split() == ["True", "0.0005"]
+
+def test_a_process_that_sends_no_traces_imports_nothing_of_it(begun: Begun) -> None:
+    assert begun.found["traces"] is False

@@ -1,6 +1,5 @@
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -8,9 +7,8 @@ import pytest
 from psycopg import sql
 from pytest_django.plugin import DjangoDbBlocker
 
-from tests.workers.live import LiveHub, live_hub, migrate
-
-SERVER = "postgresql://postgres@127.0.0.1:5432"
+from tests.migrated import SERVER, migrated_postgresql
+from tests.workers.live import LiveHub, live_hub
 
 
 @pytest.fixture
@@ -20,10 +18,10 @@ def hub(tmp_path: Path, django_db_blocker: DjangoDbBlocker) -> Iterator[LiveHub]
         yield hub
 
 
-@contextmanager
-def own_database(template: str = "template1") -> Iterator[str]:
-    """The address of a new database, dropped afterwards."""
-    name = f"workers_{secrets.token_hex(6)}"
+@pytest.fixture
+def postgresql() -> Iterator[str]:
+    """The address of a migrated, empty database, dropped afterwards."""
+    name, template = f"workers_{secrets.token_hex(6)}", migrated_postgresql()
     copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as server:
         server.execute(copy)
@@ -31,21 +29,6 @@ def own_database(template: str = "template1") -> Iterator[str]:
             yield f"{SERVER}/{name}"
         finally:
             server.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-@pytest.fixture(scope="session")
-def migrated_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The name of a migrated database to copy: migrating takes seconds, copying does not."""
-    with own_database() as url:
-        migrate(tmp_path_factory.mktemp("template"), database_url=url)
-        yield url.rpartition("/")[2]
-
-
-@pytest.fixture
-def postgresql(migrated_postgresql: str) -> Iterator[str]:
-    """The address of a migrated, empty database."""
-    with own_database(migrated_postgresql) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.services)])

@@ -1,16 +1,11 @@
 """A hub with a data folder and a database of its own, and real worker processes on it: started, killed, restarted."""
 
-import atexit
 import contextlib
-import fcntl
-import functools
 import os
-import secrets
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,18 +18,68 @@ from django.test import override_settings
 
 from hub import database
 from hub.operations.liveness import worker_file
+from tests.migrated import migrated_sqlite
 
 PROJECT = Path(__file__).parents[2]
 LOOK_EVERY = 0.05
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a hub keeps what it has, and how long its leases last."""
+
+    folder: Path
+    database_url: str | None = None
+    store_url: str | None = None
+    lease_seconds: float = 3.0
+
+    @contextlib.contextmanager
+    def here(self) -> Iterator[None]:
+        """Inside, this process works for the hub of this place, as one does that was started for it."""
+        temporary = self.folder / "tmp"
+        blobs = {"location": self.folder / "blobs", "temporary": temporary}
+        own = override_settings(
+            DATA=self.folder,
+            TEMPORARY=temporary,
+            LEASE=timedelta(seconds=self.lease_seconds),
+            STORE_URL=self.store_url or str(self.folder / "store"),
+            STORAGES={"blobs": {"BACKEND": "hub.blobs.folder.FolderBlobs", "OPTIONS": blobs}},
+            FILE_UPLOAD_TEMP_DIR=temporary,
+        )
+        with own, self._database_here():
+            yield
+
+    @contextlib.contextmanager
+    def _database_here(self) -> Iterator[None]:
+        """Swap this process's database for the hub's own."""
+        before = connections.settings["default"]
+        connections["default"].close()
+        del connections["default"]
+        wanted = (
+            database.postgresql(self.database_url, statement_timeout_seconds=30)
+            if self.database_url
+            else database.sqlite(self.folder / "hub.sqlite3", synchronous="NORMAL")
+        )
+        connections.settings["default"] = {**before, **wanted}
+        try:
+            yield
+        finally:
+            connections["default"].close()
+            del connections["default"]
+            connections.settings["default"] = before
 
 
 @dataclass
 class LiveHub:
     """Where it is, and what a process of it needs in its environment."""
 
-    folder: Path
+    place: Place
     environment: Mapping[str, str]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.place.folder
 
     @property
     def log(self) -> Path:
@@ -71,9 +116,6 @@ class LiveHub:
             yield worker
         finally:
             end(worker, signal.SIGTERM)
-
-    def python(self, code: str) -> None:
-        subprocess.run([sys.executable, "-c", code], env=dict(self.environment), cwd=PROJECT, check=True)
 
 
 def end(worker: subprocess.Popen[bytes], number: signal.Signals, *, patience: float = 20.0) -> None:
@@ -125,70 +167,14 @@ def live_hub(
         "PYTHONUNBUFFERED": "1",
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FLETCH_")}
-    hub = LiveHub(folder, {**kept, **{name: value for name, value in settings.items() if value is not None}})
-    places_of_blobs = {"location": folder / "blobs", "temporary": folder / "tmp"}
+    environment = {**kept, **{name: value for name, value in settings.items() if value is not None}}
     (folder / "tmp").mkdir(parents=True)
-    here = override_settings(
-        DATA=folder,
-        TEMPORARY=folder / "tmp",
-        LEASE=timedelta(seconds=lease_seconds),
-        STORE_URL=store_url or str(folder / "store"),
-        STORAGES={"blobs": {"BACKEND": "hub.blobs.folder.FolderBlobs", "OPTIONS": places_of_blobs}},
-        FILE_UPLOAD_TEMP_DIR=folder / "tmp",
-    )
-    with here, _database_here(folder, database_url):
+    if database_url is None:
+        shutil.copy(migrated_sqlite(), folder / "hub.sqlite3")
+    hub = LiveHub(Place(folder, database_url, store_url, lease_seconds), environment)
+    with hub.place.here():
         try:
             yield hub
         finally:
             for worker in hub.workers:
                 kill_group(worker)
-
-
-@contextlib.contextmanager
-def _database_here(folder: Path, database_url: str | None) -> Iterator[None]:
-    """Swap this process's database for the hub's own: a migrated SQLite file, or the one at the address."""
-    before = connections.settings["default"]
-    connections["default"].close()
-    del connections["default"]
-    wanted = (
-        database.postgresql(database_url, statement_timeout_seconds=30)
-        if database_url
-        else database.sqlite(folder / "hub.sqlite3", synchronous="NORMAL")
-    )
-    connections.settings["default"] = {**before, **wanted}
-    try:
-        if database_url is None:
-            shutil.copy(migrated_sqlite(), folder / "hub.sqlite3")
-        yield
-    finally:
-        connections["default"].close()
-        del connections["default"]
-        connections.settings["default"] = before
-
-
-@functools.cache
-def migrated_sqlite() -> Path:
-    """Migrating takes seconds, copying the result none; made once per test run, whichever process needs it first."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or secrets.token_hex(8)
-    folder = Path(tempfile.gettempdir()) / f"fletch-template-{run}"
-    folder.mkdir(exist_ok=True)
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            migrate(folder)
-            (folder / "done").touch()
-    mine = Path(
-        tempfile.mkdtemp(prefix="fletch-template-")
-    )  # the others may end, and clean up, before this one
-    atexit.register(shutil.rmtree, mine, ignore_errors=True)
-    return Path(shutil.copy(folder / "hub.sqlite3", mine))
-
-
-def migrate(folder: Path, *, database_url: str | None = None) -> None:
-    """Bring a hub's database into being, in a process of its own."""
-    environment = {**os.environ, "FLETCH_DATA": str(folder), "DJANGO_SETTINGS_MODULE": "hub.settings"}
-    if database_url is not None:
-        environment["FLETCH_DATABASE_URL"] = database_url
-    command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
-    subprocess.run(command, env=environment, cwd=PROJECT, check=True)

@@ -6,32 +6,29 @@ hang or crash by itself.
 
 import importlib
 import multiprocessing
-import os
 import signal
 import sys
 from collections.abc import Mapping
 
-from tests.workers.live import LiveHub
+from django.test import override_settings
+
+from tests.workers.live import LiveHub, Place
+from tests.workers.uploading import work_off_jobs
 
 PATIENCE = 60.0
-HEAVY = [
-    "torch",
-    "peft",
-    "transformers.models.llama.modeling_llama",
-    "transformers.models.gpt2.modeling_gpt2",
-]
 _births = multiprocessing.get_context("forkserver")
-_births.set_forkserver_preload(HEAVY)
+_births.set_forkserver_preload(["tests.workers.preloaded"])
 
 
-def work_until_killed_at(point: str, hub: LiveHub, *, prepare: str | None = None) -> None:
+def work_until_killed_at(
+    point: str, hub: LiveHub, *, prepare: str | None = None, settings: Mapping[str, object] | None = None
+) -> None:
     """Do every due job of the hub in a process that dies at the point.
 
-    `prepare` is a function that this process calls first, as `module:name`: what it knows can only be
-    imported where Django is set up.
+    `prepare` is a function that this process calls first, as `module:name`; `settings` are its own.
     """
-    environment = {**hub.environment, "FLETCH_CRASH": f"{point}:kill"}
-    worker = _births.Process(target=_work_off, args=(environment, prepare))
+    crashing = {**(settings or {}), "CRASH": f"{point}:kill"}
+    worker = _births.Process(target=_work_off, args=(hub.place, crashing, prepare))
     worker.start()
     worker.join(PATIENCE)
     late = worker.is_alive()
@@ -41,15 +38,10 @@ def work_until_killed_at(point: str, hub: LiveHub, *, prepare: str | None = None
     assert worker.exitcode == -signal.SIGKILL, f"no job reached {point}"
 
 
-def _work_off(environment: Mapping[str, str], prepare: str | None) -> None:
-    os.environ.update(environment)
-    import django  # noqa: PLC0415 (its settings are those of the environment above)
-
-    django.setup()
-    from tests.workers.uploading import work_off_jobs  # noqa: PLC0415 (it needs Django's models)
-
+def _work_off(place: Place, settings: Mapping[str, object], prepare: str | None) -> None:
     if prepare is not None:
         module, _, name = prepare.partition(":")
         getattr(importlib.import_module(module), name)()
-    work_off_jobs()
+    with place.here(), override_settings(**settings):
+        work_off_jobs()
     sys.exit(0)

@@ -136,10 +136,9 @@ def test_a_hub_that_is_down_is_asked_again_and_said_to_be_so(hub: LiveHub, there
 
 @pytest.mark.parametrize("point", ["import.claimed", "import.uploaded"])
 def test_an_import_happens_once_wherever_a_worker_dies(hub: LiveHub, there: OtherHub, point: str) -> None:
-    environment = {**hub.environment, "FLETCH_IMPORT_FROM": there.address}
     mirrored(ready_library())
 
-    work_until_killed_at(point, LiveHub(hub.folder, environment))
+    work_until_killed_at(point, hub, settings={"IMPORT_FROM": (there.address,)})
     work_off_everything()
 
     assert Release.objects.get().status == "ready"
