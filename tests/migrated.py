@@ -68,7 +68,7 @@ def _alone(what: str) -> Iterator[None]:
 
 def _tell_server(sentence: str, name: str) -> None:
     with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as server:
-        server.execute(sql.SQL(sentence).format(sql.Identifier(name)))  # type: ignore[arg-type]
+        server.execute(sql.SQL(sentence).format(sql.Identifier(name)))
 
 
 def _migrate(folder: Path, *, database_url: str | None = None) -> None:

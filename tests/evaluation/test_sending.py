@@ -28,10 +28,10 @@ __all__ = ["room"]
 BASE, EXPERT = "demo/quill-2m", "jonas/capitals"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A store whose library `tiny` has two versions."""
-    base, folder = load_base(BaseRef(BASE)), tmp_path / "kept"
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose library `tiny` has two versions; tests only read it."""
+    base, folder = load_base(BaseRef(BASE)), tmp_path_factory.mktemp("store") / "kept"
     for names in ([EXPERT], [EXPERT, "mara/plural"]):
         folders = {name: Path("demo/adapters", name.replace("/", "--")) for name in names}
         publish(open_store(str(folder)), "tiny", base, read_experts(folders, base))
