@@ -82,7 +82,7 @@ def _warnings(groups: Mapping[Group, Mapping[str, Sequence[str]]], *, merged: bo
     found: dict[Group, str] = defaultdict(str)
     for group, named in groups.items():
         count = sum(len(experts) for experts in named.values())
-        found[group] = f"{count} expert{'' if count == 1 else 's'} ({_some(named)})"
+        found[group] = f"{count:,} expert{'' if count == 1 else 's'} ({_some(named)})"
     said = []
     if close := found[Group.NON_COMMERCIAL]:
         said.append(f"{close}: not for commercial use, and so neither is the whole.")

@@ -186,6 +186,9 @@ def odd_pages(made: content.Content, odd: Odd) -> Looks:
         "factor-codes": ("/accounts/2fa/recovery-codes/", odd.guarded),
         "factor-asked": ("/accounts/login/", None),
         "password-reset-done": ("/accounts/password/reset/", None),
+        "sign-up-wrong": ("/accounts/signup/", None),
+        "social-adapter": (f"/cards/adapters/{odd.right_to_left.adapter.full_name}.png", None),
+        "social-library": ("/cards/libraries/demo.png", None),
         "sign-out": ("/accounts/logout/", ada),
         "error-too-often": ("/accounts/password/reset/", None),
         "error-too-large": ("/libraries/demo/upload", ada),
@@ -219,6 +222,8 @@ def many_pages(adapter: str, library: str) -> Looks:
         "many-library": (f"/libraries/{library}", None),
         "many-adapter": (f"/{adapter}", None),
         "many-profile": (f"/{adapter.partition('/')[0]}", None),
+        "many-builder": ("/libraries/demo/checkpoints/new", None),
+        "many-versions": ("/libraries/demo/versions", None),
         "many-map": ("/libraries/demo/map", None),
         "many-map-cluster": ("/libraries/demo/map?cluster=3", None),
     }

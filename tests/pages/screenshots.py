@@ -32,6 +32,8 @@ from playwright.sync_api import Browser, ConsoleMessage, ViewportSize
 
 from bench import filled_shelves
 from hub.accounts.models import User
+from hub.clusters.models import Clustering
+from hub.indexes.models import IndexMember
 from tests.pages import content, pictured
 from tests.pages.browser import chromium
 from tests.pages.learnt import add_what_is_learnt
@@ -91,9 +93,18 @@ def main(folder: Path, wanted: list[str]) -> None:
         odd = add_what_is_odd(made)
         shoot_all(pictured.odd_pages(made, odd))
         if any(asked_for(pictured.many_pages("any/name", "any"), wanted)):
-            placements(made, MANY)
+            experts_of(made, placements(made, MANY))
             shelf = filled_shelves.fill(MANY)
-            shoot_all(pictured.many_pages(shelf.adapters[-1], shelf.library))
+            one = next(name for name in shelf.adapters if name.startswith("person-"))
+            shoot_all(pictured.many_pages(one, shelf.library))
+
+
+def experts_of(made: content.Content, found: Clustering) -> None:
+    """All that are on the map are experts of the served version."""
+    IndexMember.objects.bulk_create(
+        IndexMember(library=made.library, release_id=release, since=found.version.number)
+        for release in found.placements.values_list("release", flat=True)
+    )
 
 
 def asked_for(chosen: Looks, wanted: list[str]) -> Iterator[tuple[str, Kind, str, tuple[str, User | None]]]:

@@ -54,6 +54,14 @@ def sign_in_wrongly(page: Page) -> None:
     page.locator(".errorlist").first.wait_for()
 
 
+def sign_up_wrongly(page: Page) -> None:
+    said = {"username": "ada", "email": "ada@example.org", "password1": "short", "password2": "shorter"}
+    for name, value in said.items():
+        page.locator(f"#id_{name}").fill(value)
+    page.locator("main form button").first.click()
+    page.locator(".errorlist").first.wait_for()
+
+
 def open_the_export(page: Page) -> None:
     page.locator("summary", has_text="Push again").click()
 
@@ -151,6 +159,7 @@ STEPS: dict[str, Callable[[Page], None]] = {
     "upload-chosen": choose_files,
     "upload-refused": send_a_bad_archive,
     "sign-in-wrong": sign_in_wrongly,
+    "sign-up-wrong": sign_up_wrongly,
     "forbidden": spoil_the_form,
     "factor-set-up": prove_it,
     "factor-codes": prove_it,

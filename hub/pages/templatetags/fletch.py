@@ -36,7 +36,7 @@ def moment(at: datetime) -> SafeString:
     """An instant as people say it, with the exact time in UTC behind it."""
     exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return format_html(
-        '<time datetime="{}" title="{}" dir="ltr">{}</time>',
+        '<time datetime="{}" title="{}">{}</time>',
         at.isoformat(),
         exact,
         phrases.ago(at, now=timezone.now()),
