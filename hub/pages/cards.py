@@ -45,6 +45,11 @@ def render(source: str) -> SafeString:
     )
 
 
+def with_signs(text: str) -> SafeString:
+    """Plain text as HTML in which a sign stays before its number, also where it runs from right to left."""
+    return mark_safe(SIGNED.sub(r'<bdi dir="ltr">\g<0></bdi>', escapeHtml(text)))  # noqa: S308  it is escaped
+
+
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "linkify": False, "maxNesting": 20}).enable(
         ["table", "strikethrough"]
@@ -63,8 +68,7 @@ def _text(
     options: OptionsDict,  # noqa: ARG001
     env: EnvType,  # noqa: ARG001
 ) -> str:
-    """A sign stays before its number in text that runs from right to left, too."""
-    return SIGNED.sub(r'<bdi dir="ltr">\g<0></bdi>', escapeHtml(tokens[position].content))
+    return with_signs(tokens[position].content)
 
 
 def _image_as_link(

@@ -54,6 +54,7 @@ def test_a_sign_stays_before_its_number_where_text_runs_from_right_to_left() -> 
 
     assert [part.split("<")[0] for part in html.split('<bdi dir="ltr">')[1:]] == ["-0.04", "+3%", "-2"]
     assert "<b>" not in html
+    assert cards.with_signs("<b>-2") == '&lt;b&gt;<bdi dir="ltr">-2</bdi>'
 
 
 def test_what_people_write_stays() -> None:

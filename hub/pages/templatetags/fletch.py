@@ -104,6 +104,7 @@ register.filter("short", phrases.short)
 register.filter("as_share", phrases.as_share)
 register.filter("complaints", findings.complaints)
 register.filter("coded", findings.coded)
+register.filter("with_signs", cards.with_signs)
 register.filter("sentence", stock.sentence, is_safe=True)
 register.filter("in_our_words", stock.in_our_words)
 
