@@ -118,6 +118,7 @@ def test_layers_at_half_the_width_are_tried_so_and_others_of_their_shape_are_not
         *((WIDE, None, "panels"), (NARROW, torch.float16, "halves"), (WIDE, torch.float16, "halves"))
     ]
     assert {shape for shape, layout, _ in pace.seen if layout == "halves"} == {WIDE, NARROW}
+    assert list(laid_in_words(laid))[-1].startswith("`--weights halves` lays them out so")
 
 
 @pytest.mark.parametrize("wanted", LAYOUTS)
