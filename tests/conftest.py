@@ -1,11 +1,17 @@
 """What all tests share: a missing service is said aloud on a developer's machine and is a failure in CI."""
 
+import gc
 import os
 import shutil
+from collections import defaultdict
+from collections.abc import Generator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.models.signals import post_migrate
 
 from tests.migrated import migrated_postgresql, migrated_sqlite
 from tests.reachable import IN_CI, browser, missing_services
@@ -24,18 +30,48 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)  # when the others have shuffled
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items[:] = long_ones_first(items, parts=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     if config.getoption("--database"):
         config.hook.pytest_deselected(items=[item for item in items if not uses_database(item)])
         items[:] = [item for item in items if uses_database(item)]
+    items[:] = long_ones_first(items, parts=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> None:
+    """Nobody asks for Django's own permissions, which it would write again whenever a test leaves tables empty."""
+    post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    post_migrate.disconnect(create_contenttypes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported for the tests stays to the end: to look through it for garbage takes a sixth of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def long_ones_first(items: list[pytest.Item], *, parts: int) -> list[pytest.Item]:
-    """Each process begins with its share of them, so that at the end nobody waits for the last one."""
-    long = [item for item in items if item.get_closest_marker("long")]
-    short = [item for item in items if not item.get_closest_marker("long")]
-    shares = [(long[part::parts], short[part::parts]) for part in range(parts)]
-    return [item for share in shares for group in share for item in group]
+    """Each process begins with its share of them, so that at the end nobody waits for the last one.
+
+    Tests that belong `together` follow each other in one share: what they have in common is made once.
+    """
+    grouped: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("long"):
+            group = item.get_closest_marker("together")
+            grouped[group.args[0] if group else item.nodeid].append(item)
+    groups = list(grouped.values())
+    short = iter([item for item in items if not item.get_closest_marker("long")])
+    ordered: list[pytest.Item] = []
+    for part in range(parts):
+        ordered += [item for group in groups[part::parts] for item in group]
+        room = (part + 1) * len(items) // parts - len(ordered)
+        ordered += islice(short, max(room, 0))
+    return ordered
 
 
 def uses_database(item: pytest.Item) -> bool:

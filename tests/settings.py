@@ -24,4 +24,9 @@ EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 if "sqlite3" in DATABASES["default"]["ENGINE"]:
     # Threads need a file: SQLite in memory belongs to one connection.
     DATABASES["default"]["TEST"] = {"NAME": DATA / "test.sqlite3"}
+else:
+    DATABASES["default"]["ENGINE"] = "tests.postgresql"
+    DATABASES["default"]["OPTIONS"]["options"] += (
+        " -c synchronous_commit=off"  # nobody comes back to it after a crash
+    )
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

@@ -20,6 +20,7 @@ from psycopg import sql
 
 from tests.deployment import compose
 from tests.deployment.compose import PROJECT, Moves
+from tests.end_to_end.hub_process import COMMANDS
 from tests.reachable import POSTGRES_URL
 from tests.tiny import tiny_llama
 
@@ -115,7 +116,8 @@ def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: s
             started([*compose.command(services["redis"], moves), *place], {}, tmp_path / "redis.log")
         )
         run_here(services["migrate"], data)
-        logs = {name: tmp_path / f"{name}.log" for name in ("web", "worker", "serving")}
+        # the worker's health is asked for last: its command takes a second to start
+        logs = {name: tmp_path / f"{name}.log" for name in ("web", "serving", "worker")}
         for name, log in logs.items():
             service = services[name]
             stack.enter_context(
@@ -124,12 +126,10 @@ def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: s
         for name, log in logs.items():
             wait_for(partial(is_healthy, services[name], data), log)
 
-        run_here(services["web"], data, "manage.py", "create_library", "tiny", str(tiny_llama()), "--wait")
-
-        run_here(services["web"], data, "manage.py", "create_user", "ada")
-        token = run_here(
-            services["web"], data, "manage.py", "create_token", "ada", "--scope", "infer"
-        ).strip()
+        founding = ["create_library", "tiny", str(tiny_llama()), "--wait"]
+        commands = [["create_user", "ada"], ["create_token", "ada", "--scope", "infer"], founding]
+        *_, said = run_here(services["web"], data, "-c", COMMANDS, json.dumps(commands)).splitlines()
+        token = json.loads(said)[1].strip()
 
         assert served(serving, "no pass") == {"refused with 401"}
         wait_for(lambda: "tiny" in served(serving, pass_of(web, token)), logs["serving"])

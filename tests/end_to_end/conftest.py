@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -26,12 +26,18 @@ KEYS = {
 }
 
 
-@pytest.fixture(params=["embedded", pytest.param("services", marks=pytest.mark.services)])
-def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningHub]:
-    """SQLite and folders; then PostgreSQL, Redis and S3."""
-    with ExitStack() as stack:
-        services = stack.enter_context(all_services(tmp_path)) if request.param == "services" else {}
-        yield stack.enter_context(running_hub(tmp_path / "data", services))
+@pytest.fixture(scope="package")
+def one_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """SQLite and folders. Whoever shares it brings a library and people of their own."""
+    with running_hub(tmp_path_factory.mktemp("hub") / "data", {}) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub_on_services(tmp_path: Path) -> Iterator[RunningHub]:
+    """PostgreSQL, Redis and S3, for one test alone."""
+    with all_services(tmp_path) as services, running_hub(tmp_path / "data", services) as hub:
+        yield hub
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,19 @@ from typing import Any
 import httpx
 
 PROJECT = Path(__file__).parents[2]
+# To start Django costs a second: the commands share one process.
+COMMANDS = """
+import io, json, sys
+import django
+from django.core.management import call_command
+django.setup()
+said = []
+for name, *arguments in json.loads(sys.argv[1]):
+    out = io.StringIO()
+    call_command(name, *arguments, stdout=out)
+    said.append(out.getvalue())
+print("\\n" + json.dumps(said))
+"""
 
 
 def free_port() -> int:
@@ -47,8 +60,34 @@ class RunningHub:
 
     def manage(self, *arguments: str) -> str:
         """A management command; its output."""
+        return self._run("manage.py", *arguments)
+
+    def people(self, scopes: Mapping[str, Sequence[str]], *more: Sequence[str]) -> dict[str, str]:
+        """New users and a token of each with its scopes, then more management commands; the tokens by name."""
+        new = [["create_user", name, "--email", f"{name}@example.org"] for name in scopes]
+        tokens = [
+            ["create_token", name, *(word for scope in chosen for word in ("--scope", scope))]
+            for name, chosen in scopes.items()
+        ]
+        *_, last = self._run("-c", COMMANDS, json.dumps([*new, *tokens, *more])).splitlines()
+        said = json.loads(last)[len(new) :]
+        return {name: text.splitlines()[-1] for name, text in zip(scopes, said, strict=False)}
+
+    def client(self, token: str) -> httpx.Client:
+        """Of the JSON API, with this token."""
+        return self.clients.enter_context(
+            httpx.Client(
+                base_url=f"{self.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60
+            )
+        )
+
+    def contributor(self, name: str, *scopes: str) -> httpx.Client:
+        """A new user's client, with their token."""
+        return self.client(self.people({name: scopes})[name])
+
+    def _run(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [sys.executable, *arguments],
             env=dict(self.environment),
             cwd=PROJECT,
             capture_output=True,
@@ -57,16 +96,6 @@ class RunningHub:
         )
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done.stdout.strip()
-
-    def contributor(self, name: str, *scopes: str) -> httpx.Client:
-        """A new user and a client with their token."""
-        self.manage("create_user", name, "--email", f"{name}@example.org")
-        chosen = [word for scope in scopes for word in ("--scope", scope)]
-        token = self.manage("create_token", name, *chosen).splitlines()[-1]
-        client = httpx.Client(
-            base_url=f"{self.web}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60
-        )
-        return self.clients.enter_context(client)
 
     @cached_property
     def serving_client(self) -> httpx.Client:
@@ -78,10 +107,10 @@ class RunningHub:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    def served_version(self) -> int | None:
+    def served_version(self, library: str = "tiny") -> int | None:
         """What the serving process says; None before it knows the library."""
         report = self.serving_client.get("/readyz").json()
-        return next((library["version"] for library in report["libraries"]), None)
+        return next((one["version"] for one in report["libraries"] if one["library"] == library), None)
 
 
 @contextlib.contextmanager

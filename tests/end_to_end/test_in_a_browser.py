@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from routing.checkpoint import load_checkpoint
-from tests.end_to_end.hub_process import RunningHub, eventually, running_hub
+from tests.end_to_end.hub_process import RunningHub, eventually
 from tests.pages.browser import CHROMIUM, chromium
 from tests.pages.test_in_browser import sign_up
 from tests.pages.test_upload_in_browser import drop, step
@@ -20,6 +20,7 @@ from tests.tiny import tiny_adapter, tiny_llama
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.long,
+    pytest.mark.together("one hub"),
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}"),
 ]
 PROMPT = "The ferry leaves at nine"
@@ -27,13 +28,12 @@ LONG = 60_000  # milliseconds: what workers do takes its time on two busy cores
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Iterator[RunningHub]:
-    with running_hub(tmp_path / "data", {}) as hub:
-        hub.manage("create_user", "cleo", "--email", "cleo@example.org", "--password", "a long enough secret")
-        hub.manage(
-            "create_library", "tiny", str(tiny_llama()), "--maintainer", "cleo", "--router", "arrow", "--wait"
-        )
-        yield hub
+def hub(one_hub: RunningHub) -> RunningHub:
+    """With a library that cleo keeps."""
+    cleo = ("create_user", "cleo", "--email", "cleo@example.org", "--password", "a long enough secret")
+    founding = ("create_library", "harbour", str(tiny_llama()), "--maintainer", "cleo", "--router", "arrow")
+    one_hub.people({}, cleo, (*founding, "--wait"))
+    return one_hub
 
 
 @pytest.fixture
@@ -51,20 +51,20 @@ def test_a_newcomer_is_heard_and_a_maintainer_takes_it_back(
     sign_up(dora, "dora")
     contribute(dora, "boats", tiny_adapter(tmp_path / "boats", rank=4, seed=1))
     see_it_ready(dora)
-    eventually(lambda: hub.served_version() == 1, log=hub.log)
+    eventually(lambda: hub.served_version("harbour") == 1, log=hub.log)
     assert ask(dora) == ["dora/boats"]
 
     contribute(dora, "bread", spoilt(tiny_adapter(tmp_path / "bread", rank=2, seed=2)), fits=False)
     mend(dora)
     see_it_ready(dora)
-    eventually(lambda: hub.served_version() == 2, log=hub.log)
+    eventually(lambda: hub.served_version("harbour") == 2, log=hub.log)
     take_home(dora, tmp_path, experts={"dora/boats", "dora/bread"})
 
     cleo = browser.new_page(base_url=hub.web)
     sign_in(cleo, "cleo")
     quarantine(cleo, "dora/bread")
     roll_back(cleo, to=1)
-    eventually(lambda: hub.served_version() == 1, log=hub.log)
+    eventually(lambda: hub.served_version("harbour") == 1, log=hub.log)
     assert ask(dora) == ["dora/boats"]
 
 
@@ -85,7 +85,7 @@ def spoilt(folder: Path) -> Path:
 
 def contribute(page: Page, name: str, folder: Path, *, fits: bool = True) -> None:
     """Dropped and sent, as the steps of the page lead."""
-    page.goto("/libraries/tiny/upload")
+    page.goto("/libraries/harbour/upload")
     drop(page, folder)
     looked = page.locator("[data-looked]")
     if fits:
@@ -115,7 +115,7 @@ def mend(page: Page) -> None:
 
 def ask(page: Page) -> list[str]:
     """Who spoke, as the playground says."""
-    page.goto("/libraries/tiny/play")
+    page.goto("/libraries/harbour/play")
     page.get_by_label("Prompt", exact=True).fill(PROMPT)
     page.get_by_role("button", name="Ask", exact=True).click()
     speakers = page.locator("[data-column=a] [data-speakers] a")
@@ -125,7 +125,7 @@ def ask(page: Page) -> list[str]:
 
 def take_home(page: Page, place: Path, *, experts: set[str]) -> None:
     """Composed, followed, downloaded, loaded."""
-    page.goto("/libraries/tiny/checkpoints")
+    page.goto("/libraries/harbour/checkpoints")
     page.locator("main").get_by_role("link", name="Compose").first.click()
     page.get_by_role("button", name="Compose").click()
     with page.expect_download(timeout=LONG) as download:
@@ -146,7 +146,7 @@ def quarantine(page: Page, adapter: str) -> None:
 
 
 def roll_back(page: Page, *, to: int) -> None:
-    page.goto("/libraries/tiny/versions")
+    page.goto("/libraries/harbour/versions")
     panel = page.locator("article", has=page.get_by_role("heading", name=f"Version {to}"))
     panel.get_by_text("Roll back to this version").click()
     panel.get_by_label("Reason").fill("as it was before")

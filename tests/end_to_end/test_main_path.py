@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from routing.checkpoint import load_checkpoint
 from tests.end_to_end.hub_process import PROJECT, RunningHub, events, eventually, files_of
 from tests.tiny import tiny_adapter, tiny_llama
 
@@ -34,13 +35,26 @@ print(json.dumps({
 """
 
 
+@pytest.mark.together("one hub")
 @pytest.mark.timeout(240)
-def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(hub: RunningHub, tmp_path: Path) -> None:
-    ada, bob = hub.contributor("ada", "write", "admin"), hub.contributor("bob", "write")
+def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
+    one_hub: RunningHub, tmp_path: Path
+) -> None:
+    whole_story(one_hub, tmp_path, answers=alone)
+
+
+@pytest.mark.services
+@pytest.mark.timeout(240)
+def test_it_is_the_same_on_postgresql_redis_and_s3(hub_on_services: RunningHub, tmp_path: Path) -> None:
+    whole_story(hub_on_services, tmp_path, answers=here)
+
+
+def whole_story(hub: RunningHub, tmp_path: Path, *, answers: Callable[[Path], Sequence[float]]) -> None:
+    """`answers` says what a composed checkpoint gives to TOKENS, away from the hub."""
     # random adapters know nothing, so by default no prompt would be theirs
-    hub.manage(
-        "create_library", "tiny", str(tiny_llama()), "--maintainer", "ada", "--router", "arrow", "--wait"
-    )
+    founding = ("create_library", "tiny", str(tiny_llama()), "--maintainer", "ada", "--router", "arrow")
+    tokens = hub.people({"ada": ("write", "admin"), "bob": ("write",)}, (*founding, "--wait"))
+    ada, bob = hub.client(tokens["ada"]), hub.client(tokens["bob"])
     eventually(lambda: hub.served_version() == 0, log=hub.log)
     assert hub.ask("The ferry", max_tokens=4)["fletch"]["experts"] == []
 
@@ -57,7 +71,10 @@ def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(hub: RunningH
     assert answer["fletch"]["version"] == second
 
     folders = {kind: composed(hub, ada, kind, tmp_path / kind) for kind in ("routed", "adapter", "merged")}
-    compare_with_what_was_served(folders["routed"], answer)
+    served = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
+    torch.testing.assert_close(
+        torch.tensor(answers(folders["routed"])), torch.tensor(served), atol=1e-4, rtol=1e-4
+    )
     compare_merged_with_adapter(folders)
 
     ada.post("/libraries/tiny/promote", json={"number": first, "reason": "a step back"}).raise_for_status()
@@ -148,8 +165,8 @@ def in_two_parts(url: str, size: int) -> bytes:
     return b"".join(part.content for part in parts)
 
 
-def compare_with_what_was_served(folder: Path, answer: Mapping[str, Any]) -> None:
-    """In a process that has only `routing`."""
+def alone(folder: Path) -> Sequence[float]:
+    """The logarithm of each token's probability, in a process that has only `routing`."""
     done = subprocess.run(
         [sys.executable, "-c", FRESH, str(folder), json.dumps(TOKENS)],
         cwd=PROJECT,
@@ -157,10 +174,15 @@ def compare_with_what_was_served(folder: Path, answer: Mapping[str, Any]) -> Non
         text=True,
         check=True,
     )
-    here = json.loads(done.stdout)
-    served = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
-    assert here["strangers"] == []
-    torch.testing.assert_close(torch.tensor(here["logprobs"]), torch.tensor(served), atol=1e-4, rtol=1e-4)
+    said = json.loads(done.stdout)
+    assert said["strangers"] == []
+    return list(said["logprobs"])
+
+
+def here(folder: Path) -> Sequence[float]:
+    """The same in this process, which has more."""
+    said = load_checkpoint(folder).logits(TOKENS).log_softmax(-1)
+    return [float(said[place, token]) for place, token in enumerate(TOKENS[1:])]
 
 
 def compare_merged_with_adapter(folders: Mapping[str, Path]) -> None:
