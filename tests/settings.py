@@ -21,12 +21,13 @@ from hub.settings import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+# What tests write need not outlive a power cut.
 if "sqlite3" in DATABASES["default"]["ENGINE"]:
+    DATABASES["default"] = database.sqlite(DATA / "hub.sqlite3", synchronous="OFF")
     # Threads need a file: SQLite in memory belongs to one connection.
     DATABASES["default"]["TEST"] = {"NAME": DATA / "test.sqlite3"}
 else:
     DATABASES["default"]["ENGINE"] = "tests.postgresql"
-    DATABASES["default"]["OPTIONS"]["options"] += (
-        " -c synchronous_commit=off"  # nobody comes back to it after a crash
-    )
+    DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+WHITENOISE_AUTOREFRESH = True  # each test's client is a server of its own, which would list all static files

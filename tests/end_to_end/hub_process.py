@@ -19,9 +19,10 @@ import httpx
 PROJECT = Path(__file__).parents[2]
 # To start Django costs a second: the commands share one process.
 COMMANDS = """
-import io, json, sys
+import io, json, os, sys
 import django
 from django.core.management import call_command
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hub.settings")
 django.setup()
 said = []
 for name, *arguments in json.loads(sys.argv[1]):

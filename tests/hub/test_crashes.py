@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,48 +14,72 @@ import pytest
 from tests.migrated import migrated_sqlite
 
 SCRIPT = """
-import io, json, sys
+import io, json, os, sys, traceback
 from datetime import timedelta
 import django
 django.setup()
+from django.conf import settings
 from django.core.management import call_command
+from django.db.models.functions import Now
 from hub.accounts.models import User
 from hub.blobs import services as blobs
-from hub.blobs.models import Blob
-from hub.indexes import services as indexes
-from hub.jobs import services as jobs
-from hub.jobs.models import JobKind
+from hub.jobs.models import Job
 from hub.library.models import Library
 from hub.operations import garbage
 from tests.hub import making
-said = io.StringIO()
-try:
-    call_command("fsck", stdout=said)
-except SystemExit:
-    pass
-print(json.dumps(said.getvalue()), flush=True)
-step = sys.argv[1]
-if step == "prepare":
-    making.library()
-    making.user()
-    making.ready(User.objects.get(), Library.objects.get(), "ready")
-if step == "upload":
-    release = making.upload(User.objects.get(), Library.objects.get(), files={"new.txt": b"new"})
-    print(release.number, release.oid)
-if step == "publish":
-    place = Library.objects.get()
-    making.publish(place)
-    print(place.current.number)
-if step == "collect":
-    blobs.store(io.BytesIO(b"forgotten"))
-    print(len(list(garbage.collect(timedelta(0)))))
-if step == "lose the lease":
-    from django.db.models.functions import Now
-    from hub.jobs.models import Job
-    Job.objects.filter(state="running").update(lease_until=Now() - timedelta(seconds=1))
+
+def look():
+    said = io.StringIO()
+    try:
+        call_command("fsck", stdout=said)
+    except SystemExit:
+        pass
+    print(json.dumps(said.getvalue()), flush=True)
+
+def take(step):
+    if step == "prepare":
+        making.library()
+        making.user()
+        making.ready(User.objects.get(), Library.objects.get(), "ready")
+    if step == "upload":
+        release = making.upload(User.objects.get(), Library.objects.get(), files={"new.txt": b"new"})
+        print(release.number, release.oid)
+    if step == "publish":
+        place = Library.objects.get()
+        making.publish(place)
+        print(place.current.number)
+    if step == "collect":
+        blobs.store(io.BytesIO(b"forgotten"))
+        print(len(list(garbage.collect(timedelta(0)))))
+    if step == "lose the lease":
+        Job.objects.filter(state="running").update(lease_until=Now() - timedelta(seconds=1))
+
+def in_child(step, crash, said):
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    settings.CRASH = crash
+    try:
+        look()
+        take(step)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)
+
+for line in sys.stdin:
+    step, crash = json.loads(line)
+    heard, said = os.pipe()
+    child = os.fork()
+    if child == 0:
+        in_child(step, crash, said)
+    os.close(said)
+    with open(heard) as output:
+        text = output.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(json.dumps([status, text]), flush=True)
 """
 KILLED = -9
-pytestmark = pytest.mark.timeout(600)  # up to twenty processes one after another, also on a busy machine
 
 
 @dataclass(frozen=True)
@@ -64,50 +89,50 @@ class Step:
     status: int
     complaints: list[str]
     output: str
-    errors: str
 
 
+@dataclass(frozen=True)
 class Hub:
-    """An embedded hub in a folder of its own, where each step is a process."""
+    """An embedded hub in a folder of its own, where each step is a process, forked from one that has Django ready."""
 
-    def __init__(self, folder: Path) -> None:
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("FLETCH_", "DJANGO_"))
-        }
-        self.environment = {
-            **kept,
-            "FLETCH_DATA": str(folder / "data"),
-            "FLETCH_FREE_BYTES": "0",
-            "DJANGO_SETTINGS_MODULE": "hub.settings",
-            "PYTHONPATH": ".",
-        }
-
-    def run(self, *words: str, crash: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {**self.environment, **({"FLETCH_CRASH": f"{crash}:kill"} if crash else {})}
-        return subprocess.run(
-            [sys.executable, *words], env=environment, capture_output=True, text=True, check=False
-        )
+    parent: subprocess.Popen[str]
 
     def step(self, name: str, *, crash: str = "") -> Step:
-        done = self.run("-W", "ignore", "-c", SCRIPT, name, crash=crash)
-        found, _, output = done.stdout.partition("\n")
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        self.parent.stdin.write(json.dumps([name, f"{crash}:kill" if crash else ""]) + "\n")
+        self.parent.stdin.flush()
+        status, said = json.loads(self.parent.stdout.readline())
+        found, _, output = said.partition("\n")
         store = ("index store", "index object", "serves version")  # which nobody wrote here
         complaints = [
             line
-            for line in json.loads(found or '""').splitlines()
+            for line in json.loads(found).splitlines()
             if line.startswith("      ") and not any(word in line for word in store)
         ]
-        return Step(done.returncode, complaints, output, done.stderr)
+        return Step(status, complaints, output)
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Hub:
-    hub = Hub(tmp_path)
+def hub(tmp_path: Path) -> Iterator[Hub]:
     (tmp_path / "data").mkdir()
     shutil.copy(migrated_sqlite(), tmp_path / "data/hub.sqlite3")
-    done = hub.step("prepare")
-    assert done.status == 0, done.errors
-    return hub
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("FLETCH_", "DJANGO_"))}
+    environment = {
+        **kept,
+        "FLETCH_DATA": str(tmp_path / "data"),
+        "FLETCH_FREE_BYTES": "0",
+        "DJANGO_SETTINGS_MODULE": "hub.settings",
+        "PYTHONPATH": ".",
+    }
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        hub = Hub(parent)
+        done = hub.step("prepare")
+        assert done.status == 0, done.output
+        yield hub
 
 
 UPLOAD_POINTS = [
@@ -123,14 +148,14 @@ UPLOAD_POINTS = [
 def killed(hub: Hub, name: str, point: str) -> None:
     """A step that dies at the point, on a hub where the one before left everything as promised."""
     done = hub.step(name, crash=point)
-    assert done.status == KILLED, f"{point}: {done.errors}"
+    assert done.status == KILLED, f"{point}: {done.output}"
     assert done.complaints == [], f"before {point}"
 
 
 def in_order(hub: Hub, name: str) -> str:
     """What a step prints that goes through, on a sound hub that it leaves sound."""
     done, after = hub.step(name), hub.step("look")
-    assert done.status == 0, done.errors
+    assert done.status == 0, done.output
     assert [*done.complaints, *after.complaints] == []
     return done.output
 

@@ -72,7 +72,9 @@ def test_a_base_is_loaded_by_its_name_and_an_adapter_on_it(
         ada, making.library(), "poetry", {**files, "adapter_config.json": json.dumps(config).encode()}
     )
 
-    seen = client_of(ada).call("bases", "load", base="org/base", adapter="ada/poetry", same=str(tiny_llama()))
+    seen = client_of(ada).call(
+        "peft_loading", "by_name", base="org/base", adapter="ada/poetry", same=str(tiny_llama())
+    )
 
     assert seen == {"same": True, "adapted": True}
 

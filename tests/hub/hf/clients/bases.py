@@ -1,13 +1,10 @@
-"""What people do with base models that are at no hub of ours: load them by name, with an adapter on top."""
+"""What people do with base models that are at no hub of ours (peft_loading loads them)."""
 
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def read(repo: str) -> dict[str, Any]:
@@ -32,15 +29,3 @@ def ask(repo: str) -> str:
         return HfApi().model_info(repo).id
     except HfHubHTTPError as error:
         return str(error)
-
-
-def load(base: str, adapter: str, same: str) -> dict[str, Any]:
-    """The base by its name, and the adapter that names it, beside the same base from a folder."""
-    theirs = AutoModelForCausalLM.from_pretrained(same)
-    ours = AutoModelForCausalLM.from_pretrained(base)
-    composed = AutoPeftModelForCausalLM.from_pretrained(adapter)
-    ids = AutoTokenizer.from_pretrained(base)("ferry", return_tensors="pt").input_ids
-    return {
-        "same": torch.equal(theirs(ids).logits, ours(ids).logits),
-        "adapted": not torch.equal(theirs(ids).logits, composed(ids).logits),
-    }

@@ -3,8 +3,8 @@
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
-from transformers import AutoModelForCausalLM
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def there_and_back(base: str, pushed: str, stored: str, folder: str) -> dict[str, Any]:
@@ -20,6 +20,18 @@ def there_and_back(base: str, pushed: str, stored: str, folder: str) -> dict[str
         "different": [
             name for theirs, ours in pairs for name in theirs if not torch.equal(theirs[name], ours[name])
         ],
+    }
+
+
+def by_name(base: str, adapter: str, same: str) -> dict[str, Any]:
+    """The base by its name, and the adapter that names it, beside the same base from a folder."""
+    theirs = AutoModelForCausalLM.from_pretrained(same)
+    ours = AutoModelForCausalLM.from_pretrained(base)
+    composed = AutoPeftModelForCausalLM.from_pretrained(adapter)
+    ids = AutoTokenizer.from_pretrained(base)("ferry", return_tensors="pt").input_ids
+    return {
+        "same": torch.equal(theirs(ids).logits, ours(ids).logits),
+        "adapted": not torch.equal(theirs(ids).logits, composed(ids).logits),
     }
 
 
