@@ -171,13 +171,14 @@ def run(code: str, tmp_path: Path, **variables: str) -> subprocess.CompletedProc
 HEAVY = ["torch", "transformers", "peft", "numpy", "safetensors", "boto3", "routing", "workers"]
 
 
-def test_the_web_process_never_loads_what_computes(tmp_path: Path) -> None:
-    code = f"import django, sys; django.setup(); import hub.urls, hub.wsgi; print([m for m in {HEAVY} if m in sys.modules])"
+def test_the_web_process_never_loads_what_computes_nor_looks_through_what_stays(tmp_path: Path) -> None:
+    loaded = f"[m for m in {HEAVY} if m in sys.modules]"
+    code = f"import gc, sys; import hub.wsgi, hub.urls; print({loaded}, gc.get_freeze_count() > 10_000, gc.isenabled())"
 
     done = run(code, tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.strip() == "[] True True"
 
 
 def test_production_passes_djangos_own_checks_for_deployment(tmp_path: Path) -> None:
