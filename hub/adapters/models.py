@@ -320,7 +320,7 @@ class Gates(models.Model):
     class Meta:
         ordering: ClassVar = ["release", "-number"]
         verbose_name_plural = "gates"
-        indexes: ClassVar = [Index(fields=["id"], condition=Q(standing="held"), name="gates_that_wait")]
+        indexes: ClassVar = [Index(fields=["standing"], name="gates_that_wait")]
         constraints: ClassVar = [
             UniqueConstraint(fields=["release", "number"], name="gate_numbers_are_unique"),
             CheckConstraint(condition=~Q(vectors_digest=""), name="gates_are_in_the_store"),

@@ -37,7 +37,9 @@ class Queue:
 def queue_of(visitor: Visitor) -> Queue:
     """A quarantine that nobody ordered is the hub's own: a doubt, or a library that looks at each release."""
     mine = maintained(visitor)
-    standing = _releases(mine).filter(quarantined_at__isnull=False)
+    # Few of a library's releases are held back: the inner question finds them by their own index.
+    held_back = Release.objects.filter(quarantined_at__isnull=False).order_by().values("pk")
+    standing = _releases(mine).filter(pk__in=held_back)
     return Queue(
         held=list(standing.filter(Q(ordered_by=None)).order_by("quarantined_at")[:SHOWN]),
         gates=list(_held_gates(mine)[:SHOWN]),
@@ -68,8 +70,9 @@ def _releases(libraries: QuerySet[Library]) -> QuerySet[Release]:
 
 
 def _held_gates(libraries: QuerySet[Library]) -> QuerySet[Gates]:
+    held = Gates.objects.filter(standing=Gates.Standing.HELD).order_by().values("pk")
     return (
-        Gates.objects.filter(release__adapter__library__in=libraries, standing=Gates.Standing.HELD)
+        Gates.objects.filter(release__adapter__library__in=libraries, pk__in=held)
         .select_related("release__commit", "release__adapter__owner", "release__adapter__library")
         .defer("curve", *(f"release__{name}" for name in HEAVY))
         .order_by("pk")
