@@ -1,10 +1,12 @@
-"""A hub with many adapters that have cards, written straight into the database; nothing of them can be served."""
+"""A hub with many adapters that have cards, files and a past, written straight into the database; nothing of them can be served."""
 
 import hashlib
+import io
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Unpack
 
 from django.core.management import call_command
 from django.db import connection, transaction
@@ -13,12 +15,33 @@ from django.utils import timezone
 from hub.accounts import services as accounts
 from hub.accounts.models import User
 from hub.adapters import facts, history
-from hub.adapters.models import Adapter, AdapterTag, Commit, Ref, Release
+from hub.adapters.models import Adapter, AdapterTag, Commit, CommitFile, Ref, Release, ReleaseEvent
+from hub.blobs import services as blobs
+from hub.blobs.models import Blob
+from hub.jobs import services as jobs
+from hub.jobs.claims import Subject
+from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
-from hub.search import words
+from hub.search import describing, words
 from hub.search.models import Entry
 
 PEOPLE, LIBRARIES, AT_ONCE = 300, 3, 500
+PRIVATE = 50  # one adapter of so many
+LAYERS, KINDS, RANK = 32, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"), 8
+MODULES = [f"model.layers.{layer}.{kind}" for layer in range(LAYERS) for kind in KINDS]
+WHOLE = 10  # one release of so many has the figures of all modules, which are large
+CARD = """---
+license: mit
+---
+# What it does
+
+It writes what one asks for. Trained for three epochs on 4,200 rows.
+
+| split | loss |
+|---|---|
+| train | 1.91 |
+| held out | 2.07 |
+"""
 LICENCES = ("mit", "apache-2.0", "cc-by-4.0", "openrail", "")
 TASKS = ("text-generation", "text-classification", "summarization", "translation")
 SYLLABLES = (
@@ -66,7 +89,8 @@ def fill(count: int) -> Shelf:
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE")
     _, token = accounts.issue_token(user=people[0], name="bench", scopes=("write",))
-    names = [f"{owner}/{name}" for owner, name in Adapter.objects.values_list("owner__username", "name")]
+    known = Adapter.objects.filter(private=False).order_by("pk")
+    names = [f"{owner}/{name}" for owner, name in known.values_list("owner__username", "name")]
     connection.close()
     return Shelf(vocabulary, names, libraries[0].slug, token)
 
@@ -74,8 +98,14 @@ def fill(count: int) -> Shelf:
 def _library(number: int) -> Library:
     return Library.objects.create(
         slug=f"bench-{number}", name=f"Bench {number}", base_source=f"/bases/bench-{number}",
-        base_spec={"name": "bench", "target_modules": []}, base_digest="b" * 64, status=Library.Status.READY,
+        base_spec={"name": "bench", "vocabulary": 32_000, "target_modules": _modules()}, base_digest="b" * 64,
+        status=Library.Status.READY,
     )  # fmt: skip
+
+
+def _modules() -> list[dict[str, Any]]:
+    shape = {"kind": "linear", "d_in": 4096, "d_out": 4096, "spectral_norm": 12.5}
+    return [{"name": name, **shape} for name in MODULES]
 
 
 @transaction.atomic
@@ -92,7 +122,7 @@ def _adapters(
     said = [draw.choices(vocabulary, weights, k=60) for _ in numbers]
     adapters = Adapter.objects.bulk_create(
         Adapter(owner=draw.choice(people), name=f"{text[0]}-{text[1]}-{n}", name_key=f"{text[0]}-{text[1]}-{n}",
-                library=draw.choice(libraries), downloads=int(draw.paretovariate(0.8)) % 100_000)
+                library=draw.choice(libraries), downloads=int(draw.paretovariate(0.8)) % 100_000, private=n % PRIVATE == PRIVATE - 1)
         for n, text in zip(numbers, said, strict=True)
     )  # fmt: skip
     cards = [
@@ -101,18 +131,20 @@ def _adapters(
     ]
     commits = Commit.objects.bulk_create(
         Commit(adapter=one, oid=hashlib.sha1(str(one.pk).encode()).hexdigest(), tree_oid="0" * 40, author=one.owner,
-               message="", created_at=now, card=card, config={"peft_type": "LORA"})
+               message="", created_at=now - timedelta(hours=draw.randrange(8_000)), card=card, config={"peft_type": "LORA"})
         for one, card in zip(adapters, cards, strict=True)
     )  # fmt: skip
     ranks = [draw.choice((4, 8, 8, 16, 16, 32, 64)) for _ in adapters]
     releases = Release.objects.bulk_create(
-        Release(commit=commit, adapter=commit.adapter, number=1, status="ready", settled_at=now, vectors_digest="d" * 64,
-                factors_digest="d" * 64, statistics=_statistics(rank))
+        Release(commit=commit, adapter=commit.adapter, number=1, status="ready", created_at=commit.created_at,
+                settled_at=commit.created_at + timedelta(minutes=2), vectors_digest="d" * 64, vectors_size=1_800_000,
+                factors_digest="d" * 64, factors_size=25_000_000, statistics=_statistics(rank, whole=commit.adapter.pk % WHOLE == 0))
         for commit, rank in zip(commits, ranks, strict=True)
     )  # fmt: skip
     for commit, release in zip(commits, releases, strict=True):
         commit.examined_as = release
     Commit.objects.bulk_update(commits, ["examined_as"])
+    _past(releases)
     Ref.objects.bulk_create(
         Ref(adapter=c.adapter, kind=Ref.Kind.BRANCH, name=history.MAIN, commit=c) for c in commits
     )
@@ -122,15 +154,50 @@ def _adapters(
         for tag in facts.tags_of(c.card, c.config, c.adapter.library)
     )
     Entry.objects.bulk_create(
-        Entry(adapter=c.adapter, words=words.document([c.adapter.name, c.adapter.owner.username, *text]), about=" ".join(text[:20]),
+        Entry(adapter=c.adapter, form=describing.FORM, words=words.document([c.adapter.name, c.adapter.owner.username, *text]), about=" ".join(text[:20]),
               task=c.card["pipeline_tag"], licence=c.card["license"], kind=Entry.Kind.LORA, rank=rank,
-              standing=draw.choice(("ready",) * 9 + ("rejected",)), newest_at=now, likes=draw.randrange(30))
+              standing=draw.choice(("ready",) * 9 + ("rejected",)), newest_at=c.created_at, likes=draw.randrange(30))
         for c, text, rank in zip(commits, said, ranks, strict=True)
     )  # fmt: skip
 
 
-def _statistics(rank: int) -> dict[str, Any]:
-    summary = {"rank_smallest": rank, "rank_largest": rank, "modules": 12, "kinds": ["q_proj", "v_proj"]}
+def _past(releases: Sequence[Release]) -> None:
+    """Files, of which cards are alike, events, and the jobs that are done."""
+    readme = blobs.store(io.BytesIO(CARD.encode()))
+    weights = Blob.objects.bulk_create(
+        Blob(sha256=hashlib.sha256(str(one.pk).encode()).hexdigest(), size=8_000_000, git_oid="0" * 40) for one in releases
+    )  # fmt: skip
+    CommitFile.objects.bulk_create(
+        CommitFile(commit=one.commit, path=path, blob=blob)
+        for one, content in zip(releases, weights, strict=True)
+        for path, blob in (("README.md", readme), ("adapter_config.json", readme), ("adapter_model.safetensors", content))
+    )  # fmt: skip
+    ReleaseEvent.objects.bulk_create(
+        ReleaseEvent(release=one, what=what, by=one.commit.author, at=one.commit.created_at)
+        for one in releases
+        for what in ("received", "validated", "ready")
+    )
+    Job.objects.bulk_create(job for one in releases for job in _jobs(one))
+
+
+def _jobs(release: Release) -> Iterator[Job]:
+    for kind in (JobKind.VALIDATE, JobKind.VECTORS):
+        yield done_job(kind, release_id=release.pk)
+
+
+def done_job(kind: JobKind, **subject: Unpack[Subject]) -> Job:
+    now = timezone.now()
+    return Job(
+        kind=kind, subject=subject, key=jobs.key_of(kind, subject), queue=jobs.QUEUE_OF[kind], state=Job.State.DONE, attempt=1, token=1,
+        started_at=now, finished_at=now, log="static checks: 14 files and fields looked at\nnumber checks: 224 target modules\n" * 3,
+    )  # fmt: skip
+
+
+def _statistics(rank: int, *, whole: bool) -> dict[str, Any]:
+    """What a worker computed of a release, of all modules where it is whole."""
+    summary = {"rank_smallest": rank, "rank_largest": rank, "modules": len(MODULES), "kinds": sorted(KINDS)}
+    sigma = [round(1.37 * 0.81**place, 6) for place in range(RANK)]
+    module = {"rank": RANK, "sigma": sigma, "norm": 2.13, "error": 1.3e-7, "ambiguous": False}
     return {
         "norm": 1.0,
         "parameters": 10_000,
@@ -138,5 +205,5 @@ def _statistics(rank: int) -> dict[str, Any]:
         "ambiguous_modules": 0,
         "untouched_modules": [],
         "summary": summary,
-        "modules": {},
+        "modules": dict.fromkeys(MODULES, module) if whole else {},
     }

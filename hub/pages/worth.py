@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
 from hub.ablations import queries as ablations
 from hub.ablations.models import Contribution
 from hub.adapters.models import Adapter, Release
 from hub.evaluations import queries as evaluations
 from hub.evaluations.models import Evaluation
 from hub.indexes.models import IndexMember
+from hub.library.models import Library
 
 MOST_SUITES = 12
 MOST_EVALUATIONS = 60
@@ -60,12 +64,11 @@ class Worth:
 def of_release(release: Release) -> Worth:
     """A few questions to the database, however many versions there are."""
     adapter = release.adapter
-    newest = list(evaluations.newest(release.library)[:MOST_EVALUATIONS])
     first = IndexMember.objects.filter(release__adapter=adapter).order_by("since").first()
     since = first.since if first else None
     differences = list(_differences(release, since)) if since and since > 1 else []
     return Worth(
-        _alone(adapter, newest),
+        _alone(adapter, release.library),
         differences,
         since,
         _others(adapter, since) if differences and since else 0,
@@ -73,16 +76,27 @@ def of_release(release: Release) -> Worth:
     )
 
 
-def _alone(adapter: Adapter, newest: Iterable[Evaluation]) -> list[Alone]:
-    """Of each suite the newest evaluation that asked it alone."""
-    found: dict[str, Alone] = {}
-    for one in newest:
-        mine = next(
-            (row for row in one.rows if row["kind"] == "expert" and row["variant"] == adapter.full_name), None
-        )
-        if mine is not None and one.suite not in found:
-            found[one.suite] = Alone(one.suite, one.version.number, mine, one.row("base"), one.row("policy"))
-    return list(found.values())[:MOST_SUITES]
+def _alone(adapter: Adapter, library: Library) -> list[Alone]:
+    """Of each suite the newest evaluation that asked it alone. The database looks for its name: an evaluation
+    has a row for each expert, so only those that are shown are read.
+    """
+    named = evaluations.newest(library).annotate(said=Cast("rows", TextField()))
+    naming = named.filter(said__contains=f'"{adapter.full_name}"').values_list("suite", "pk")
+    newest: dict[str, int] = {}
+    for suite, pk in naming[:MOST_EVALUATIONS]:
+        newest.setdefault(suite, pk)
+    shown = list(newest.values())[:MOST_SUITES]
+    rows = [_row(one, adapter) for one in evaluations.newest(library).filter(pk__in=shown)]
+    return [row for row in rows if row is not None]
+
+
+def _row(one: Evaluation, adapter: Adapter) -> Alone | None:
+    mine = next(
+        (row for row in one.rows if row["kind"] == "expert" and row["variant"] == adapter.full_name), None
+    )
+    if mine is None:
+        return None
+    return Alone(one.suite, one.version.number, mine, one.row("base"), one.row("policy"))
 
 
 def _differences(release: Release, since: int) -> Iterable[Difference]:

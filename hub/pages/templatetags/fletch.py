@@ -1,7 +1,8 @@
 """What templates need to say things: icons, sizes, times, digests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.templatetags.static import static
@@ -18,6 +19,8 @@ from hub.uses.models import MEANING as USES
 
 register = template.Library()
 CELL = '<rect class="{}" x="{}%" width="{}%" height="{}" rx="2" fill-opacity="{}"><title>{}</title></rect>'
+FIGURE = '<td class="end">{}</td>'
+MODULE = '<tr><th scope="row"><code>{}</code></th>' + 4 * FIGURE + "</tr>"
 WEIGHT = '<td class="h{}">{}</td>'
 
 
@@ -69,6 +72,18 @@ def cells(row: Sequence[charts.Cell], width: float, height: int) -> SafeString:
 
 def _drawn(cell: charts.Cell, width: float, height: int) -> tuple[object, ...]:
     return "absent" if cell.absent else "cell", cell.x, width, height, cell.opacity, cell.label
+
+
+@register.simple_tag
+def modules(all_of_them: Sequence[tuple[str, Mapping[str, Any]]]) -> SafeString:
+    """The rows of the table of an expert's target modules, of which large bases have hundreds."""
+    return format_html_join("", MODULE, (_figures(name, facts) for name, facts in all_of_them))
+
+
+def _figures(name: str, facts: Mapping[str, Any]) -> tuple[object, ...]:
+    first = next(iter(facts.get("sigma", ())), None)
+    said = (phrases.compact(value) for value in (facts.get("norm"), first, facts.get("error")))
+    return name, facts.get("rank", ""), *said
 
 
 @register.simple_tag
