@@ -17,6 +17,7 @@ if "FLETCH_DATA" not in os.environ:
 os.environ.setdefault("FLETCH_FREE_BYTES", "0")
 os.environ.setdefault("FLETCH_CLUSTER_SECONDS", "0")
 
+from hub import database
 from hub.settings import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

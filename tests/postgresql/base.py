@@ -9,7 +9,7 @@ from django.db.backends.postgresql import base, operations
 
 
 class DatabaseOperations(operations.DatabaseOperations):
-    def sql_flush(self, _style: Any, tables: Sequence[str], **_: Any) -> list[str]:
+    def sql_flush(self, style: Any, tables: Sequence[str], **_: Any) -> list[str]:  # noqa: ARG002
         """Foreign keys are looked at when all of it is gone. Counters go on, as they do unless a test asks."""
         return [f"DELETE FROM {self.quote_name(table)}" for table in tables]
 
