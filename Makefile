@@ -33,7 +33,7 @@ up: setup ## web, worker and serving without demonstration content; Ctrl-C stops
 	$(BIN)/python manage.py up $(ARGS)
 
 test: setup ## everything that proves it works
-	$(MAKE) --jobs 2 check .venv/evaluation
+	$(MAKE) --jobs 2 check loops .venv/evaluation
 	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
 	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" tests/hub tests/pages; \
@@ -52,6 +52,9 @@ comma := ,
 empty :=
 test-shapes: setup ## the tests of routing, with every shape that a signature states checked
 	$(PYTEST) --jaxtyping-packages=$(subst $(empty) ,$(comma),$(SHAPED:%=routing.%)),beartype.beartype -m "not slow" tests/routing
+
+loops: setup ## compile the loops of routing, which processes that begin at once would each do for themselves
+	$(BIN)/python -c "from routing import compiled, panels, sketches; compiled.kernels(), panels.loops(), sketches.loops()"
 
 check: lint types migrations ## lint, types, import contracts, migrations
 

@@ -143,6 +143,8 @@ def test_who_shares_no_longer_is_not_trained_on(hub: LiveHub, tmp_path: Path, qu
         services.ask_for_adapters(library=library, by=user("maria"))
 
 
+@pytest.mark.long
+@pytest.mark.together("mortal")
 @pytest.mark.parametrize(
     "point",
     ["clusters.stored", "cluster_training.claimed", "cluster_training.trained", "cluster_training.uploaded"],

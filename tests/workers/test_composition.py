@@ -1,11 +1,13 @@
 """A requested checkpoint is written, kept as blobs and loads with the tools it is meant for."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from pytest_django.plugin import DjangoDbBlocker
 from transformers import AutoModelForCausalLM
 
 from hub.indexes import checkpoints, queries
@@ -14,21 +16,26 @@ from hub.jobs.models import Job, JobKind
 from hub.library.models import Library
 from routing.checkpoint import load_checkpoint
 from tests.tiny import tiny_adapter, tiny_llama
+from tests.workers.live import live_hub
 from tests.workers.soundness import complaints
 from tests.workers.uploading import ready_library, upload, user, work_off_jobs
 from workers.folders import lay_out
 
-pytestmark = pytest.mark.usefixtures("hub")
 TOKENS = torch.tensor([[5, 9, 12, 40, 7]])
 
 
-@pytest.fixture
-def library(tmp_path: Path) -> Library:
-    found = ready_library()
-    for seed, name in enumerate(("a", "b")):
-        upload(found, tiny_adapter(tmp_path / name, rank=2, seed=seed), name=name)
-    work_off_jobs()
-    return found
+@pytest.fixture(scope="module")
+def library(
+    tmp_path_factory: pytest.TempPathFactory, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Library]:
+    """Two experts in a hub of their own; what is asked for changes none of them."""
+    folder = tmp_path_factory.mktemp("hub")
+    with django_db_blocker.unblock(), live_hub(folder / "data"):
+        found = ready_library()
+        for seed, name in enumerate(("a", "b")):
+            upload(found, tiny_adapter(folder / name, rank=2, seed=seed), name=name)
+        work_off_jobs()
+        yield found
 
 
 def composed(library: Library, kind: str, target: Path, **options: object) -> Path:
@@ -85,7 +92,7 @@ def test_some_experts_and_another_router_can_be_chosen_and_progress_is_said(
     )
 
     model = load_checkpoint(tmp_path / "out")
-    job = Job.objects.get(kind=JobKind.COMPOSE)
+    job = Job.objects.filter(kind=JobKind.COMPOSE).latest("pk")
     assert model.pack.experts == ("ada/a",)
     assert (model.policy.router, model.policy.top_k, model.policy.temperature) == ("spectral", 2, 1.0)
     assert job.progress_done == job.progress_total > 0

@@ -124,6 +124,7 @@ def test_few_rows_give_no_gates_and_say_why(hub: LiveHub, tmp_path: Path) -> Non
     assert release.status == "ready"
 
 
+@pytest.mark.together("mortal")
 @pytest.mark.parametrize(
     "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in OTHER_POINTS)]
 )

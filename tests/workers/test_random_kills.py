@@ -24,7 +24,7 @@ from workers import places
 
 pytestmark = pytest.mark.long
 
-KILLS = 4
+KILLS = 3
 MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
 
 
