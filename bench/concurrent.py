@@ -1,6 +1,6 @@
 """Many answers at once: tokens per second of the engine with 1 to 16 requests, beside one after another.
 
-python -m bench.concurrent [--size 100M] [--experts 0 16 256] [--requests 1 4 16]
+python -m bench.concurrent [--size 100M] [--files bfloat16] [--experts 0 16 256] [--requests 1 4 16]
 
 0 experts is the plain base. Every answer must be the one that it is alone, token by token, or the figure is refused.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from bench.models import SHAPES, as_base, llama, random_pack
+from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
 from bench.report import save, show
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
@@ -49,7 +49,7 @@ def main() -> None:
     """Measure each number of experts and requests, print the table, write the figures."""
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
-    base = as_base(llama(SHAPES[given.size]))
+    base = as_base(as_published(llama(SHAPES[given.size]), FILES[given.files]))
     lay_out(base.model)
     model = RoutedModel(base)
     rows = [row for experts in given.experts for row in _measured(model, experts, given)]
@@ -58,7 +58,10 @@ def main() -> None:
         ["experts", "requests", "tokens/s", "one by one", "ratio", "first token, s", "longest gap / median"],
         [_line(row) for row in rows],
     )
-    save(f"concurrent-{given.size}", {"size": given.size, "threads": given.threads, "rows": rows})
+    save(
+        f"concurrent-{given.size}",
+        {"size": given.size, "files": given.files, "threads": given.threads, "rows": rows},
+    )
 
 
 def _measured(model: RoutedModel, experts: int, given: argparse.Namespace) -> list[dict[str, Any]]:
@@ -124,6 +127,7 @@ def _line(row: dict[str, Any]) -> list[str]:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.concurrent", description=__doc__)
     parser.add_argument("--size", choices=SHAPES, default="100M")
+    parser.add_argument("--files", choices=FILES, default="bfloat16", help="which numbers the weights are")
     parser.add_argument("--experts", type=int, nargs="+", default=[0, 16, 256])
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--tokens", type=int, default=64)

@@ -1,6 +1,6 @@
 """Answers by the plain base, by what serves our routed model, and by peft's Arrow: one process, the same weights.
 
-python -m bench.routed_vs_peft [--size small] [--experts 4 16 64 256] [--prompt 64] [--tokens 32]
+python -m bench.routed_vs_peft [--size small] [--files bfloat16] [--experts 4 16 64 256] [--prompt 64]
 
 Each answers one prompt greedily, token by token. Ours goes through the serving engine, spelling and counting
 included, on a base that is laid out for this processor; the base as stored and peft go through transformers'
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, LlamaForCausalLM
 
-from bench.models import SHAPES, as_base, llama, random_pack
+from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
 from bench.peft_arrow import peft_arrow
 from bench.report import save, show
 from routing.engine import Engine, Step
@@ -84,7 +84,7 @@ def main() -> None:
     """Measure each number of experts, print the table, write the figures."""
     given = _arguments().parse_args()
     torch.set_num_threads(given.threads)
-    model = llama(SHAPES[given.size])
+    model = as_published(llama(SHAPES[given.size]), FILES[given.files])
     model.generation_config.eos_token_id = None  # every answer has its full length
     rows = []
     for experts in given.experts:
@@ -95,7 +95,13 @@ def main() -> None:
         ["experts", "phase", "base", "ours", "peft", "ours / base", "peft / base", "ours / peft"],
         [line for row in rows for line in _lines(row)],
     )
-    figures = {"size": given.size, "prompt": given.prompt, "tokens": given.tokens, "clock": given.clock}
+    figures = {
+        "size": given.size,
+        "prompt": given.prompt,
+        "tokens": given.tokens,
+        "clock": given.clock,
+        "files": given.files,
+    }
     save(f"routed_vs_peft-{given.size}", {**figures, "rows": rows})
 
 
@@ -211,6 +217,7 @@ def _arguments() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--size", choices=sorted(SHAPES), default="small")
+    parser.add_argument("--files", choices=FILES, default="bfloat16", help="which numbers the weights are")
     parser.add_argument("--experts", type=int, nargs="+", default=[4, 16, 64, 256])
     parser.add_argument("--prompt", type=int, default=64, help="tokens of a prompt")
     parser.add_argument("--tokens", type=int, default=32, help="tokens of an answer")
