@@ -187,8 +187,6 @@ def odd_pages(made: content.Content, odd: Odd) -> Looks:
         "factor-asked": ("/accounts/login/", None),
         "password-reset-done": ("/accounts/password/reset/", None),
         "sign-up-wrong": ("/accounts/signup/", None),
-        "social-adapter": (f"/cards/adapters/{odd.right_to_left.adapter.full_name}.png", None),
-        "social-library": ("/cards/libraries/demo.png", None),
         "sign-out": ("/accounts/logout/", ada),
         "error-too-often": ("/accounts/password/reset/", None),
         "error-too-large": ("/libraries/demo/upload", ada),

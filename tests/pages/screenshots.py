@@ -1,7 +1,8 @@
 """Pictures of every page: `python -m tests.pages.screenshots OUTDIR [PART-OF-NAME ...]`.
 
 Each page narrow to very wide, light and dark, and as it is laid out from right to left, over content in every
-state; or those whose names have one of the parts, as `map` or `upload-narrow` or `-rtl`. Nothing else is kept.
+state, with ten thousand adapters too; or those whose names have one of the parts, as `map` or `upload-narrow` or
+`-rtl`. Nothing else is kept.
 """
 # ruff: noqa: E402, T201  Django is set up before its models can be imported; a command talks
 
@@ -50,6 +51,7 @@ FROM_RIGHT_TO_LEFT = "document.documentElement.dir = 'rtl'"
 ALSO_FROM_THE_RIGHT = ("narrow", "wide")
 WITHOUT_SCRIPTS = "plain-"
 MANY = 10_000
+PATIENCE = 120_000  # milliseconds for a page, on a machine that does other work
 ANSWERS = {"play-answered": spoken(), "speakers-read": traced(layers=12)}  # of a serving process
 
 
@@ -145,7 +147,7 @@ def shoot(browser: Browser, name: str, url: str, visitor: User | None, kind: Kin
         )
     page = context.new_page()
     page.on("console", partial(complain, name))
-    page.goto(url)
+    page.goto(url, timeout=PATIENCE)
     if kind.rtl:
         page.evaluate(FROM_RIGHT_TO_LEFT)
     STEPS.get(name, stay)(page)
