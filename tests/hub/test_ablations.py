@@ -26,7 +26,7 @@ from hub.operations import garbage
 from tests.hub import making
 from tests.hub.conftest import Api, api_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 ROWS = "\n".join(json.dumps({"prompt": f"{one} gulls", "completion": " boats"}) for one in range(12)).encode()
 NOTHING = Cost(10, 1.0)
 

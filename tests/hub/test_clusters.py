@@ -15,7 +15,7 @@ from hub.library.models import Library
 from tests.hub import making
 from tests.hub.conftest import Api, api_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture

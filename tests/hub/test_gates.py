@@ -25,7 +25,7 @@ from hub.operations import garbage
 from hub.pages.pipeline import course_of
 from tests.hub import making
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def test_gates_make_a_version_and_change_no_older_one() -> None:

@@ -24,7 +24,7 @@ from hub.operations import checker
 from tests.hub import making
 from tests.hub.test_concurrency import all_at_once
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 SECRET = b"secret weights" * 100
 
 

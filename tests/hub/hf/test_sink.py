@@ -17,7 +17,7 @@ from tests.hub import making
 from tests.hub.hf.test_edges import Wire, wire
 from tests.hub.hf.test_xorbs import END, RAW, chunk
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 NAME = f"{7:016x}" * 4
 
 
