@@ -24,6 +24,11 @@ help: ## this list
 	$(BIN)/pip install $(QUIETLY) -r requirements/evaluation.txt
 	touch $@
 
+# Beside the checks and once: each process that runs tests would compile torch and all else that it imports for itself.
+# What cannot be collected is said there.
+compiled: .venv/evaluation
+	@$(BIN)/pytest --collect-only -p no:xdist -qq -m "not slow" >/dev/null || true
+
 setup: .venv/ready ## make .venv with the pinned dependencies
 
 demo: setup ## the main job on this machine, from thirteen adapters to one composed model
@@ -33,7 +38,7 @@ up: setup ## web, worker and serving without demonstration content; Ctrl-C stops
 	$(BIN)/python manage.py up $(ARGS)
 
 test: setup ## everything that proves it works
-	$(MAKE) --jobs 2 check loops .venv/evaluation
+	$(MAKE) --jobs 2 check loops compiled
 	$(PYTEST) -m "not slow"
 	@if $(BIN)/python -m tests.reachable; then \
 	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" tests/hub tests/pages; \
@@ -141,4 +146,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations bench study vllm evaluate conformance demo-content tree screenshots pictures lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations compiled bench study vllm evaluate conformance demo-content tree screenshots pictures lock
