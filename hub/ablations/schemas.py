@@ -12,12 +12,12 @@ from hub.ablations import queries
 from hub.ablations.models import Ablation, Contribution
 from hub.jobs.models import Job
 from hub.library.permissions import Visitor
-from hub.schemas import JobOut
+from hub.schemas import JobOut, Row
 
 NAMED = ("release__adapter__owner__username", "release__adapter__name")
 
 
-class ContributionOut(Schema):
+class ContributionOut(Row):
     """What the library scores with an expert less what it scores without it: nats per token (`gain`) and a
     share of exact answers, each with an interval of 95 %; on how many of the rows it was heard.
     """

@@ -7,9 +7,10 @@ from pydantic import Field
 
 from hub.clusters import queries
 from hub.clusters.models import Clustering, ClusterTraining
+from hub.schemas import Row
 
 
-class PlaceOut(Schema):
+class PlaceOut(Row):
     """An expert on the map."""
 
     adapter: str

@@ -13,10 +13,10 @@ from hub.indexes import guests, passes
 from hub.indexes.models import ComposedCheckpoint, IndexMember, IndexVersion, Promotion
 from hub.jobs.models import Job
 from hub.library.models import public_encoder
-from hub.schemas import FileOut, JobOut, Text
+from hub.schemas import FileOut, JobOut, Row, Text
 
 
-class Member(Schema):
+class Member(Row):
     adapter: str
     release: str
     number: int
