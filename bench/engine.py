@@ -55,7 +55,7 @@ def main() -> None:
         [_line(row) for row in rows],
     )
     save(
-        f"engine-{given.size}",
+        f"engine-{given.size}-{given.files}",
         {
             "size": given.size,
             "files": given.files,

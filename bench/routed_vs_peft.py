@@ -102,7 +102,7 @@ def main() -> None:
         "clock": given.clock,
         "files": given.files,
     }
-    save(f"routed_vs_peft-{given.size}", {**figures, "rows": rows})
+    save(f"routed_vs_peft-{given.size}-prompt{given.prompt}", {**figures, "rows": rows})
 
 
 def measure(model: LlamaForCausalLM, experts: int, given: argparse.Namespace) -> dict[str, Any]:
