@@ -24,6 +24,7 @@ TAGS = {
     *("table", "thead", "tbody", "tr", "th", "td", "bdi"),
 }
 ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "bdi": {"dir"}}
+REACHED = {"pre": {"tabindex": "0"}}  # long lines scroll, also for people who have only a keyboard
 SIGNED = re.compile(r"(?<![A-Za-z0-9_.,])[-+\N{MINUS SIGN}±]\d[\d.,]*\b%?")
 
 
@@ -39,6 +40,7 @@ def render(source: str) -> SafeString:
             html,
             tags=TAGS,
             attributes=ATTRIBUTES,
+            set_tag_attribute_values=REACHED,
             url_schemes={"http", "https", "mailto"},
             link_rel="nofollow ugc noopener",
         )

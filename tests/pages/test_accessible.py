@@ -50,6 +50,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         f"/libraries/{slug}/upload",
         f"/libraries/{slug}/upload?step#card",
         f"/{made.ready.adapter.full_name}",
+        f"/{made.long.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}",
         f"/{made.rejected.adapter.full_name}/releases/{made.rejected.oid}/mend",
         f"/{second.adapter.full_name}/releases/{second.oid}/changes",
