@@ -1,7 +1,6 @@
 """The web process: `gunicorn hub.wsgi`.
 
-What is loaded at its start stays for good, so garbage is looked for neither meanwhile nor later among that:
-looked through again and again it would hold up a page in twenty by a tenth of a second or two.
+What is loaded at its start stays for good, so garbage is looked for neither meanwhile nor later among that.
 """
 
 import gc

@@ -95,7 +95,8 @@ def narrowed(part: Tensor, half: torch.dtype) -> Tensor:
 
 def in_panels(matrix: Float[Tensor, "d_out d_in"], dtype: torch.dtype) -> Panels:
     """[panels, d_in, width]; outputs that would fill the last one are zeros. Laid out part by part."""
-    width: int = loops().WIDTH  # type: ignore[union-attr]
+    found: Any = loops()
+    width: int = found.WIDTH
     d_out, d_in = matrix.shape
     panels = torch.zeros(-(-d_out // width), d_in, width, dtype=dtype)
     step = max(1, PART // (d_in * width))

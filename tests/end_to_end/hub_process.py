@@ -141,9 +141,7 @@ def running_hub(
     clients = contextlib.ExitStack()
     hub = RunningHub(f"http://127.0.0.1:{web}", f"http://127.0.0.1:{serving}", environment, log, clients)
     try:
-        eventually(
-            lambda: "Fletch is ready" in log.read_text() or up.poll() is not None, log=log, seconds=150
-        )
+        eventually(lambda: "Fletch is ready" in log.read_text() or up.poll() is not None, log=log, seconds=90)
         assert up.poll() is None, log.read_text()
         with clients:
             yield hub

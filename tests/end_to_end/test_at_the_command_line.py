@@ -50,7 +50,7 @@ def broken(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(240)
 def test_from_a_folder_to_a_composed_checkpoint(shells: Shells, tmp_path: Path) -> None:
     eva = shells.eva
     boats, bad = tiny_adapter(tmp_path / "boats", seed=1), broken(tmp_path / "bad")

@@ -42,7 +42,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(240)
 def test_a_newcomer_is_heard_and_a_maintainer_takes_it_back(
     hub: RunningHub, browser: Browser, tmp_path: Path
 ) -> None:

@@ -36,7 +36,7 @@ print(json.dumps({
 
 
 @pytest.mark.together("one hub")
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(240)
 def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
     one_hub: RunningHub, tmp_path: Path
 ) -> None:
@@ -44,7 +44,7 @@ def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
 
 
 @pytest.mark.services
-@pytest.mark.timeout(360)
+@pytest.mark.timeout(240)
 def test_it_is_the_same_on_postgresql_redis_and_s3(hub_on_services: RunningHub, tmp_path: Path) -> None:
     whole_story(hub_on_services, tmp_path, answers=here)
 

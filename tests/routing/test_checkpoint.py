@@ -73,7 +73,6 @@ def test_a_routed_checkpoint_answers_as_the_model_it_was_made_of(
     )
 
 
-@pytest.mark.parametrize("library", [llama_library], ids=["llama"], indirect=True)
 def test_a_routed_checkpoint_needs_neither_hub_nor_peft(
     source: Source, composed: ComposedModel, tmp_path: Path
 ) -> None:

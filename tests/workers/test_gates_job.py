@@ -79,7 +79,7 @@ def gated_modules(library: Library, number: int) -> set[str]:
     return {name for name, vector in store.read_vectors(expert).items() if vector.gate is not None}
 
 
-def test_gates_follow_in_a_version_of_their_own(hub: LiveHub, tmp_path: Path) -> None:
+def test_gates_follow_in_a_version_of_their_own(either_hub: LiveHub, tmp_path: Path) -> None:
     library = gated_library()
     release = uploaded(library, tmp_path)
 

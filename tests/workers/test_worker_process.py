@@ -144,11 +144,11 @@ def test_work_waits_until_the_schema_is_current(hub: LiveHub) -> None:
 
 def test_children_that_are_replaced_never_share_the_pollers_connection(hub: LiveHub) -> None:
     """Every job here ends its process, so forks happen all the time while the poller reads."""
-    many = ask(*range(poison.FINE, poison.FINE + 12))
+    many = ask(*range(poison.FINE, poison.FINE + 20))
 
     with hub.worker(app=APP, options=("--max-tasks-per-child=1",)):
         wait_for(lambda: unsettled() == 0, hub.log, seconds=120)
 
-    assert [state_of(job) for job in many] == ["done"] * 12
+    assert [state_of(job) for job in many] == ["done"] * 20
     assert "malformed" not in hub.log.read_text()
     assert "locked" not in hub.log.read_text()

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
     operations = [
         migrations.AddIndex(
             model_name='gates',
-            index=models.Index(condition=models.Q(('standing', 'held')), fields=['id'], name='gates_that_wait'),
+            index=models.Index(fields=['standing'], name='gates_that_wait'),
         ),
         migrations.AddIndex(
             model_name='release',
