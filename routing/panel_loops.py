@@ -3,10 +3,13 @@
 A panel is `WIDTH` outputs beside each other, input by input. For up to `TILE` tokens its sums stay in
 registers from the first input to the last, so a weight is read once for all of them and nothing is put back
 between. A sum is taken input by input, whatever is multiplied beside it: no token changes what another gets.
+A sum has to wait for its product before, so few tokens take several panels at once where one has few sums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,11 @@ from numpy.typing import NDArray
 
 # Of sums four vectors of 512 bits or two of 256 for each token fill three quarters of the registers, the rest
 # are for weights and inputs. Constants, so that a tile is made of whole vectors.
-WIDTH = 64 if get_host_cpu_features().get("avx512f") else 16
+WIDE = bool(get_host_cpu_features().get("avx512f"))
+WIDTH = 64 if WIDE else 16
 TILE = 6
+BESIDE = (1, 1, 1) if WIDE else (1, 4, 2)  # panels at once for 1 and 2 tokens; for more it is one
+FEW = len(BESIDE) - 1
 # Without fastmath: what is not finite shows, and sums are taken in the order in which they are written here.
 compiled = njit(nogil=True, cache=True, boundscheck=False)
 
@@ -41,22 +47,34 @@ def multiply(output: Floats, hidden: Floats, panels: Panels, first: int, end: in
     `panels` [panels, d_in, WIDTH] are float32, the bits of bfloat16 (uint16) or those of float16 (int16). The
     last may have more outputs than there are: these are left out.
     """
-    tokens, d_out = output.shape
+    tokens = output.shape[0]
     tiles = -(-tokens // TILE)
+    beside = BESIDE[tokens] if tokens <= FEW else 1
     sums = np.empty((TILE, WIDTH), dtype=np.float32)
-    for place in range(first, end):
-        column = place * WIDTH
-        width = min(WIDTH, d_out - column)
+    for place in range(first, end - beside + 1, beside):
         for tile in range(tiles):
             begin, stop = tokens * tile // tiles, tokens * (tile + 1) // tiles
-            sum_up(sums, hidden, panels[place], begin, stop - begin)
-            for token in range(begin, stop):
-                output[token, column : column + width] = sums[token - begin, :width]
+            sum_up(sums, hidden, panels, place, beside, begin, stop - begin)
+            for panel in range(beside):
+                _put(output, sums, (place + panel) * WIDTH, begin, stop, panel * (stop - begin))
+    for place in range(end - (end - first) % beside, end):
+        sum_up(sums, hidden, panels, place, 1, 0, tokens)
+        _put(output, sums, place * WIDTH, 0, tokens, 0)
 
 
-def _sum_up(_context: Any, sums: Any, hidden: Any, panel: Any, first: Any, count: Any) -> tuple[Any, Any]:
-    """Write sums [count, WIDTH] of hidden [first : first + count, d_in] times panel [d_in, WIDTH]."""
-    return types.void(sums, hidden, panel, first, count), _tiles
+@compiled
+def _put(output: Floats, sums: Floats, column: int, begin: int, stop: int, row: int) -> None:
+    """Write one panel's sums, from `row` on, as outputs of tokens `begin` to `stop`, from `column` on."""
+    width = min(WIDTH, output.shape[1] - column)
+    for token in range(begin, stop):
+        output[token, column : column + width] = sums[row + token - begin, :width]
+
+
+def _sum_up(
+    _context: Any, sums: Any, hidden: Any, panels: Any, place: Any, beside: Any, first: Any, count: Any
+) -> tuple[Any, Any]:
+    """Write sums [beside * count, WIDTH]: of `count` tokens from `first` on, times panels from `place` on."""
+    return types.void(sums, hidden, panels, place, beside, first, count), _tiles
 
 
 sum_up: Any = intrinsic(_sum_up)
@@ -64,37 +82,45 @@ sum_up: Any = intrinsic(_sum_up)
 
 def _tiles(context: Any, builder: Any, signature: Any, given: Any) -> Any:
     """A loop for each number of tokens, since registers have no places that are counted when it runs."""
-    sums, hidden, panel = (
+    sums, hidden, panels = (
         context.make_array(kind)(context, builder, one)
         for kind, one in zip(signature.args[:3], given[:3], strict=True)
     )
     d_in = cgutils.unpack_tuple(builder, hidden.shape)[1]
-    first, count = given[3:]
+    place, beside, first, count = given[3:]
     rows = builder.gep(hidden.data, [builder.mul(first, d_in)])
+    size = builder.mul(d_in, d_in.type(WIDTH))
+    panel = builder.gep(panels.data, [builder.mul(place, size)])
     done = builder.append_basic_block("done")
-    chosen = builder.switch(count, done)
+    chosen = builder.switch(builder.add(count, builder.mul(beside, count.type(TILE + 1))), done)
     for tokens in range(1, TILE + 1):
-        block = builder.append_basic_block(f"of_{tokens}")
-        chosen.add_case(count.type(tokens), block)
-        builder.position_at_end(block)
-        _tile(builder, tokens, sums.data, rows, d_in, (panel.data, signature.args[2].dtype))
-        builder.branch(done)
+        for together in {1, BESIDE[tokens] if tokens <= FEW else 1}:
+            block = builder.append_basic_block(f"of_{tokens}_by_{together}")
+            chosen.add_case(count.type(tokens + together * (TILE + 1)), block)
+            builder.position_at_end(block)
+            starts = [builder.gep(panel, [builder.mul(size, size.type(one))]) for one in range(together)]
+            _tile(builder, tokens, sums.data, rows, d_in, (starts, signature.args[2].dtype))
+            builder.branch(done)
     builder.position_at_end(done)
     return context.get_dummy_value()
 
 
-def _tile(builder: Any, tokens: int, sums: Any, rows: Any, d_in: Any, panel: tuple[Any, Any]) -> None:
-    """The sums of so many tokens, input by input."""
+def _tile(
+    builder: Any, tokens: int, sums: Any, rows: Any, d_in: Any, panels: tuple[Sequence[Any], Any]
+) -> None:
+    """The sums of so many tokens, input by input, panel by panel."""
     nothing = ir.Constant(FLOATS, [0.0] * WIDTH)
-    totals = [cgutils.alloca_once_value(builder, nothing) for _ in range(tokens)]
+    starts, kind = panels
+    totals = [[cgutils.alloca_once_value(builder, nothing) for _ in range(tokens)] for _ in starts]
     with cgutils.for_range(builder, d_in) as loop:
-        weights = _widened(builder, *panel, loop.index)
-        for token, total in enumerate(totals):
-            place = builder.add(builder.mul(d_in, d_in.type(token)), loop.index)
-            product = builder.fmul(weights, _everywhere(builder, rows, place), flags=FUSED)
-            builder.store(builder.fadd(product, builder.load(total), flags=FUSED), total)
-    for token, total in enumerate(totals):
-        to = builder.gep(sums, [d_in.type(token * WIDTH)])
+        for start, sums_of in zip(starts, totals, strict=True):
+            weights = _widened(builder, start, kind, loop.index)
+            for token, total in enumerate(sums_of):
+                place = builder.add(builder.mul(d_in, d_in.type(token)), loop.index)
+                product = builder.fmul(weights, _everywhere(builder, rows, place), flags=FUSED)
+                builder.store(builder.fadd(product, builder.load(total), flags=FUSED), total)
+    for row, total in enumerate(chain.from_iterable(totals)):
+        to = builder.gep(sums, [d_in.type(row * WIDTH)])
         builder.store(builder.load(total), builder.bitcast(to, FLOATS.as_pointer()), align=4)
 
 
