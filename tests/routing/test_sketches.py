@@ -94,6 +94,7 @@ def test_a_few_tokens_choose_exactly_as_by_all_scores(
     assert torch.equal(chosen.weights, expected.weights)
 
 
+@patch.object(sketches, "pays", lambda: True)
 @settings(max_examples=60)
 @given(
     tokens=st.integers(FEW + 1, 40),
@@ -176,10 +177,10 @@ def test_its_bytes_are_counted() -> None:
     assert Pack(names, {"m": module}).nbytes == stored + FEWEST * D_IN
 
 
-@pytest.mark.parametrize("missing", ["few", "another router", "int8"])
+@pytest.mark.parametrize("missing", ["few", "another router", "int8", "speed"])
 def test_others_go_the_general_way(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if missing == "int8":
-        monkeypatch.setattr(sketches, "multiplies", lambda: False)
+    monkeypatch.setattr(sketches, "multiplies", lambda: missing != "int8")
+    monkeypatch.setattr(sketches, "pays", lambda: missing != "speed")
     experts = FEWEST_FOR_MANY - (missing == "few")
     router = ROUTERS["spectral" if missing == "another router" else "arrow"]
     seat = Seat(module_pack([1] * experts), Terms(2, 1.0, experts))
@@ -210,3 +211,16 @@ def test_int8_that_is_cut_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch, "_int_mm", cut)
 
     assert not multiplies.__wrapped__()
+
+
+@pytest.mark.parametrize("int8", [1.0, 3.0])
+def test_int8_that_is_slower_is_left(
+    int8: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = iter((int8, 2.0))
+    monkeypatch.setattr(sketches, "seconds", lambda _: next(taken))
+
+    with caplog.at_level(logging.INFO):
+        assert sketches.pays.__wrapped__() is (int8 < 2.0)
+
+    assert ("int8 takes 1.5 times as long here" in caplog.text) is (int8 > 2.0)
