@@ -5,9 +5,10 @@
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PATH=/venv/bin:$PATH HF_HUB_DISABLE_TELEMETRY=1
+# Volumes are mounted on these folders of the user's: a new one takes its owner from the folder that it hides.
 RUN groupadd --gid 10001 fletch \
  && useradd --uid 10001 --gid fletch --home-dir /home/fletch --create-home --shell /usr/sbin/nologin fletch \
- && install -d -o fletch -g fletch /data /app \
+ && install -d -o fletch -g fletch /data /app /home/fletch/.cache /home/fletch/.cache/huggingface \
  && python -m venv /venv
 WORKDIR /app
 
@@ -31,7 +32,7 @@ COPY workers/__init__.py workers/
 COPY workers/serving workers/serving
 USER fletch
 EXPOSE 8081
-CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--host", "0.0.0.0", "--port", "8081", "--callers", "passes"]
+CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--cache", "/data/cache/objects", "--host", "0.0.0.0", "--port", "8081", "--callers", "passes"]
 
 FROM base AS worker
 COPY requirements/worker.txt requirements/

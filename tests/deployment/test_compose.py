@@ -64,6 +64,19 @@ def test_images_run_as_an_ordinary_user() -> None:
         assert re.search(r"^USER fletch$", stage, re.MULTILINE), stage.splitlines()[0]
 
 
+def test_the_user_of_the_images_owns_every_folder_that_a_volume_is_mounted_on() -> None:
+    dockerfile = (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    (owned,) = re.findall(r"install -d -o fletch -g fletch (.+?) \\$", dockerfile, re.MULTILINE)
+    document = compose.read(VALUES)
+    ours = [one for one in document["services"].values() if one["image"].startswith("fletch-")]
+
+    mounts = [mount.split(":") for one in ours for mount in one.get("volumes", [])]
+    named = {place[0] for name, *place in mounts if name in document["volumes"]}
+
+    assert named
+    assert named <= set(owned.split())
+
+
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """The address of an empty database on this machine's server."""
@@ -109,30 +122,32 @@ def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: s
             ("8081", str(serving)),
         )
     )
-    data = Moves((*moves.texts, ("/data", str(tmp_path / "data"))))
+    # each has a volume of its own
+    data = {name: Moves((*moves.texts, ("/data", str(tmp_path / name)))) for name in services}
     with contextlib.ExitStack() as stack:
         place = ("--port", str(redis), "--bind", "127.0.0.1", "--dir", str(tmp_path))
         stack.enter_context(
             started([*compose.command(services["redis"], moves), *place], {}, tmp_path / "redis.log")
         )
-        run_here(services["migrate"], data)
+        run_here(services["migrate"], data["migrate"])
         # the worker's health is asked for last: its command takes a second to start
         logs = {name: tmp_path / f"{name}.log" for name in ("web", "serving", "worker")}
         for name, log in logs.items():
-            service = services[name]
+            service, moved = services[name], data[name]
             stack.enter_context(
-                started(here(compose.command(service, data)), compose.environment(service, data), log)
+                started(here(compose.command(service, moved)), compose.environment(service, moved), log)
             )
         for name, log in logs.items():
-            wait_for(partial(is_healthy, services[name], data), log)
+            wait_for(partial(is_healthy, services[name], data[name]), log)
 
         founding = ["create_library", "tiny", str(tiny_llama()), "--wait"]
         commands = [["create_user", "ada"], ["create_token", "ada", "--scope", "infer"], founding]
-        *_, said = run_here(services["web"], data, "-c", COMMANDS, json.dumps(commands)).splitlines()
+        *_, said = run_here(services["web"], data["web"], "-c", COMMANDS, json.dumps(commands)).splitlines()
         token = json.loads(said)[1].strip()
 
         assert served(serving, "no pass") == {"refused with 401"}
         wait_for(lambda: "tiny" in served(serving, pass_of(web, token)), logs["serving"])
+    assert any((tmp_path / "serving").rglob("objects/*/*")), "what it read from S3 is on its volume"
 
 
 def here(command: list[str]) -> list[str]:

@@ -52,6 +52,13 @@ def arguments() -> argparse.ArgumentParser:
         "workers.serving", description="Serve the composed models of an index store."
     )
     parser.add_argument("--store", required=True, help="a folder or s3://bucket/prefix")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="where objects from s3:// are kept, compared with their digests when they are read; "
+        "default: ~/.cache/fletch/objects",
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--library", help="serve this library only")
@@ -67,19 +74,6 @@ def arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dtype", default="float32", choices=sorted(DTYPES))
     parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
-    parser.add_argument(
-        "--private-versions",
-        type=_none_or_more,
-        default=Limits.private_versions,
-        help="how many index versions with private experts of people are held, each as large as the version "
-        "that they join; 0 takes none",
-    )
-    parser.add_argument(
-        "--prefix-megabytes",
-        type=_none_or_more,
-        default=Limits.prefix_megabytes,
-        help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
-    )
     _add_limits(parser)
     _add_weights(parser)
     parser.add_argument(
@@ -119,6 +113,19 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
     """What may be held in memory and what may be asked for."""
+    parser.add_argument(
+        "--private-versions",
+        type=_none_or_more,
+        default=Limits.private_versions,
+        help="how many index versions with private experts of people are held, each as large as the version "
+        "that they join; 0 takes none",
+    )
+    parser.add_argument(
+        "--prefix-megabytes",
+        type=_none_or_more,
+        default=Limits.prefix_megabytes,
+        help="memory for what the turns of conversations have in common, for each base; 0 remembers nothing",
+    )
     parser.add_argument(
         "--expert-megabytes",
         type=_one_or_more,
@@ -172,6 +179,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options(
         store=given.store,
         library=given.library,
+        cache=given.cache,
         device=device,
         dtype=DTYPES[given.dtype],
         spread=spread,

@@ -76,7 +76,8 @@ class Server:
         self.reporter = (
             None if options.report_to is None or book is None else Reporter(options.report_to, book)
         )
-        self.libraries = Libraries(open_store(options.store), options, self.metrics, traces.assembled)
+        store = open_store(options.store, cache=options.cache)
+        self.libraries = Libraries(store, options, self.metrics, traces.assembled)
         engine = Engine(
             running=limits.running,
             waiting=limits.waiting,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -51,6 +52,7 @@ class Options:
 
     store: str
     library: str | None = None
+    cache: Path | None = None  # for what is read from S3; None: in the home of whoever runs this
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     spread: Spread | None = None  # then the device is not asked
