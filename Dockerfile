@@ -17,6 +17,8 @@ COPY requirements/web.txt requirements/
 RUN pip install -r requirements/web.txt
 COPY manage.py ./
 COPY hub hub
+# pip compiles what it installs; nobody may write beside our own modules later, and each start would compile them.
+RUN python -m compileall -q hub
 # The manifest of hashed names is made with the image, so that a container starts without writing anything.
 RUN FLETCH_DATA=/tmp/build FLETCH_STATIC_ROOT=/app/static python manage.py collectstatic --noinput && rm -rf /tmp/build
 ENV FLETCH_STATIC_ROOT=/app/static FLETCH_DATA=/data
@@ -30,6 +32,10 @@ RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/serving.tx
 COPY routing routing
 COPY workers/__init__.py workers/
 COPY workers/serving workers/serving
+RUN python -m compileall -q routing workers
+# Loops are compiled for the processor that runs them, so compiling them here would help no other: they are kept on the
+# volume, and where no folder can be written each start compiles them.
+ENV NUMBA_CACHE_DIR=/data/cache/numba TRITON_CACHE_DIR=/data/cache/triton
 USER fletch
 EXPOSE 8081
 CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--cache", "/data/cache/objects", "--host", "0.0.0.0", "--port", "8081", "--callers", "passes"]
@@ -41,6 +47,7 @@ COPY manage.py ./
 COPY hub hub
 COPY routing routing
 COPY workers workers
-ENV FLETCH_DATA=/data
+RUN python -m compileall -q hub routing workers
+ENV FLETCH_DATA=/data NUMBA_CACHE_DIR=/data/cache/numba TRITON_CACHE_DIR=/data/cache/triton
 USER fletch
 CMD ["python", "-m", "celery", "-A", "workers.app", "worker", "--queues", "cpu,io", "--concurrency", "2"]

@@ -6,11 +6,12 @@ Serial, and without the interpreter's lock. Sums are taken in another order than
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from routing.jit import kept
+
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # not nnan, not ninf: what is not finite must show
-compiled = njit(nogil=True, cache=True, fastmath=FAST, boundscheck=False)
+compiled = kept(fastmath=FAST, boundscheck=False)
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from routing.jit import kept
 
 # Of sums four vectors of 512 bits or two of 256 for each token fill three quarters of the registers, the rest
 # are for weights and inputs. Constants, so that a tile is made of whole vectors.
@@ -28,7 +30,7 @@ TILE = 6
 BESIDE = (1, 1, 1) if WIDE else (1, 4, 2)  # panels at once for 1 and 2 tokens; for more it is one
 FEW = len(BESIDE) - 1
 # Without fastmath: what is not finite shows, and sums are taken in the order in which they are written here.
-compiled = njit(nogil=True, cache=True, boundscheck=False)
+compiled = kept(boundscheck=False)
 
 FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 WORDS = ir.VectorType(ir.IntType(32), WIDTH)
