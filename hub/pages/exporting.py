@@ -72,6 +72,14 @@ def one(number: int, visitor: Visitor) -> Shown:
     return _with_work([export])[0]
 
 
+def page_of(shown: Shown) -> dict[str, Any]:
+    """One export, and what it is of."""
+    release, checkpoint = shown.export.release, shown.export.checkpoint
+    adapter = release.adapter if release else None
+    library = adapter.library if adapter else checkpoint and checkpoint.library
+    return {"shown": shown, "adapter": adapter, "library": library}
+
+
 def _panel(found: QuerySet[Export], *, repo: str, may_go: bool, closed: str = "") -> dict[str, Any] | None:
     listed = _with_work(found[:SHOWN])
     form = None

@@ -5,6 +5,7 @@ from hub.accounts import devices
 from hub.accounts.models import User
 from hub.adapters.models import Release
 from hub.evaluations.models import Evaluation
+from hub.exports.models import Export
 from tests.pages import content
 from tests.pages.odd import Odd
 
@@ -93,6 +94,9 @@ def library_pages(made: content.Content) -> Looks:
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", None),
         "checkpoint-maintainer": (f"/checkpoints/{made.checkpoint.pk}", cleo),
         "checkpoint-composing": (f"/checkpoints/{made.composing.pk}", None),
+        "export-moving": (f"/exports/{made.export.pk}", ada),
+        "export-refused": (f"/exports/{Export.objects.get(status='refused').pk}", ada),
+        "export-checkpoint": (f"/exports/{Export.objects.get(checkpoint=made.checkpoint).pk}", cleo),
     }
 
 

@@ -13,6 +13,7 @@ from tests.pages.content import Content
 VISITORS = ("anonymous", "stranger", "owner", "maintainer", "staff")
 OPEN = {"anonymous": 200, "stranger": 200, "owner": 200, "maintainer": 200, "staff": 200}
 SIGNED_IN = {**OPEN, "anonymous": 302}
+LED = dict.fromkeys(VISITORS, 302)  # from a part of a page to the page
 OWNER_ONLY = {"anonymous": 404, "stranger": 404, "owner": 200, "maintainer": 404, "staff": 200}
 MAINTAINERS_ONLY = {"anonymous": 404, "stranger": 404, "owner": 404, "maintainer": 200, "staff": 200}
 NOT_STAFF = {"anonymous": 302, "stranger": 403, "owner": 403, "maintainer": 403}
@@ -97,7 +98,7 @@ def reading(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
         "map": (f"/libraries/{slug}/map", OPEN),
         "checkpoints": (f"/libraries/{slug}/checkpoints", OPEN),
         "checkpoint": (f"/checkpoints/{made.checkpoint.pk}", OPEN),
-        "composing": (f"/checkpoints/{made.composing.pk}/composing", OPEN),
+        "composing": (f"/checkpoints/{made.composing.pk}/composing", LED),
         "tokens": ("/settings/tokens", SIGNED_IN),
         "device": ("/settings/device", SIGNED_IN),
         "desk": ("/desk", DESK),
@@ -143,11 +144,11 @@ def of_a_release(made: Content) -> dict[str, tuple[str, dict[str, int]]]:
     private = f"/{made.private.adapter.full_name}/releases/{made.private.oid}"
     return {
         "release": (ready, OPEN),
-        "course": (f"{ready}/course", OPEN),
+        "course": (f"{ready}/course", LED),
         "release_file": (f"{ready}/files/README.md", OPEN),
         "mend": (f"{ready}/mend", MENDS),
         "release, private": (private, OWNER_ONLY),
-        "course, private": (f"{private}/course", OWNER_ONLY),
+        "course, private": (f"{private}/course", {**OWNER_ONLY, "owner": 302, "staff": 302}),
         "changes, private": (f"{private}/changes", OWNER_ONLY),
         "mend, private": (f"{private}/mend", {**MENDS, "stranger": 404, "maintainer": 404}),
     }

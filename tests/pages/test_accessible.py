@@ -62,6 +62,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
         "/settings/organisations/rhymes",
         "/accounts/2fa/",
         f"/{made.ready.adapter.full_name}/report",
+        f"/exports/{made.export.pk}",
     ]
 
 

@@ -11,6 +11,7 @@ from hub.exports.models import Export
 from tests.pages.conftest import seen_by
 from tests.pages.content import Content
 
+BY_SCRIPT = {"X-Requested-With": "XMLHttpRequest"}
 THERE = "https://other-hub.example"
 FORM = {"endpoint": THERE, "repo": "ada-l/new", "token": "hf_theirs"}
 
@@ -83,6 +84,27 @@ def test_a_private_adapter_is_said_to_stay_so(made: Content, allowed: None) -> N
 
 def test_a_part_that_is_fetched_again_says_when_it_has_ended(made: Content) -> None:
     ada = seen_by(made.contributor)
-    assert "data-settled" not in text(ada, f"/exports/{made.export.pk}")
     done = Export.objects.get(status="done")
-    assert "data-settled" in text(ada, f"/exports/{done.pk}")
+
+    moving, ended = (
+        ada.get(f"/exports/{number}", headers=BY_SCRIPT).content.decode()
+        for number in (made.export.pk, done.pk)
+    )
+
+    assert "<html" not in moving + ended
+    assert "data-settled" not in moving
+    assert "data-settled" in ended
+
+
+def test_an_export_that_is_opened_by_hand_is_a_page_with_what_it_is_of(made: Content) -> None:
+    ada, release = seen_by(made.contributor), made.ready
+    done = Export.objects.get(status="done")
+
+    moving, ended = (text(ada, f"/exports/{number}") for number in (made.export.pk, done.pk))
+    other = text(seen_by(made.maintainer), f"/exports/{Export.objects.get(checkpoint=made.checkpoint).pk}")
+
+    assert "<h1>Export to another hub</h1>" in moving
+    assert f'data-live="/exports/{made.export.pk}"' in moving
+    assert "data-live" not in ended
+    assert f'href="/{release.adapter.full_name}/releases/{release.oid}"' in ended
+    assert f'href="/checkpoints/{made.checkpoint.pk}"' in other

@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from hub.ablations import queries, services
 from hub.ablations.models import Ablation
@@ -17,6 +18,7 @@ from hub.indexes.models import IndexVersion
 from hub.library.permissions import require_maintain
 from hub.pages.ablation import MeasureForm, contributions_page, progress
 from hub.pages.listing import library_called
+from hub.pages.parts import BY_SCRIPT, asked_by_script
 from hub.pages.visitors import signed_in
 
 
@@ -54,9 +56,12 @@ def _asked(request: HttpRequest, version: IndexVersion) -> HttpResponse:
 
 
 @require_safe
+@vary_on_headers(BY_SCRIPT)
 def measuring(request: HttpRequest, slug: str, number: int, run: int) -> HttpResponse:
     """The progress of a run alone, fetched again while it is under way."""
     found = _run(slug, number, run)
+    if not asked_by_script(request):
+        return redirect(_page_of(found))
     return render(request, "indexes/measuring.html", progress(found))
 
 

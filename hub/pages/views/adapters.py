@@ -5,6 +5,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from hub.adapters import permissions, services
 from hub.adapters.models import Adapter, Release
@@ -12,6 +13,7 @@ from hub.clusters import services as clusters
 from hub.errors import Invalid
 from hub.pages import reading
 from hub.pages.forms import ReasonForm
+from hub.pages.parts import BY_SCRIPT, asked_by_script
 from hub.pages.pipeline import course_of
 from hub.pages.showing import adapter_page, release_page, sees_log
 from hub.pages.visitors import signed_in
@@ -30,9 +32,12 @@ def release(request: HttpRequest, owner: str, name: str, oid: str) -> HttpRespon
 
 
 @require_safe
+@vary_on_headers(BY_SCRIPT)
 def course(request: HttpRequest, owner: str, name: str, oid: str) -> HttpResponse:
     """The pipeline's steps alone, fetched again while they change."""
     found = _release(request, owner, name, oid)
+    if not asked_by_script(request):
+        return _back_to(found)
     context = {
         "release": found,
         "course": course_of(found),

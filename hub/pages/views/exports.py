@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from hub.adapters import permissions
 from hub.errors import Conflict, HubError, Invalid, NotOffered
@@ -16,6 +17,7 @@ from hub.indexes import queries as indexes
 from hub.library.permissions import require_maintain
 from hub.pages import exporting, reading
 from hub.pages.forms import ExportForm
+from hub.pages.parts import BY_SCRIPT, asked_by_script
 from hub.pages.visitors import signed_in
 
 ASKED = "Asked. It is pushed as soon as a worker is free; the token is forgotten then."
@@ -57,9 +59,13 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
 
 
 @require_safe
+@vary_on_headers(BY_SCRIPT)
 def export(request: HttpRequest, number: int) -> HttpResponse:
-    """One export alone, fetched again while it is on its way."""
-    return render(request, "exports/export.html", {"shown": exporting.one(number, request.user)})
+    """One export: alone for the script that asks again while it is on its way, else as a page."""
+    shown = exporting.one(number, request.user)
+    if asked_by_script(request):
+        return render(request, "exports/export.html", {"shown": shown})
+    return render(request, "exports/page.html", exporting.page_of(shown))
 
 
 def _wish(request: HttpRequest) -> Wish:

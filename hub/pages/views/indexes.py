@@ -8,6 +8,7 @@ from django.db.models import Prefetch
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.vary import vary_on_headers
 
 from hub.errors import HubError, Invalid, NotFound
 from hub.http import status_of
@@ -21,6 +22,7 @@ from hub.pages import exporting, snippets, timeline
 from hub.pages.builder import Builder, builder, composed_licences
 from hub.pages.forms import PromotionForm
 from hub.pages.listing import library_called
+from hub.pages.parts import BY_SCRIPT, asked_by_script
 from hub.pages.visitors import signed_in
 
 VERSIONS = 20
@@ -124,9 +126,12 @@ def checkpoint(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
 
 
 @require_safe
+@vary_on_headers(BY_SCRIPT)
 def composing(request: HttpRequest, checkpoint_id: int) -> HttpResponse:
     """The progress of a checkpoint alone, fetched again while it is being made."""
     found = _checkpoint(checkpoint_id)
+    if not asked_by_script(request):
+        return redirect("checkpoint", checkpoint_id)
     return render(request, "indexes/composing.html", {"checkpoint": found, "job": _job(found)})
 
 

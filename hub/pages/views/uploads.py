@@ -16,6 +16,7 @@ from hub.errors import HubError, Invalid, TooLarge
 from hub.http import status_of
 from hub.library import queries
 from hub.pages import card_editor
+from hub.pages.parts import asked_by_script
 from hub.pages.upload_form import UploadForm, offered, said_of, upload_page
 from hub.pages.visitors import signed_in
 
@@ -87,6 +88,6 @@ def _release(request: HttpRequest, form: UploadForm) -> Release:
 def created(request: HttpRequest, made: Release) -> HttpResponse:
     """A browser is led to the release; our script is told where it is."""
     answer = redirect("release", made.adapter.owner.username, made.adapter.name, made.oid)
-    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+    if asked_by_script(request):
         return HttpResponse(status=201, headers={"Location": answer["Location"]})
     return answer

@@ -8,7 +8,7 @@ export function keepLive(part) {
   async function refresh() {
     if (document.hidden) return again(EVERY);
     try {
-      const answer = await fetch(part.dataset.live, { headers: { Accept: "text/html" }, credentials: "same-origin" });
+      const answer = await fetch(part.dataset.live, { headers: { Accept: "text/html", "X-Requested-With": "XMLHttpRequest" }, credentials: "same-origin" });
       if (answer.redirected || answer.status === 404) return;
       if (!answer.ok) throw new Error(answer.status);
       if (show(await answer.text())) return;
