@@ -6,19 +6,51 @@ small operations at each of a hundred modules) is as much as the numbers themsel
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
-from routing.routers import ROUTERS, Router, Selection
-from routing.routes import Seat
+from routing.pack import ModulePack
+from routing.routers import ROUTERS, Router, Selection, Terms
 from routing.sketches import choose_by_sketch, loops
+
+if TYPE_CHECKING:
+    from routing.routes import Seat
 
 FEW = 16  # tokens: beyond, a matrix product of all scores is faster
 ARROW = ROUTERS["arrow"]
+
+Floats = NDArray[np.float32]
+AtOnce = Callable[[Floats, Floats], tuple[NDArray[np.int64], Floats]]
+
+
+def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
+    """One compiled call that adds the mixture to output [tokens, d_out] for hidden states [tokens, d_in].
+
+    It returns who was chosen and with what weight [tokens, k]. None: there are no loops for these experts.
+    """
+    arrays, sketch, compiled, read = module.arrays, module.sketch, kernels(), loops()
+    if arrays is None or compiled is None:
+        return None
+    loop, given = compiled.choose_and_mix, tuple[Any, ...](arrays)
+    if sketch is not None and read is not None:
+        loop, given = read.choose_by_sketch_and_mix, (*arrays, *sketch)
+    temperature, k = terms.temperature, min(terms.top_k, len(module))
+
+    def add(output: Floats, hidden: Floats) -> tuple[NDArray[np.int64], Floats]:
+        shape = (len(hidden), k)
+        experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
+        loop(output, hidden, *given, temperature, experts, weights)
+        return experts, weights
+
+    return add
 
 
 def add_arrow(
@@ -27,24 +59,16 @@ def add_arrow(
     """Add the mixture to `output`, in place, and return who was chosen; None: this is for the general way."""
     if router is not ARROW or not seat.plain:
         return None
-    terms, module, tokens = seat.terms, seat.module, hidden.shape[0]
+    terms, module = seat.terms, seat.module
     on_gpu = kernels_for(terms.top_k, hidden, output, module.a)
     if on_gpu is not None:
         selection: Selection = on_gpu.arrow(hidden, module, terms.temperature, terms.top_k)
         on_gpu.mix(output, hidden, selection, module)
         return selection
-    if tokens > FEW or not usable(output, hidden):
+    add = seat.at_once if hidden.shape[0] <= FEW and usable(output, hidden) else None
+    if add is None:
         return None
-    arrays, sketch, compiled, read = module.arrays, module.sketch, kernels(), loops()
-    if arrays is None or compiled is None:
-        return None
-    shape = (tokens, min(terms.top_k, len(module)))
-    experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
-    mixed = (output.numpy(), hidden.numpy(), *arrays)
-    if sketch is None or read is None:
-        compiled.choose_and_mix(*mixed, terms.temperature, experts, weights)
-    else:
-        read.choose_by_sketch_and_mix(*mixed, *sketch, terms.temperature, experts, weights)
+    experts, weights = add(output.numpy(), hidden.numpy())
     return Selection(torch.from_numpy(experts), torch.from_numpy(weights))
 
 

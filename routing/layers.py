@@ -90,24 +90,33 @@ class RoutedLinear(nn.Module):
         if not crowds:
             return output
         hidden, rows = x.reshape(-1, x.shape[-1]), output.view(-1, output.shape[-1])
-        tokens = hidden.shape[0]
         choices = []
         for crowd in crowds:
             seat = crowd.route.seats.get(self.name)
             if seat is None:
                 continue
-            everyone = not crowd.tokens.start and crowd.tokens.stop in (None, tokens)
-            mine, its = (hidden, rows) if everyone else (hidden[crowd.tokens], rows[crowd.tokens])
-            router = crowd.route.router
-            done = add_arrow(its, mine, router, seat)
-            selection = done or choose_arrow(mine, router, seat) or seat.select(router, mine)
+            selection, added = self._routed(crowd, seat, rows, hidden)
             if crowd.witness is not None:
                 crowd.witness(seat, self.name, selection)
-            if done is None:
+            if not added:
                 choices.append(Chosen(crowd.tokens, seat, selection))
         for chosen in together(choices):
             self._add(rows[chosen.tokens], hidden[chosen.tokens], chosen)
         return output
+
+    def _routed(
+        self, crowd: Crowd, seat: Seat, rows: Float[Tensor, "all d_out"], hidden: Float[Tensor, "all d_in"]
+    ) -> tuple[Selection, bool]:
+        """What a crowd's tokens choose, and whether it is added to their rows of the output already."""
+        start, stop, _ = crowd.tokens.indices(hidden.shape[0])
+        if (fixed := crowd.route.settled.get(self.name)) is not None:
+            return _of_each(fixed, stop - start), False
+        everyone = stop - start == hidden.shape[0]
+        mine, its = (hidden, rows) if everyone else (hidden[crowd.tokens], rows[crowd.tokens])
+        router = crowd.route.router
+        if (done := add_arrow(its, mine, router, seat)) is not None:
+            return done, True
+        return choose_arrow(mine, router, seat) or seat.select(router, mine), False
 
     def _add(
         self, rows: Float[Tensor, "tokens d_out"], hidden: Float[Tensor, "tokens d_in"], chosen: Chosen
@@ -130,6 +139,13 @@ class RoutedLinear(nn.Module):
         with align_module_device(layer):  # of a spread base it may lie in a file
             weight = layer.weight
         return weight.T if transposed else weight
+
+
+def _of_each(selection: Selection, tokens: int) -> Selection:
+    """One choice as that of so many tokens."""
+    if tokens == 1:
+        return selection
+    return Selection(selection.experts.expand(tokens, -1), selection.weights.expand(tokens, -1))
 
 
 def together(choices: Sequence[Chosen]) -> Iterator[Chosen]:

@@ -65,9 +65,11 @@ class PanelLinear(nn.Module):
         x = x.contiguous()
         if not usable(x):  # somebody learns from it
             return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
-        output = x.new_empty(*x.shape[:-1], self.d_out)
-        _multiply(output.view(-1, self.d_out).numpy(), x.view(-1, x.shape[-1]).numpy(), self.panels)
-        return output if self.bias is None else output.add_(self.bias)
+        hidden = x.numpy().reshape(-1, x.shape[-1])  # an array is looked at in a fifth of a tensor's time
+        output = np.empty((len(hidden), self.d_out), dtype=np.float32)
+        _multiply(output, hidden, self.panels)
+        shaped = torch.from_numpy(output.reshape(*x.shape[:-1], self.d_out))
+        return shaped if self.bias is None else shaped.add_(self.bias)
 
 
 def half_of(weight: Tensor) -> torch.dtype | None:

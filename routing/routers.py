@@ -25,6 +25,7 @@ from routing.scores import SCORES, calibrated, evidence
 TIE_STEP = 2.0**-40
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
+SCORED_BY = {"arrow": "arrow", "phatgoose": "gate", "spectral": "subspace", "delta-norm": "delta-norm"}
 ALWAYS_FINITE = frozenset({"arrow", "delta-norm", "subspace"})  # scores that every expert has of every token
 FROM_WEIGHTS = frozenset({"arrow", "spectral", "delta-norm", "evidence", "two-stage"})  # what experts do
 QUERY_ROUTERS = frozenset({"classifier", "lm", "retrieval"})  # a prior over the whole prompt, alone
@@ -127,10 +128,7 @@ def by_shares(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: T
 
 ROUTERS: Mapping[str, Router] = MappingProxyType(
     {
-        "arrow": by_score("arrow"),
-        "phatgoose": by_score("gate"),
-        "spectral": by_score("subspace"),
-        "delta-norm": by_score("delta-norm"),
+        **{name: by_score(kind) for name, kind in SCORED_BY.items()},
         "evidence": by_evidence,
         "two-stage": two_stage,
         "uniform": uniform,
@@ -138,6 +136,17 @@ ROUTERS: Mapping[str, Router] = MappingProxyType(
         **dict.fromkeys(sorted(QUERY_ROUTERS), by_shares),
     }
 )
+
+
+_UNASKED = frozenset({uniform, by_shares})  # routers that never look at hidden states
+_SCORED = frozenset(ROUTERS[name] for name, kind in SCORED_BY.items() if kind in ALWAYS_FINITE)
+
+
+def settled(router: Router, module: ModulePack, terms: Terms) -> Selection | None:
+    """What every token chooses [1, k], where that can be said before any is seen; None where it cannot."""
+    if router not in _UNASKED and not (router in _SCORED and _unopposed(terms)):
+        return None
+    return router(torch.zeros_like(module.vectors.prototypes[:1]), module, terms)
 
 
 def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:

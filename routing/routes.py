@@ -13,10 +13,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.errors import BadRouting
+from routing.few_tokens import AtOnce, at_once
 from routing.general import Differences, SharedTerm, differences, low_rank, shared_terms
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
-from routing.routers import ALWAYS_CALIBRATED, FROM_WEIGHTS, QUERY_ROUTERS, ROUTERS, Router, Selection, Terms
+from routing.routers import (
+    ALWAYS_CALIBRATED,
+    FROM_WEIGHTS,
+    QUERY_ROUTERS,
+    ROUTERS,
+    Router,
+    Selection,
+    Terms,
+    settled,
+)
 
 PRIOR_NAMES = ("auto", "classifier", "evidence", "lm", "retrieval")
 ON_NEUTRAL_TEXT = frozenset({"auto", "evidence", "retrieval"})  # priors that are measured there
@@ -119,6 +129,11 @@ class Seat:
     shared: SharedTerm | None = None
 
     @cached_property
+    def at_once(self) -> AtOnce | None:
+        """What chooses experts of a few tokens by Arrow and mixes them; None: not by these terms, or here."""
+        return at_once(self.module, self.terms) if self.plain else None
+
+    @cached_property
     def plain(self) -> bool:
         """Whether all experts of the module stand for election by their scores alone, and are of low rank."""
         terms = self.terms
@@ -151,6 +166,16 @@ class Route:
     def can_run(self) -> bool:
         """Whether what its tokens may choose is in memory: a bare pack's seats alone are not."""
         return not self.seats or self.stay is not None or not self.pack.bare
+
+    @cached_property
+    @torch.inference_mode(mode=False)
+    def settled(self) -> Mapping[str, Selection]:
+        """Where it is said before any token is seen, by module: what each chooses [1, k]."""
+        found = {
+            name: settled(self.router, seat.module if seat.judged is None else seat.judged, seat.terms)
+            for name, seat in self.seats.items()
+        }
+        return {name: selection for name, selection in found.items() if selection is not None}
 
     def agrees(self, other: Route) -> bool:
         """Whether both would send every token the same way."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.pack import ModulePack, Update, pack_updates
-from routing.routers import ROUTERS, Terms, best, uniform
+from routing.routers import ROUTERS, Terms, best, settled, uniform
 
 arrow = ROUTERS["arrow"]
 
@@ -122,3 +125,33 @@ def test_uniform_weights_are_float32_while_another_base_is_loaded() -> None:
         torch.set_default_dtype(torch.float32)
 
     assert chosen.weights.dtype == torch.float32
+
+
+@pytest.mark.parametrize("router", ["arrow", "spectral", "delta-norm", "uniform", "single", "retrieval"])
+@pytest.mark.parametrize("shares", [False, True])
+def test_whom_no_token_can_change_is_known_before_any_is_seen(router: str, shares: bool) -> None:  # noqa: FBT001 - as pytest hands it on
+    vectors, alone = unit_vectors(3), terms(2, allowed=[1], electorate=2)
+    asked = replace(alone, shares=torch.tensor([0.5, 0.2, 0.3])) if shares else alone
+    hidden = torch.randn(4, 8)
+
+    known = settled(ROUTERS[router], vectors, asked)
+
+    assert known is not None
+    chosen = ROUTERS[router](hidden, vectors, asked)
+    assert torch.equal(known.experts.expand(4, -1), chosen.experts)
+    assert torch.equal(known.weights.expand(4, -1), chosen.weights)
+
+
+@pytest.mark.parametrize(
+    ("router", "asked"),
+    [
+        ("arrow", terms(1)),
+        ("arrow", terms(1, allowed=[0, 1])),
+        ("arrow", replace(terms(1, allowed=[1]), abstain=0.5)),
+        ("arrow", replace(terms(1, allowed=[1]), calibrated=True)),
+        ("phatgoose", terms(1, allowed=[1])),  # it may have no gate
+        ("evidence", terms(1, allowed=[1])),
+    ],
+)
+def test_whom_a_token_can_change_is_not(router: str, asked: Terms) -> None:
+    assert settled(ROUTERS[router], unit_vectors(3), asked) is None

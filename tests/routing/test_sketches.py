@@ -194,8 +194,8 @@ def test_loops_that_choose_wrong_are_not_used(
     wrong = type("Wrong", (), {"choose_by_sketch_and_mix": staticmethod(lambda *_: None)})
     real = importlib.import_module
 
-    def imported(name: str) -> Any:
-        return wrong if name == "routing.sketch_loops" else real(name)
+    def imported(name: str, package: str | None = None) -> Any:
+        return wrong if name == "routing.sketch_loops" else real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", imported)
     with caplog.at_level(logging.WARNING):
