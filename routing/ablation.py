@@ -152,8 +152,8 @@ class _Witness:
         """For one pass over these rows, whose tokens come row by row."""
 
         def witness(seat: Seat, _module: str, selection: Selection) -> None:
-            members = seat.module.member_ids[selection.experts].cpu().view(len(places), -1)
-            weights = selection.weights.expand(selection.experts.shape).cpu().view(len(places), -1)
+            members = seat.module.member_ids[selection.experts].cpu().reshape(len(places), -1)
+            weights = selection.weights.cpu().reshape(len(places), -1)
             for row, place in enumerate(places):
                 self.chosen[place, members[row]] = True
                 self.heard[place, members[row][weights[row] > 0]] = True

@@ -58,6 +58,13 @@ class PrepackedLinear(nn.Module):
         return output
 
 
+def prepacks(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies numbers of this kind here: bfloat16 not on every processor."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001
+
+
 def rounded(rows: int) -> int:
     """So many rows or up to an eighth more: oneDNN compiles a program for every number that it meets.
 

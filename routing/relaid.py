@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.layouts import LAYOUTS, Layout, Shape
 from routing.panels import PanelLinear, half_of, loops
-from routing.prepacked import PrepackedLinear
+from routing.prepacked import PrepackedLinear, prepacks
 
 log = logging.getLogger(__name__)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -32,7 +32,7 @@ class Kind(NamedTuple):
     def may_be(self, layout: Layout) -> bool:
         """Whether such a layer can be laid out so here."""
         if layout == "onednn":
-            return torch.backends.mkldnn.is_available()
+            return prepacks(self.dtype)
         fits = self.dtype == torch.float32 and (layout == "panels" or self.half is not None)
         return fits and loops() is not None
 

@@ -15,7 +15,7 @@ from routing.base import Base, load_base
 from routing.composed import compose
 from routing.laying_out import lay_out, layouts_of
 from routing.layouts import Layout, Wanted
-from routing.prepacked import PrepackedLinear, rounded
+from routing.prepacked import PrepackedLinear, prepacks, rounded
 from routing.spec import BaseRef
 from routing.weights import layers_of
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
@@ -99,7 +99,8 @@ def test_what_would_answer_otherwise_stays_as_it_is(
 def test_half_precision_is_laid_out_too_and_double_is_not() -> None:
     half, double = nn.Sequential(nn.Linear(64, 32).bfloat16()), nn.Sequential(nn.Linear(64, 32).double())
 
-    assert [dict(one.layouts) for one in lay_out(half, Wanted("halves"))] == [{"onednn": 1}]
+    here = "onednn" if prepacks(torch.bfloat16) else "stored"
+    assert [dict(one.layouts) for one in lay_out(half, Wanted("halves"))] == [{here: 1}]
     assert lay_out(double, ANEW) == []
     assert layouts_of(double) == {"stored": 1}
 
@@ -127,3 +128,19 @@ def test_rows_grow_by_an_eighth_at_most() -> None:
         *(0, 1, 7, 16, 18, 36, 72, 144, 256, 288)
     ]
     assert all(rows <= rounded(rows) <= rows * 9 / 8 for rows in range(5000))
+
+
+def test_a_processor_that_does_not_multiply_halves_leaves_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relaid, "prepacks", lambda dtype: dtype != torch.bfloat16)
+    half, single = nn.Linear(64, 32).bfloat16(), nn.Linear(64, 32)
+
+    with caplog.at_level(logging.WARNING):
+        laid = lay_out(nn.Sequential(half, single), ANEW)
+
+    assert {one.kind.dtype: dict(one.layouts) for one in laid} == {
+        torch.bfloat16: {"stored": 1},
+        torch.float32: {"onednn": 1},
+    }
+    assert not caplog.messages
