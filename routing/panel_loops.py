@@ -1,4 +1,4 @@
-"""Tokens times a weight in panels, made by numba for this processor: each number widens in a register.
+"""Tokens times a weight in panels, made by numba for this processor: its numbers widen in registers.
 
 A panel is `WIDTH` outputs beside each other, input by input. For up to `TILE` tokens its sums stay in
 registers from the first input to the last, so a weight is read once for all of them and nothing is put back
@@ -14,45 +14,39 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from routing.jit import kept
+from routing.panel_numbers import NUMBERS, WIDE, WIDTH, WORDS, Numbers
 
-# Of sums four vectors of 512 bits or two of 256 for each token fill three quarters of the registers, the rest
-# are for weights and inputs. Constants, so that a tile is made of whole vectors.
-WIDE = bool(get_host_cpu_features().get("avx512f"))
-WIDTH = 64 if WIDE else 16
+# Sums fill three quarters of the registers so, the rest are for weights and inputs.
 TILE = 6
 BESIDE = (1, 1, 1) if WIDE else (1, 4, 2)  # panels at once for 1 and 2 tokens; for more it is one
 FEW = len(BESIDE) - 1
 # Without fastmath: what is not finite shows, and sums are taken in the order in which they are written here.
 compiled = kept(boundscheck=False)
 
-FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
-WORDS = ir.VectorType(ir.IntType(32), WIDTH)
-BITS = ir.VectorType(ir.IntType(16), WIDTH)
-HALVES = ir.VectorType(ir.HalfType(), WIDTH)
-FUSED = ("contract",)  # a product and its sum may be one instruction
-
 Floats = NDArray[np.float32]
-Panels = NDArray[np.float32] | NDArray[np.uint16] | NDArray[np.int16]
+Hidden = NDArray[np.float32] | NDArray[np.int32]
+Panels = NDArray[np.float32] | NDArray[np.uint16] | NDArray[np.int16] | NDArray[np.int8]
 
 
 @compiled
-def multiply(output: Floats, hidden: Floats, panels: Panels, first: int, end: int) -> None:
+def multiply(output: Floats, hidden: Hidden, panels: Panels, first: int, end: int) -> None:
     """Write the outputs [tokens, d_out] of panels `first` to `end` for hidden states [tokens, d_in].
 
     `panels` [panels, d_in, WIDTH] are float32, the bits of bfloat16 (uint16) or those of float16 (int16). The
-    last may have more outputs than there are: these are left out.
+    last may have more outputs than there are: these are left out. Of int8, panels are [panels, pairs,
+    WIDTH * 2], two inputs of each output beside each other, and hidden states the bits of two int16 [tokens,
+    pairs].
     """
     tokens = output.shape[0]
     tiles = -(-tokens // TILE)
     beside = BESIDE[tokens] if tokens <= FEW else 1
-    sums = np.empty((TILE, WIDTH), dtype=np.float32)
+    sums = np.empty((TILE, WIDTH), dtype=hidden.dtype)
     for place in range(first, end - beside + 1, beside):
         for tile in range(tiles):
             begin, stop = tokens * tile // tiles, tokens * (tile + 1) // tiles
@@ -65,7 +59,7 @@ def multiply(output: Floats, hidden: Floats, panels: Panels, first: int, end: in
 
 
 @compiled
-def _put(output: Floats, sums: Floats, column: int, begin: int, stop: int, row: int) -> None:
+def _put(output: Floats, sums: Hidden, column: int, begin: int, stop: int, row: int) -> None:
     """Write one panel's sums, from `row` on, as outputs of tokens `begin` to `stop`, from `column` on."""
     width = min(WIDTH, output.shape[1] - column)
     for token in range(begin, stop):
@@ -91,7 +85,8 @@ def _tiles(context: Any, builder: Any, signature: Any, given: Any) -> Any:
     d_in = cgutils.unpack_tuple(builder, hidden.shape)[1]
     place, beside, first, count = given[3:]
     rows = builder.gep(hidden.data, [builder.mul(first, d_in)])
-    size = builder.mul(d_in, d_in.type(WIDTH))
+    numbers = NUMBERS[signature.args[2].dtype]
+    size = builder.mul(d_in, d_in.type(WIDTH * numbers.beside))
     panel = builder.gep(panels.data, [builder.mul(place, size)])
     done = builder.append_basic_block("done")
     chosen = builder.switch(builder.add(count, builder.mul(beside, count.type(TILE + 1))), done)
@@ -101,46 +96,32 @@ def _tiles(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             chosen.add_case(count.type(tokens + together * (TILE + 1)), block)
             builder.position_at_end(block)
             starts = [builder.gep(panel, [builder.mul(size, size.type(one))]) for one in range(together)]
-            _tile(builder, tokens, sums.data, rows, d_in, (starts, signature.args[2].dtype))
+            _tile(builder, numbers, tokens, sums.data, rows, d_in, starts)
             builder.branch(done)
     builder.position_at_end(done)
     return context.get_dummy_value()
 
 
 def _tile(
-    builder: Any, tokens: int, sums: Any, rows: Any, d_in: Any, panels: tuple[Sequence[Any], Any]
+    builder: Any, numbers: Numbers, tokens: int, sums: Any, rows: Any, d_in: Any, starts: Sequence[Any]
 ) -> None:
     """The sums of so many tokens, input by input, panel by panel."""
-    nothing = ir.Constant(FLOATS, [0.0] * WIDTH)
-    starts, kind = panels
+    nothing = ir.Constant(numbers.sums, [0] * WIDTH)
     totals = [[cgutils.alloca_once_value(builder, nothing) for _ in range(tokens)] for _ in starts]
     with cgutils.for_range(builder, d_in) as loop:
         for start, sums_of in zip(starts, totals, strict=True):
-            weights = _widened(builder, start, kind, loop.index)
+            weights = numbers.weights(builder, start, loop.index)
             for token, total in enumerate(sums_of):
                 place = builder.add(builder.mul(d_in, d_in.type(token)), loop.index)
-                product = builder.fmul(weights, _everywhere(builder, rows, place), flags=FUSED)
-                builder.store(builder.fadd(product, builder.load(total), flags=FUSED), total)
+                number = _everywhere(builder, builder.load(builder.gep(rows, [place])))
+                builder.store(numbers.added(builder, builder.load(total), weights, number), total)
     for row, total in enumerate(chain.from_iterable(totals)):
         to = builder.gep(sums, [d_in.type(row * WIDTH)])
-        builder.store(builder.load(total), builder.bitcast(to, FLOATS.as_pointer()), align=4)
+        builder.store(builder.load(total), builder.bitcast(to, numbers.sums.as_pointer()), align=4)
 
 
-def _widened(builder: Any, data: Any, kind: Any, row: Any) -> Any:
-    """One row of a panel as float32; widening is exact."""
-    place = builder.gep(data, [builder.mul(row, row.type(WIDTH))])
-    if kind == types.float32:
-        return builder.load(builder.bitcast(place, FLOATS.as_pointer()), align=4)
-    if kind == types.int16:
-        halves = builder.load(builder.bitcast(place, HALVES.as_pointer()), align=2)
-        return builder.fpext(halves, FLOATS)
-    bits = builder.zext(builder.load(builder.bitcast(place, BITS.as_pointer()), align=2), WORDS)
-    return builder.bitcast(builder.shl(bits, ir.Constant(WORDS, [16] * WIDTH)), FLOATS)
-
-
-def _everywhere(builder: Any, rows: Any, place: Any) -> Any:
+def _everywhere(builder: Any, number: Any) -> Any:
     """One number in all places of a vector."""
-    number = builder.load(builder.gep(rows, [place]))
-    empty = ir.Constant(FLOATS, ir.Undefined)
+    empty = ir.Constant(ir.VectorType(number.type, WIDTH), ir.Undefined)
     first = builder.insert_element(empty, number, ir.IntType(32)(0))
     return builder.shuffle_vector(first, empty, ir.Constant(WORDS, [0] * WIDTH))

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.kernels import Floats, Integers, compiled, mix, offer, product, share
+from routing.panel_loops import multiply
 
-NEIGHBOURS = 4  # experts that are looked at together
 TOP = 2**31 - 1  # of a sum of products
 COARSEST = 127  # of an int8
-FINEST = 127 * 256 + 127  # of an int16 that is taken apart into two int8
+FINEST = 2**15 - 1  # of an int16
 SURELY_FINITE = 2.0**126  # float32 ends at 2^128: no partial sum of a product below this overflows
 SIZE = np.int32(0x7FFFFFFF)  # the bits of a float32 without its sign
 TINIEST = np.float32(2.0**-100)  # so that levels per number do not overflow
@@ -29,7 +29,7 @@ Doubles = NDArray[np.float64]
 
 @compiled
 def levels_of(hidden: Floats, levels: FineLevels, steps: Doubles, lengths: Doubles) -> None:
-    """Write each token [tokens, d_in] as levels * its step, and its length.
+    """Write each token [tokens, d_in] as levels * its step, and its length; levels beyond d_in are zero.
 
     So fine that a sum of products with int8 levels still fits into 32 bits; no number is off by more than
     0.51 steps. A token that is not finite, or of which float32 keeps no fraction, has -1 as its length.
@@ -39,6 +39,7 @@ def levels_of(hidden: Floats, levels: FineLevels, steps: Doubles, lengths: Doubl
     cell = np.empty(1, dtype=np.int32)
     for token in range(hidden.shape[0]):
         x, row, pattern = hidden[token], levels[token], patterns[token]
+        row[x.shape[0] :] = 0
         squares = 0.0
         largest = np.int32(0)
         for column in range(x.shape[0]):
@@ -54,35 +55,6 @@ def levels_of(hidden: Floats, levels: FineLevels, steps: Doubles, lengths: Doubl
         per_step = finest / size if size else np.float32(0.0)
         for column in range(x.shape[0]):
             row[column] = np.int16(np.int32(np.floor(x[column] * per_step + np.float32(0.5))))
-
-
-@compiled
-def rough_products(inputs: FineLevels, levels: Levels, rough: Floats) -> None:
-    """Write the products [tokens, experts] of levels; each sum is exact, and rounded once to float32.
-
-    Some experts at a time, so that a token is fetched into the nearest cache once for all of them.
-    """
-    for first in range(0, levels.shape[0], NEIGHBOURS):
-        for token in range(inputs.shape[0]):
-            x = inputs[token]
-            for expert in range(first, min(first + NEIGHBOURS, levels.shape[0])):
-                row = levels[expert]
-                total = np.int32(0)
-                for column in range(row.shape[0]):
-                    total = np.int32(total + np.int32(row[column]) * np.int32(x[column]))
-                rough[token, expert] = np.float32(total)
-
-
-@compiled
-def split(inputs: FineLevels, halves: Levels) -> None:
-    """Write levels [tokens, d_in] as 256 * halves[token] + halves[tokens + token], both int8."""
-    tokens = inputs.shape[0]
-    for token in range(tokens):
-        x, high, low = inputs[token], halves[token], halves[tokens + token]
-        for column in range(x.shape[0]):
-            upper = (np.int32(x[column]) + np.int32(128)) >> np.int32(8)
-            high[column] = np.int8(upper)
-            low[column] = np.int8(np.int32(x[column]) - (upper << np.int32(8)))
 
 
 @compiled
@@ -150,11 +122,11 @@ def choose_by_sketch_and_mix(  # noqa: PLR0913, PLR0917 - as above
 ) -> None:
     """What `kernels.choose_and_mix` does, for a few tokens among many experts."""
     tokens = hidden.shape[0]
-    inputs = np.empty(hidden.shape, dtype=np.int16)
+    inputs = np.empty((tokens, 2 * levels.shape[1]), dtype=np.int16)
     input_steps, input_lengths = np.empty(tokens, dtype=np.float64), np.empty(tokens, dtype=np.float64)
-    rough = np.empty((tokens, levels.shape[0]), dtype=np.float32)
+    rough = np.empty((tokens, prototypes.shape[0]), dtype=np.float32)
     levels_of(hidden, inputs, input_steps, input_lengths)
-    rough_products(inputs, levels, rough)
+    multiply(rough, inputs.view(np.int32), levels, 0, levels.shape[0])
     choose_listed(
         rough,
         input_steps,

@@ -9,10 +9,8 @@ r + e below the k-th largest r - e has k others above it.
 
 from __future__ import annotations
 
+import importlib
 import logging
-import sys
-import time
-from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -39,7 +37,7 @@ class Sketch(NamedTuple):
     x that is off by e in length: by lengths * e more.
     """
 
-    levels: NDArray[np.int8]
+    levels: NDArray[np.int8]  # in panels, as `routing.panel_loops.multiply` reads them
     steps: NDArray[np.float64]
     errors: NDArray[np.float64]
     lengths: NDArray[np.float64]
@@ -59,25 +57,23 @@ def choose_by_sketch(
     top_k: int,
     temperature: float,
 ) -> tuple[Int[Tensor, "tokens k"], Float[Tensor, "tokens k"]] | None:
-    """The experts and weights of many tokens; None where experts are few, or float32 is the better way.
+    """The experts and weights of many tokens; None where experts are few, or there are no loops.
 
-    Tokens are levels of 16 bits, so fine that what they are off by is little beside the prototypes; two
-    products of int8 make one of those.
+    Tokens are levels of 16 bits, so fine that what they are off by is little beside the prototypes.
     """
     read = loops()
-    if len(prototypes) < FEWEST_FOR_MANY or read is None or not (multiplies() and pays()):
+    if len(prototypes) < FEWEST_FOR_MANY or read is None:
         return None
     tokens = len(hidden)
-    levels, halves = np.empty(hidden.shape, dtype=np.int16), np.empty((2 * tokens, hidden.shape[1]), np.int8)
+    levels = np.empty((tokens, 2 * sketch.levels.shape[1]), dtype=np.int16)
     steps, lengths = np.empty(tokens), np.empty(tokens)
     read.levels_of(hidden.numpy(), levels, steps, lengths)
-    read.split(levels, halves)
-    products = torch._int_mm(torch.from_numpy(halves), torch.from_numpy(sketch.levels).T)  # noqa: SLF001 - there is no public one
-    rough = products[:tokens].mul_(256).add_(products[tokens:]).float()
+    rough = np.empty((tokens, len(prototypes)), dtype=np.float32)
+    read.multiply(rough, levels.view(np.int32), sketch.levels, 0, len(sketch.levels))
     shape = (tokens, min(top_k, len(prototypes)))
     experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
     read.choose_listed(
-        rough.numpy(), steps, lengths, hidden.numpy(), prototypes, *sketch[1:], temperature, experts, weights
+        rough, steps, lengths, hidden.numpy(), prototypes, *sketch[1:], temperature, experts, weights
     )
     return torch.from_numpy(experts), torch.from_numpy(weights)
 
@@ -88,45 +84,6 @@ def loops() -> Any | None:
     return tried("routing.sketch_loops", _try, log.warning, "every expert is scored, which is slower")
 
 
-@cache
-def multiplies() -> bool:
-    """Whether torch multiplies int8 exactly: before AVX-512 VNNI, sums of two products may be cut off."""
-    ends = torch.tensor([-128, -127, 127, 127, 1, 0], dtype=torch.int8).repeat(24)
-    left, right = ends.repeat(16, 1), torch.stack([ends.roll(place) for place in range(64)])
-    try:
-        found = torch._int_mm(left, right.T)  # noqa: SLF001 - as above
-    except (AttributeError, RuntimeError, NotImplementedError) as error:
-        log.info("prompts are scored in float32: %s", error)
-        return False
-    return torch.equal(found, left.int() @ right.T.int())
-
-
-@cache
-def pays() -> bool:
-    """Whether torch multiplies int8 faster than float32, of which one product stands for two.
-
-    Where a processor has instructions for it, three times as fast; where it has none, sixty times slower.
-    """
-    tokens, experts = torch.ones(64, 512), torch.ones(FEWEST_FOR_MANY, 512)
-    small, levels = tokens.repeat(2, 1).to(torch.int8), experts.to(torch.int8)
-    rough = seconds(lambda: torch._int_mm(small, levels.T))  # noqa: SLF001 - as above
-    exact = seconds(lambda: tokens @ experts.T)
-    if rough >= exact:
-        log.info("prompts are scored in float32: int8 takes %.2g times as long here", rough / exact)
-    return rough < exact
-
-
-def seconds(product: Callable[[], Tensor]) -> float:
-    """The processor's, for the fastest of three after one that may have to prepare something."""
-    product()
-    taken = []
-    for _ in range(3):
-        began = time.thread_time()
-        product()
-        taken.append(time.thread_time() - began)
-    return max(min(taken), sys.float_info.epsilon)  # a clock may be coarser than that
-
-
 def _sketched(prototypes: NDArray[np.float32]) -> Sketch:
     rows = prototypes.astype(np.float64)
     steps = np.abs(rows).max(axis=1) / COARSEST
@@ -135,7 +92,18 @@ def _sketched(prototypes: NDArray[np.float32]) -> Sketch:
     lengths = np.linalg.norm(rows, axis=1)
     # a float32 product of d terms is off by at most d units of |p| |x|: twice that, and the rough one's
     errors = off + (2 * rows.shape[1] + 4) * UNIT * (lengths + off)
-    return Sketch(levels.astype(np.int8), steps, errors, lengths + off)
+    return Sketch(_in_panels(levels.astype(np.int8)), steps, errors, lengths + off)
+
+
+def _in_panels(levels: NDArray[np.int8]) -> NDArray[np.int8]:
+    """[experts, d_in] as [panels, pairs, width * 2], filled up with zeros to whole panels of whole pairs."""
+    width: int = importlib.import_module("routing.panel_numbers").WIDTH  # numba's, which may be missing
+    experts, d_in = levels.shape
+    panels, pairs = -(-experts // width), -(-d_in // 2)
+    whole = np.zeros((panels * width, pairs * 2), dtype=np.int8)
+    whole[:experts, :d_in] = levels
+    by_pairs = whole.reshape(panels, width, pairs, 2).transpose(0, 2, 1, 3)
+    return by_pairs.reshape(panels, pairs, width * 2)
 
 
 def _try(found: Any) -> None:

@@ -19,7 +19,7 @@ from routing.few_tokens import FEW, add_arrow, choose_arrow
 from routing.pack import ModulePack, Pack
 from routing.routers import ROUTERS, Selection, Terms
 from routing.routes import Seat
-from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, multiplies, sketched
+from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, sketched
 from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
 
 ARROW = ROUTERS["arrow"]
@@ -94,7 +94,6 @@ def test_a_few_tokens_choose_exactly_as_by_all_scores(
     assert torch.equal(chosen.weights, expected.weights)
 
 
-@patch.object(sketches, "pays", lambda: True)
 @settings(max_examples=60)
 @given(
     tokens=st.integers(FEW + 1, 40),
@@ -105,8 +104,6 @@ def test_a_few_tokens_choose_exactly_as_by_all_scores(
     seed=st.integers(0, 999),
 )
 def test_so_do_many(tokens: int, top_k: int, spread: float, scale: float, odd: str, seed: int) -> None:
-    if not multiplies():
-        pytest.skip("this processor does not multiply int8 exactly")
     draw = torch.Generator().manual_seed(seed)
     seat = Seat(among(drawn_prototypes(draw, FEWEST_FOR_MANY, spread)), Terms(top_k, 0.5, FEWEST_FOR_MANY))
     hidden = drawn_tokens(draw, tokens, scale, odd)
@@ -174,13 +171,15 @@ def test_its_bytes_are_counted() -> None:
     names = tuple(f"a/{place}" for place in range(FEWEST))
 
     stored = sum(part.untyped_storage().nbytes() for part in parts)
-    assert Pack(names, {"m": module}).nbytes == stored + FEWEST * D_IN
+    assert module.sketch is not None
+    assert module.sketch.levels.nbytes >= FEWEST * D_IN
+    assert Pack(names, {"m": module}).nbytes == stored + module.sketch.levels.nbytes
 
 
-@pytest.mark.parametrize("missing", ["few", "another router", "int8", "speed"])
+@pytest.mark.parametrize("missing", ["few", "another router", "loops"])
 def test_others_go_the_general_way(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sketches, "multiplies", lambda: missing != "int8")
-    monkeypatch.setattr(sketches, "pays", lambda: missing != "speed")
+    if missing == "loops":
+        monkeypatch.setattr(sketches, "loops", lambda: None)
     experts = FEWEST_FOR_MANY - (missing == "few")
     router = ROUTERS["spectral" if missing == "another router" else "arrow"]
     seat = Seat(module_pack([1] * experts), Terms(2, 1.0, experts))
@@ -202,25 +201,3 @@ def test_loops_that_choose_wrong_are_not_used(
         assert sketches.loops.__wrapped__() is None
 
     assert "every expert is scored, which is slower" in caplog.text
-
-
-def test_int8_that_is_cut_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return (left.int() @ right.int()).clamp(-(2**15), 2**15 - 1)
-
-    monkeypatch.setattr(torch, "_int_mm", cut)
-
-    assert not multiplies.__wrapped__()
-
-
-@pytest.mark.parametrize("int8", [1.0, 3.0])
-def test_int8_that_is_slower_is_left(
-    int8: float, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    taken = iter((int8, 2.0))
-    monkeypatch.setattr(sketches, "seconds", lambda _: next(taken))
-
-    with caplog.at_level(logging.INFO):
-        assert sketches.pays.__wrapped__() is (int8 < 2.0)
-
-    assert ("int8 takes 1.5 times as long here" in caplog.text) is (int8 > 2.0)
