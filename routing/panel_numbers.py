@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
+from numba.core import config
 
-FEATURES = get_host_cpu_features()
+# Whoever names another processor to numba (NUMBA_CPU_NAME) has what every processor has.
+ASKED: Any = config
+FEATURES = {} if ASKED.CPU_NAME or ASKED.CPU_FEATURES else get_host_cpu_features()
 WIDE = bool(FEATURES.get("avx512f"))
 # Four vectors of 512 bits, or two of 256. A constant, so that a tile is made of whole vectors.
 WIDTH = 64 if WIDE else 16
