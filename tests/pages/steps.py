@@ -17,6 +17,11 @@ def stay(page: Page) -> None:
     """Most pages are looked at as they come."""
 
 
+def wait_until_drawn(page: Page) -> None:
+    """The documentation of the API is drawn by its script."""
+    page.locator(".opblock").first.wait_for()
+
+
 def make_token(page: Page) -> None:
     page.locator("#id_name").fill("laptop")
     page.get_by_role("button", name="Make the token").click()
@@ -153,6 +158,7 @@ def have_it_read(page: Page) -> None:
 
 
 STEPS: dict[str, Callable[[Page], None]] = {
+    "api": wait_until_drawn,
     "browse-filters": open_the_filters,
     "checkpoint-maintainer": open_the_export,
     "tokens-shown": make_token,
