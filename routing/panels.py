@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from routing.compiled import usable
+from routing.threads import side_by_side
 from routing.trusted import tried
 
 log = logging.getLogger(__name__)
@@ -127,19 +127,7 @@ def _multiply(output: NDArray[np.float32], hidden: NDArray[np.float32], panels: 
         found.multiply(output, hidden, panels, 0, len(panels))
         return
     bounds = [len(panels) * share // shares for share in range(shares + 1)]
-    others = [
-        _others(threads - 1).submit(found.multiply, output, hidden, panels, first, end)
-        for first, end in pairwise(bounds[1:])
-    ]
-    found.multiply(output, hidden, panels, 0, bounds[1])
-    wait(others)
-    for other in others:
-        other.result()
-
-
-@cache
-def _others(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, thread_name_prefix="panels")
+    side_by_side(found.multiply, [(output, hidden, panels, first, end) for first, end in pairwise(bounds)])
 
 
 @cache

@@ -1,7 +1,8 @@
 """Ragged passes: pieces of many answers in one forward pass of the base, each with its own memory and route.
 
 The tokens of all pieces lie behind each other in one row, so nothing is padded and every matrix product of
-the base is shared. Only attention looks at the pieces one by one: each at its own keys and values.
+the base is shared. Only attention looks at the pieces one by one: each at its own keys and values. On a CPU a
+compiled loop does that for all pieces of a single token (`routing.next_tokens`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+from routing.next_tokens import Place, attend, attends, place_of
 
 ATTENTION = "fletch"
 FIRST_ROOM = 64  # tokens; doubled whenever it is full
@@ -32,6 +35,7 @@ class Strand:
     keys: dict[int, Kept] = field(default_factory=dict)
     values: dict[int, Kept] = field(default_factory=dict)
     most: int | None = None
+    _places: dict[int, Place] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -49,20 +53,37 @@ class Strand:
 
         A pass that fails later leaves no trace: what lies behind `length` is written over.
         """
-        return self._kept(self.keys, layer, keys), self._kept(self.values, layer, values)
+        end = self.length + keys.shape[1]
+        rooms = self.rooms(layer, keys, values, keys.shape[1])
+        for room, new in zip(rooms, (keys, values), strict=True):
+            room[:, self.length : end] = new
+        return rooms[0][:, :end], rooms[1][:, :end]
 
-    def _kept(self, held: dict[int, Kept], layer: int, new: Float[Tensor, "heads tokens width"]) -> Kept:
-        end = self.length + new.shape[1]
+    def rooms(self, layer: int, keys: Tensor, values: Tensor, tokens: int) -> tuple[Kept, Kept]:
+        """Where keys and values like these are kept, with room for so many tokens behind `length`."""
+        end = self.length + tokens
+        return self._room(self.keys, layer, keys, end), self._room(self.values, layer, values, end)
+
+    def place(self, layer: int, keys: Tensor, values: Tensor) -> Place:
+        """What a compiled loop has to know of these rooms, which have one for the next token."""
+        known = self._places.get(layer)
+        if known is None or known.room <= self.length:
+            known = self._places[layer] = place_of(*self.rooms(layer, keys, values, tokens=1))
+        return known
+
+    def _room(
+        self, held: dict[int, Kept], layer: int, like: Float[Tensor, "heads some width"], end: int
+    ) -> Kept:
         room = held.get(layer)
         if room is None or room.shape[1] < end:
             larger = max(FIRST_ROOM, 2 * (0 if room is None else room.shape[1]))
             wanted = max(end, larger if self.most is None else min(larger, self.most))
-            grown = new.new_empty(new.shape[0], wanted, new.shape[2])
+            grown = like.new_empty(like.shape[0], wanted, like.shape[2])
             if room is not None:
                 grown[:, : self.length] = room[:, : self.length]
             room = held[layer] = grown
-        room[:, self.length : end] = new
-        return room[:, :end]
+            self._places.pop(layer, None)
+        return room
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,11 @@ class Piece:
 
     strand: Strand
     tokens: slice
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one token, as of an answer that is being written."""
+        return self.tokens.stop - self.tokens.start == 1
 
     def keep(self) -> None:
         """The pass is through: what was written stays."""
@@ -133,12 +159,33 @@ def attention(
         rest["sliding_window"] = sliding_window
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **rest)
         return output, None
-    parts = [
-        _attend(piece, module.layer_idx, query[0], key[0], value[0], scaling, sliding_window)
-        for piece in pieces
-    ]
-    together = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-    return together.transpose(0, 1).unsqueeze(0), None
+    read = _read(pieces, module.layer_idx, query[0], key[0], value[0], scaling, sliding_window)
+    return read.unsqueeze(0), None
+
+
+def _read(
+    pieces: Sequence[Piece],
+    layer: int,
+    query: Float[Tensor, "heads tokens width"],
+    key: Float[Tensor, "kept_heads tokens width"],
+    value: Float[Tensor, "kept_heads tokens value_width"],
+    scaling: float | None,
+    window: int | None,
+) -> Float[Tensor, "tokens heads value_width"]:
+    """Single tokens by one loop where that can be, whoever is beside them; the others piece by piece."""
+    compiled = attends(query, key, value)
+    single = [piece for piece in pieces if piece.single] if compiled else []
+    several = [piece for piece in pieces if not piece.single] if single else pieces
+    parts = [_attend(piece, layer, query, key, value, scaling, window) for piece in several]
+    if not single:
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).transpose(0, 1)
+    places = [piece.strand.place(layer, key, value) for piece in single]
+    lengths = [piece.strand.length for piece in single]
+    rows = [piece.tokens.start for piece in single]
+    read = attend(query, key, value, rows, lengths, places, scaling=scaling, window=window)
+    for piece, part in zip(several, parts, strict=True):
+        read[piece.tokens] = part.transpose(0, 1)
+    return read
 
 
 def _attend(

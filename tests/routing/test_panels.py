@@ -17,7 +17,7 @@ from llvmlite.binding import get_host_cpu_features
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from routing import panels
+from routing import panels, threads
 from routing.panels import HALVES, PanelLinear, half_of
 
 KINDS = (torch.float32, *HALVES)
@@ -137,10 +137,10 @@ def test_threads_share_the_panels(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = laid(x)
     monkeypatch.setattr(panels, "SHARE", 1)
     torch.set_num_threads(3)
-    panels._others.cache_clear()
+    threads._others.cache_clear()
 
     assert torch.equal(laid(x), alone)
-    assert panels._others.cache_info().misses == 1  # a pool was asked for, once
+    assert threads._others.cache_info().misses == 1  # a pool was asked for, once
 
 
 def test_loops_that_say_something_else_are_not_used(
