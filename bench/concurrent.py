@@ -1,8 +1,14 @@
 """Many answers at once: tokens per second of the engine with 1 to 16 requests, beside one after another.
 
-python -m bench.concurrent [--size 100M] [--files bfloat16] [--experts 0 16 256] [--requests 1 4 16]
+python -m bench.concurrent [--size 100M] [--files bfloat16] [--experts 0 16 256] [--requests 1 4 16] [--one-each]
 
-0 experts is the plain base. Every answer must be the one that it is alone, token by token, or the figure is refused.
+0 experts is the plain base. Tokens choose two experts by Arrow; with `--one-each` every request has one expert, each
+another, as where a library's routing finds one for each prompt. Every answer must be the one that it is alone, token
+by token, or the figure is refused.
+
+The bound is what sharing the weights can give at most on this processor: were each token of an answer to cost what
+one of a prompt does. For prompts of P and answers of T tokens it is (P p + T t) / (P p + T p), where alone a token of
+a prompt takes p and one of an answer t.
 """
 
 from __future__ import annotations
@@ -33,8 +39,10 @@ RANK = 8
 
 @dataclass
 class Heard:
-    """The tokens of one answer, and when they came."""
+    """The tokens of one answer, and when they were asked for and came."""
 
+    asked: float
+    prompt: int
     tokens: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
 
@@ -54,26 +62,36 @@ def main() -> None:
     model = RoutedModel(base)
     rows = [row for experts in given.experts for row in _measured(model, experts, given)]
     show(
-        f"{given.size}: answers of {given.tokens} tokens to prompts of 64 to 103, rank {RANK}, top {TOP_K}",
-        ["experts", "requests", "tokens/s", "one by one", "ratio", "first token, s", "longest gap / median"],
+        f"{given.size}: answers of {given.tokens} tokens to prompts of 64 to 103, rank {RANK}, "
+        + ("one expert each" if given.one_each else f"top {TOP_K}"),
+        [
+            "experts",
+            "requests",
+            "tokens/s",
+            "one by one",
+            "ratio (bound)",
+            "first token, s",
+            "longest gap / median",
+        ],
         [_line(row) for row in rows],
     )
     save(
-        f"concurrent-{given.size}",
+        f"concurrent-{given.size}-{given.files}{'-one-each' if given.one_each else ''}",
         {"size": given.size, "files": given.files, "threads": given.threads, "rows": rows},
     )
 
 
 def _measured(model: RoutedModel, experts: int, given: argparse.Namespace) -> list[dict[str, Any]]:
-    way = None if not experts else _way(model, experts)
     prompts = _prompts(max(given.requests), model.base.spec.vocabulary)
-    _answers(model, way, prompts[:1], tokens=8)  # warm
+    ways = _ways(model, experts, len(prompts), one_each=given.one_each)
+    _answers(model, ways[:1], prompts[:1], tokens=8)  # warm
     rows = []
     for count in given.requests:
         began = time.perf_counter()
-        alone = [_answers(model, way, [prompt], tokens=given.tokens)[0] for prompt in prompts[:count]]
+        asked = list(zip(ways, prompts, strict=True))[:count]
+        alone = [_answers(model, [way], [prompt], tokens=given.tokens)[0] for way, prompt in asked]
         middle = time.perf_counter()
-        together = _answers(model, way, prompts[:count], tokens=given.tokens)
+        together = _answers(model, ways[:count], prompts[:count], tokens=given.tokens)
         seconds = time.perf_counter() - middle
         changed = sum(one.tokens != other.tokens for one, other in zip(alone, together, strict=True))
         if changed:
@@ -87,24 +105,44 @@ def _measured(model: RoutedModel, experts: int, given: argparse.Namespace) -> li
                 "one_by_one": count * given.tokens / (middle - began),
                 "first_token": max(one.times[0] for one in together) - middle,
                 "gap": max(gaps) / statistics.median(gaps),
+                "bound": bound(alone),
             }
         )
     return rows
 
 
+def bound(alone: Sequence[Heard]) -> float:
+    """How many times as fast together as alone, if all tokens were read as those of prompts are."""
+    prompts = sum(one.times[0] - one.asked for one in alone)
+    answers = sum(one.times[-1] - one.times[0] for one in alone)
+    read = sum(one.prompt for one in alone)
+    written = sum(len(one.tokens) - 1 for one in alone)
+    return (prompts + answers) / (prompts * (1 + written / read))
+
+
 def _answers(
-    model: RoutedModel, way: Route | None, prompts: Sequence[tuple[int, ...]], *, tokens: int
+    model: RoutedModel, ways: Sequence[Route | None], prompts: Sequence[tuple[int, ...]], *, tokens: int
 ) -> list[Heard]:
-    engine, heard = Engine(), [Heard() for _ in prompts]
-    requests = [Request(prompt, tokens, route=way, sampling=Sampling(0.0)) for prompt in prompts]
+    engine, began = Engine(), time.perf_counter()
+    heard = [Heard(began, len(prompt)) for prompt in prompts]
+    requests = [
+        Request(prompt, tokens, route=way, sampling=Sampling(0.0))
+        for way, prompt in zip(ways, prompts, strict=True)
+    ]
     engine.submit([(Generation(model, request), one) for request, one in zip(requests, heard, strict=True)])
     while engine.step():
         pass
     return heard
 
 
-def _way(model: RoutedModel, experts: int) -> Route:
-    return route(random_pack(model.base.spec, experts, rank=RANK), Routing("arrow", TOP_K))
+def _ways(model: RoutedModel, experts: int, requests: int, *, one_each: bool) -> list[Route | None]:
+    if not experts:
+        return [None] * requests
+    pack = random_pack(model.base.spec, experts, rank=RANK)
+    if not one_each:
+        return [route(pack, Routing("arrow", TOP_K))] * requests
+    names = [pack.experts[place % experts] for place in range(requests)]
+    return [route(pack, Routing("arrow", 1, experts=(name,))) for name in names]
 
 
 def _prompts(count: int, vocabulary: int) -> list[tuple[int, ...]]:
@@ -118,7 +156,7 @@ def _line(row: dict[str, Any]) -> list[str]:
         str(row["requests"]),
         f"{row['together']:.1f}",
         f"{row['one_by_one']:.1f}",
-        f"{row['together'] / row['one_by_one']:.2f}",
+        f"{row['together'] / row['one_by_one']:.2f} ({row['bound']:.2f})",
         f"{row['first_token']:.2f}",
         f"{row['gap']:.1f}",
     ]
@@ -131,6 +169,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--experts", type=int, nargs="+", default=[0, 16, 256])
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--one-each", action="store_true", help="one expert for each request")
     parser.add_argument("--threads", type=int, default=1)
     return parser
 
