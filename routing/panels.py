@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from functools import cache, cached_property
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -22,14 +21,13 @@ from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from routing.compiled import usable
-from routing.threads import side_by_side
+from routing.threads import by_panels
 from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 HALVES = (torch.bfloat16, torch.float16)
 BITS = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}  # as `routing.panel_loops` tells them apart
 PART = 2**22  # numbers that are looked at, or laid out, at once
-SHARE = 2**20  # products of a weight with up to eight tokens that are worth waking another thread for
 
 Panels = NDArray[Any]
 
@@ -67,7 +65,8 @@ class PanelLinear(nn.Module):
             return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
         hidden = x.numpy().reshape(-1, x.shape[-1])  # an array is looked at in a fifth of a tensor's time
         output = np.empty((len(hidden), self.d_out), dtype=np.float32)
-        _multiply(output, hidden, self.panels)
+        found: Any = loops()
+        by_panels(found.multiply, output, hidden, self.panels)
         shaped = torch.from_numpy(output.reshape(*x.shape[:-1], self.d_out))
         return shaped if self.bias is None else shaped.add_(self.bias)
 
@@ -116,18 +115,6 @@ def out_of_panels(panels: Panels, dtype: torch.dtype) -> Float[Tensor, "outputs 
     """The matrix in float32, with the outputs that fill the last panel."""
     numbers = torch.from_numpy(panels).view(dtype)
     return numbers.transpose(1, 2).flatten(0, 1).float()
-
-
-def _multiply(output: NDArray[np.float32], hidden: NDArray[np.float32], panels: Panels) -> None:
-    """By as many of torch's threads as have enough to do; each has some of the panels."""
-    found: Any = loops()
-    tokens, threads = len(hidden), torch.get_num_threads()
-    shares = min(threads, len(panels), max(1, panels.size * -(-tokens // 8) // SHARE))
-    if shares == 1:
-        found.multiply(output, hidden, panels, 0, len(panels))
-        return
-    bounds = [len(panels) * share // shares for share in range(shares + 1)]
-    side_by_side(found.multiply, [(output, hidden, panels, first, end) for first, end in pairwise(bounds)])
 
 
 @cache

@@ -21,11 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.compiled import kernels
+from routing.threads import by_panels, parts, side_by_side
 from routing.trusted import tried
 
 log = logging.getLogger(__name__)
 FEWEST = 64  # experts: below, reading their prototypes costs no more than looking twice
 FEWEST_FOR_MANY = 128  # experts: a product of all scores of many tokens costs little beside their mixture
+SHARE = 32  # tokens to choose for that are worth waking another thread for
 COARSEST = 127  # of an int8
 UNIT = 2.0**-24  # the relative error of one float32 operation
 
@@ -69,11 +71,14 @@ def choose_by_sketch(
     steps, lengths = np.empty(tokens), np.empty(tokens)
     read.levels_of(hidden.numpy(), levels, steps, lengths)
     rough = np.empty((tokens, len(prototypes)), dtype=np.float32)
-    read.multiply(rough, levels.view(np.int32), sketch.levels, 0, len(sketch.levels))
+    by_panels(read.multiply, rough, levels.view(np.int32), sketch.levels)
     shape = (tokens, min(top_k, len(prototypes)))
     experts, weights = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.float32)
-    read.choose_listed(
-        rough, steps, lengths, hidden.numpy(), prototypes, *sketch[1:], temperature, experts, weights
+    by_token = (rough, steps, lengths, hidden.numpy(), experts, weights)
+    shares = [[array[first:end] for array in by_token] for first, end in parts(tokens, tokens // SHARE)]
+    side_by_side(
+        read.choose_listed,
+        [(*mine[:4], prototypes, *sketch[1:], temperature, *mine[4:]) for mine in shares],
     )
     return torch.from_numpy(experts), torch.from_numpy(weights)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
+
+SHARE = 2**20  # products of a weight with up to eight tokens that are worth waking another thread for
 
 
 def side_by_side(loop: Callable[..., None], shares: Sequence[tuple[Any, ...]]) -> None:
@@ -20,6 +24,20 @@ def side_by_side(loop: Callable[..., None], shares: Sequence[tuple[Any, ...]]) -
     wait(others)
     for other in others:
         other.result()
+
+
+def by_panels(
+    loop: Callable[..., None], output: NDArray[Any], hidden: NDArray[Any], panels: NDArray[Any]
+) -> None:
+    """`panel_loops.multiply` by as many of torch's threads as have enough to do, each with some panels."""
+    enough = max(1, panels.size * -(-len(hidden) // 8) // SHARE)
+    side_by_side(loop, [(output, hidden, panels, *part) for part in parts(len(panels), enough)])
+
+
+def parts(count: int, most: int) -> list[tuple[int, int]]:
+    """So many things in neighbouring parts of nearly equal size, at most one for each of torch's threads."""
+    shares = max(1, min(torch.get_num_threads(), count, most))
+    return list(pairwise(count * share // shares for share in range(shares + 1)))
 
 
 @cache

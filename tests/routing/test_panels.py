@@ -135,7 +135,7 @@ def test_whatever_form_hidden_states_have(case: str) -> None:
 def test_threads_share_the_panels(monkeypatch: pytest.MonkeyPatch) -> None:
     laid, x = PanelLinear(layer_of(torch.randn(500, 24))), torch.randn(2, 24)
     alone = laid(x)
-    monkeypatch.setattr(panels, "SHARE", 1)
+    monkeypatch.setattr(threads, "SHARE", 1)
     torch.set_num_threads(3)
     threads._others.cache_clear()
 

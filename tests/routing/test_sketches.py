@@ -20,6 +20,7 @@ from routing.pack import ModulePack, Pack
 from routing.routers import ROUTERS, Selection, Terms
 from routing.routes import Seat
 from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, sketched
+from routing.threads import side_by_side
 from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
 
 ARROW = ROUTERS["arrow"]
@@ -156,6 +157,28 @@ def test_the_mixture_is_the_same() -> None:
     torch.testing.assert_close(
         output.double(), reference(before, hidden, chosen, module), atol=1e-4, rtol=1e-4
     )
+
+
+def test_threads_share_what_many_tokens_choose() -> None:
+    draw = torch.Generator().manual_seed(5)
+    seat = Seat(among(drawn_prototypes(draw, FEWEST_FOR_MANY, 0.1)), Terms(3, 0.5, FEWEST_FOR_MANY))
+    hidden, threads = torch.randn(131, D_IN, generator=draw), torch.get_num_threads()
+    chosen = []
+    for count in (1, 3):
+        torch.set_num_threads(count)
+        try:
+            with patch("routing.sketches.side_by_side", wraps=side_by_side) as shared:
+                chosen.append(choose_arrow(hidden, ARROW, seat))
+        finally:
+            torch.set_num_threads(threads)
+        [(_, shares)] = [call.args for call in shared.call_args_list]
+        assert len(shares) == count
+
+    one, three = chosen
+    assert one is not None
+    assert three is not None
+    assert torch.equal(one.experts, three.experts)
+    assert torch.equal(one.weights, three.weights)
 
 
 def test_few_or_spoilt_prototypes_have_none() -> None:
