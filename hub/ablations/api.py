@@ -20,11 +20,13 @@ from hub.jobs import queries as jobs
 from hub.library import permissions
 from hub.library import queries as libraries
 from hub.library.permissions import Visitor
+from hub.paging import Limit, Offset, part
 
 router = Router(tags=["ablations"], auth=AnyVisitor())
 OF_VERSION = "/libraries/{slug}/versions/{number}/ablations"
 ONE = "/ablations/{ablation_id}"
 NONE = {404: schemas.Problem}
+ALL = part(None, 0)
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 TOO_MUCH = dict.fromkeys((413, 507), schemas.Problem)
 
@@ -75,9 +77,11 @@ def ablations(request: HttpRequest, slug: str, number: int) -> list[AblationOut]
 
 
 @router.get(ONE, response={200: AblationDetail, **NONE}, operation_id="ablation", url_name="ablation")
-def ablation(request: HttpRequest, ablation_id: int) -> AblationDetail:
-    """One with what each expert contributes, as far as it is measured."""
-    return _detail(ablation_id, reader(request))
+def ablation(
+    request: HttpRequest, ablation_id: int, limit: Limit = None, offset: Offset = 0
+) -> AblationDetail:
+    """One with what each expert contributes, as far as it is measured: all, or a part of them."""
+    return _detail(ablation_id, reader(request), part(limit, offset))
 
 
 @router.post(
@@ -131,12 +135,14 @@ def _maintained(request: HttpRequest, ablation_id: int) -> tuple[Ablation, User]
     return found, user
 
 
-def _detail(ablation_id: int, visitor: Visitor) -> AblationDetail:
+def _detail(ablation_id: int, visitor: Visitor, listed: slice = ALL) -> AblationDetail:
     found = queries.ablation(ablation_id)
+    contributions = queries.contributions(found, visitor)
     return AblationDetail.whole(
         found,
         visitor,
         experts=queries.asked_for(found),
-        contributions=queries.contributions(found, visitor),
+        measured=contributions.count(),
+        contributions=contributions[listed],
         jobs=jobs.about(ablation_id=ablation_id),
     )

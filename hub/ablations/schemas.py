@@ -93,9 +93,13 @@ class AblationOut(Schema):
 
 
 class AblationDetail(AblationOut):
-    """With what each expert contributes, the largest gain first, and the job that measures it."""
+    """With what each expert contributes, the largest gain first, and the job that measures it. `experts` are
+    left out in turn; `measured` of them have a figure that the reader may see, and `contributions` has all
+    of these, or the part that was asked for.
+    """
 
     experts: int
+    measured: int
     contributions: list[ContributionOut]
     jobs: list[JobOut]
 
@@ -106,12 +110,14 @@ class AblationDetail(AblationOut):
         visitor: Visitor,
         *,
         experts: int,
+        measured: int,
         contributions: QuerySet[Contribution],
         jobs: Iterable[Job],
     ) -> Self:
         return cls(
             **cls.said(found, visitor),
             experts=experts,
+            measured=measured,
             contributions=ContributionOut.all_of(contributions),
             jobs=[JobOut.of(job) for job in jobs],
         )

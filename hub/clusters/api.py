@@ -13,6 +13,7 @@ from hub.clusters.schemas import ClusteringOut, CountIn, NeighbourOut, SharingIn
 from hub.errors import NotFound
 from hub.library import permissions
 from hub.library import queries as libraries
+from hub.paging import Limit, Offset, part
 
 router = Router(tags=["clusters"], auth=AnyVisitor())
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
@@ -23,9 +24,14 @@ REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
     response={200: ClusteringOut, 404: schemas.Problem},
     operation_id="clusters",
 )
-def clusters(request: HttpRequest, slug: str) -> ClusteringOut:  # noqa: ARG001
-    """The experts of the newest clustered version: groups, copies and a map."""
-    return ClusteringOut.of(queries.clustering(libraries.library(slug)))
+def clusters(
+    request: HttpRequest,  # noqa: ARG001
+    slug: str,
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> ClusteringOut:
+    """The experts of the newest clustered version: groups, copies and a map; all, or a part of the map."""
+    return ClusteringOut.of(queries.clustering(libraries.library(slug)), part(limit, offset))
 
 
 @router.post(

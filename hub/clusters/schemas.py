@@ -21,29 +21,40 @@ class PlaceOut(Row):
 
 
 class ClusteringOut(Schema):
-    """The clusters of an index version; `copies` are groups of experts that are the same again."""
+    """The clusters of an index version; `copies` are groups of experts that are the same again. `experts`
+    says how many there are; where a part of them was asked for, `map` and `clusters` hold that, and `copies`
+    the groups that have one of them.
+    """
 
     version: int
     count: int
+    experts: int
     silhouette: float
     clusters: dict[int, list[str]]
     copies: list[list[str]]
     map: list[PlaceOut]
 
     @classmethod
-    def of(cls, found: Clustering) -> Self:
+    def of(cls, found: Clustering, part: slice) -> Self:
         """Without rows of releases: there are as many as experts in a version."""
-        rows = queries.places(found)
-        names = {row.release_id: row.adapter for row in rows}
+        every = queries.places(found)
+        names = {row.release_id: row.adapter for row in every}
+        rows = every[part]
+        said = {row.release_id for row in rows}
         clusters: dict[int, list[str]] = {}
         for row in rows:
             clusters.setdefault(row.cluster, []).append(row.adapter)
         return cls(
             version=found.version.number,
             count=found.count,
+            experts=len(every),
             silhouette=found.silhouette,
             clusters=clusters,
-            copies=[[names[one] for one in group if one in names] for group in found.copies],
+            copies=[
+                [names[one] for one in group if one in names]
+                for group in found.copies
+                if not said.isdisjoint(group)
+            ],
             map=[
                 PlaceOut(adapter=row.adapter, release=row.oid, cluster=row.cluster, x=row.x, y=row.y)
                 for row in rows

@@ -28,11 +28,12 @@ from hub.indexes.schemas import (
 from hub.jobs import queries as jobs
 from hub.library import permissions
 from hub.library import queries as libraries
+from hub.paging import FURTHEST, Limit, Offset, part
 
 router = Router(tags=["index versions"], auth=AnyVisitor())
 NOBODY_NAMED = GuestsIn()
 HERE_ALONE = PassIn()
-VERSIONS, MOST_VERSIONS, FURTHEST = 100, 1_000, 1_000_000
+VERSIONS, MOST_VERSIONS = 100, 1_000
 REFUSALS = dict.fromkeys((400, 401, 403, 404, 409), schemas.Problem)
 
 
@@ -58,12 +59,19 @@ def versions(
     response={200: VersionDetail, 404: schemas.Problem},
     operation_id="version",
 )
-def version(request: HttpRequest, slug: str, number: int) -> VersionDetail:  # noqa: ARG001
-    """One index version: its experts in the manifest's order, and how good its classifier of prompts is."""
+def version(
+    request: HttpRequest,  # noqa: ARG001
+    slug: str,
+    number: int,
+    limit: Limit = None,
+    offset: Offset = 0,
+) -> VersionDetail:
+    """One index version: its experts in the manifest's order, all or some of `expert_count`, and how good its
+    classifier of prompts is.
+    """
     found = queries.version(libraries.library(slug), number)
-    members = [
-        Member(adapter=one.adapter, release=one.oid, number=one.number) for one in queries.named(found)
-    ]
+    named = queries.named(found)[part(limit, offset)]
+    members = [Member(adapter=one.adapter, release=one.oid, number=one.number) for one in named]
     learnt = queries.classifier_of(found)
     classifier = None if learnt is None else {"digest": learnt.digest, **learnt.report}
     return VersionDetail(**VersionOut.of(found).dict(), experts=members, classifier=classifier)

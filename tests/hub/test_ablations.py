@@ -109,6 +109,21 @@ def test_a_maintainer_asks_and_everybody_reads_what_came_of_it(ada: User, versio
     assert [one["id"] for one in listed] == [body["id"]]
 
 
+def test_who_asks_for_a_part_of_the_contributions_is_told_how_many_there_are(
+    ada: User, version: IndexVersion
+) -> None:
+    found, api = measured(version, ada, 0.1, 0.4), api_of(None)
+
+    whole, last, beyond = (
+        api.get(f"/ablations/{found.pk}{asked}").json() for asked in ("", "?limit=1&offset=1", "?offset=2")
+    )
+
+    assert last["contributions"] == whole["contributions"][1:]
+    assert (len(whole["contributions"]), beyond["contributions"]) == (2, [])
+    assert [one["measured"] for one in (whole, last, beyond)] == [2, 2, 2]
+    assert api.get(f"/ablations/{found.pk}?limit=1001").status_code == 400
+
+
 def test_nobody_but_a_maintainer_asks_stops_or_deletes(ada: User, version: IndexVersion) -> None:
     found = asked(version, ada)
     for visitor, status in ((None, 401), (making.user("eve"), 403)):
@@ -237,6 +252,7 @@ def test_a_private_adapters_figures_are_for_those_who_may_know_of_it(
 
     def seen(visitor: User | None) -> list[str]:
         body = api_of(visitor).get(f"/ablations/{found.pk}").json()
+        assert body["measured"] == len(body["contributions"])
         return [one["adapter"] for one in body["contributions"]]
 
     assert seen(None) == ["ada/one"]

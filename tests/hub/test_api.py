@@ -258,6 +258,8 @@ def test_versions_their_diff_and_a_rollback(api: Api, ada: User) -> None:
         "ada/a",
         "ada/b",
     ]
+    part = api.get("/libraries/tiny/versions/2?limit=1&offset=1").json()
+    assert ([row["adapter"] for row in part["experts"]], part["expert_count"]) == (["ada/b"], 2)
     diff = api.get("/libraries/tiny/diff?from=1&to=2").json()
     assert [row["adapter"] for row in diff["added"]] == ["ada/b"]
     assert api.post("/libraries/tiny/promote", {"number": 1, "reason": "worse"}).json()["number"] == 1

@@ -85,6 +85,20 @@ def test_everybody_reads_clusters_and_neighbours(api: Api) -> None:
     assert api.get("/libraries/tiny/neighbours/ada/none").status_code == 404
 
 
+def test_who_asks_for_a_part_of_the_map_is_told_of_these_experts(api: Api) -> None:
+    whole = api.get("/libraries/tiny/clusters").json()
+
+    second = api.get("/libraries/tiny/clusters?limit=1&offset=1").json()
+    beyond = api.get("/libraries/tiny/clusters?limit=1&offset=2").json()
+
+    assert second["map"] == whole["map"][1:]
+    assert second["clusters"] == {"1": ["ada/two"]}
+    assert second["copies"] == whole["copies"]
+    assert (beyond["map"], beyond["clusters"], beyond["copies"]) == ([], {}, [])
+    assert [one["experts"] for one in (whole, second, beyond)] == [2, 2, 2]
+    assert api.get("/libraries/tiny/clusters?limit=0").status_code == 400
+
+
 def test_pages_say_who_is_alike_and_in_which_cluster(client: Client, place: Library) -> None:
     adapter = client.get("/ada/one").content.decode()
     library = client.get("/libraries/tiny").content.decode()
