@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing.errors import NotFinite
 from routing.penalties import Penalties
+
+ROUNDS, COARSER = 3, 30.0  # how often a floor for candidates is lowered, and by which factor
+ROUNDING = 1e-9  # more than sums of probabilities in float64 are off
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,18 @@ def draw(
     scores = logits.cpu().double()
     # behind the best, so that the smallest temperature overflows nothing
     probabilities = ((scores - scores.max()) / sampling.temperature).softmax(dim=-1)
-    return int(torch.multinomial(_likely(probabilities, sampling), 1, generator=generator))
+    return _one_of(_likely(probabilities, sampling), generator)
+
+
+def _one_of(shares: Float[Tensor, " vocabulary"], generator: torch.Generator) -> int:
+    """A token, each as often as its part of the sum of all; `multinomial` draws a number for every token."""
+    reached = shares.cumsum(dim=-1)
+    whole = reached[-1]
+    if not bool(whole > 0.0):
+        raise ValueError("no token is allowed")
+    spot = torch.rand((), dtype=shares.dtype, generator=generator) * whole
+    below = torch.nextafter(whole, torch.zeros_like(whole))  # which rounding may have reached
+    return int(torch.searchsorted(reached, torch.minimum(spot, below), right=True))
 
 
 def likelihood(logits: Float[Tensor, " vocabulary"], token: int, alternatives: int) -> Likelihood:
@@ -90,7 +104,20 @@ def _likely(probabilities: Float[Tensor, " vocabulary"], sampling: Sampling) -> 
 def _nucleus(probabilities: Float[Tensor, " vocabulary"], top_p: float) -> Float[Tensor, " vocabulary"]:
     """Zero outside the smallest set of likeliest tokens that together reach this part of what is left."""
     probabilities = probabilities / probabilities.sum()
-    ordered, tokens = probabilities.sort(descending=True, stable=True)
-    beyond = ordered.cumsum(dim=-1) - ordered >= top_p
-    beyond[0] = False
-    return probabilities.index_fill(0, tokens[beyond], 0.0)
+    candidates = _reaching(probabilities, top_p)
+    ordered, order = probabilities[candidates].sort(descending=True, stable=True)
+    within = ordered.cumsum(dim=-1) - ordered < top_p
+    within[0] = True
+    tokens = candidates[order[within]]
+    return torch.zeros_like(probabilities).index_copy(0, tokens, probabilities[tokens])
+
+
+def _reaching(probabilities: Float[Tensor, " vocabulary"], top_p: float) -> Int[Tensor, " candidates"]:
+    """All that are at least so likely that together they reach this part: sorting few takes little."""
+    floor = float(probabilities.max())
+    for _ in range(ROUNDS):
+        floor /= COARSER
+        candidates = (probabilities >= floor).nonzero()[:, 0]
+        if float(probabilities[candidates].sum()) > top_p + ROUNDING:
+            return candidates
+    return torch.arange(len(probabilities))
