@@ -29,6 +29,8 @@ from bench.models import SHAPES, as_base, llama, pack_on_device
 from bench.report import save, show
 from routing import accelerated
 from routing.base import Base
+from routing.capturing import decoder_for
+from routing.graphs import Decoder
 from routing.mixing import add_mixture
 from routing.pack import ModulePack
 from routing.ragged import Strand
@@ -58,6 +60,14 @@ class Phase:
         return f"prompt of {self.tokens}" if self.prompt else f"decode, {self.tokens} at once"
 
 
+@dataclass(frozen=True)
+class Decoders:
+    """Who decodes by CUDA graphs; None where there are none."""
+
+    base: Decoder | None = None
+    routed: Decoder | None = None
+
+
 def main() -> None:
     """Measure each size with each number of experts, print a table for each size, write the figures."""
     given = _arguments().parse_args()
@@ -74,7 +84,10 @@ def main() -> None:
         show(
             f"{size} in {given.dtype} on {_name(device)}: milliseconds of a pass, and times the base; "
             f"rank {given.rank}, top {TOP_K}",
-            ["phase", "experts", "base", "routed", "ratio", "bound", "torch alone"],
+            [
+                *("phase", "experts", "base", "routed", "ratio", "bound", "torch alone"),
+                *("base, graph", "routed, graph", "ratio, graphs"),
+            ],
             [_line(row) for row in measured["rows"]],
         )
         save(f"gpu-{size}", {"size": size, "dtype": given.dtype, "device": _name(device), **measured})
@@ -106,6 +119,8 @@ def _measured(
     device = model.base.device  # with its number
     on_gpu = device.type == accelerated.DEVICE
     kernels = accelerated.kernels(device, model.base.dtype) if on_gpu else None
+    most = max((phase.tokens for phase in phases if not phase.prompt), default=1)
+    plain = decoder_for(model, None, most=most) if on_gpu else None
     rows: list[dict[str, Any]] = []
     checks: list[dict[str, Any]] = []
     for experts in given.experts:
@@ -121,9 +136,10 @@ def _measured(
         if kernels is not None:
             checks += [checked(module) for module in _of_different_widths(list(pack.modules.values()))]
         way = route(pack, Routing("arrow", TOP_K))
+        graphs = Decoders(plain, decoder_for(model, way, most=most)) if on_gpu else Decoders()
         for phase in phases:
-            rows.append(_row(model, way, phase, experts, given, by_kernels=kernels is not None))
-        del pack, way
+            rows.append(_row(model, way, phase, experts, given, graphs, by_kernels=kernels is not None))
+        del pack, way, graphs
         if device.type == "cuda":
             torch.cuda.empty_cache()
     return {"kernels": kernels is not None, "checks": checks, "rows": rows}
@@ -184,14 +200,18 @@ def _row(
     phase: Phase,
     experts: int,
     given: argparse.Namespace,
+    graphs: Decoders,
     *,
     by_kernels: bool,
 ) -> dict[str, Any]:
-    """One phase: base, routed and routed by torch alone take turns; the fastest pass of each counts."""
+    """One phase: base, routed, both by graphs, and routed by torch alone take turns; the fastest pass counts."""
     turns: dict[str, tuple[Step, bool]] = {
         "base": (_step(model, None, phase), True),
         "routed": (_step(model, way, phase), True),
     }
+    for name, decoder, route_taken in (("base_graph", graphs.base, None), ("graph", graphs.routed, way)):
+        if decoder is not None and not phase.prompt:
+            turns[name] = (_replays(model, decoder, route_taken, phase), True)
     if by_kernels:
         turns["by_torch"] = (_step(model, way, phase), False)
     best = dict.fromkeys(turns, math.inf)
@@ -214,13 +234,24 @@ def _step(model: RoutedModel, way: Route | None, phase: Phase) -> Step:
     if phase.prompt:
         tokens = _tokens(phase.tokens, 1)
         return lambda: read_together(model, [Reading(tokens, Strand(), way)])
+    strands = _begun(model, way, phase)
+    return lambda: read_together(
+        model, [Reading((5 + place,), strand, way) for place, strand in enumerate(strands)]
+    )
+
+
+def _replays(model: RoutedModel, decoder: Decoder, way: Route | None, phase: Phase) -> Step:
+    strands, tokens = _begun(model, way, phase), [5 + place for place in range(phase.tokens)]
+    return lambda: decoder.step(tokens, strands, None if way is None else way.pack)
+
+
+def _begun(model: RoutedModel, way: Route | None, phase: Phase) -> list[Strand]:
+    """The memories of answers that have read `CONTEXT` tokens."""
     strands = [Strand() for _ in range(phase.tokens)]
     read_together(
         model, [Reading(_tokens(CONTEXT, place), strand, way) for place, strand in enumerate(strands)]
     )
-    return lambda: read_together(
-        model, [Reading((5 + place,), strand, way) for place, strand in enumerate(strands)]
-    )
+    return strands
 
 
 def _timed(step: Step, device: torch.device) -> float:
@@ -276,14 +307,15 @@ def _line(row: dict[str, Any]) -> list[str]:
             *known,
             "-",
             f"needs {row['needed'] / 2**30:.0f} of {row['free'] / 2**30:.0f} GiB",
-            "-",
-            "-",
-            "-",
+            *["-"] * 6,
         ]
     base = row["base_ms"]
     alone = f"{row['by_torch_ms'] / base:.2f}" if "by_torch_ms" in row else "-"
     ratio = f"{row['routed_ms'] / base:.2f}"
-    return [*known, f"{base:.2f}", f"{row['routed_ms']:.2f}", ratio, f"{row['bound']:.2f}", alone]
+    figures = [f"{base:.2f}", f"{row['routed_ms']:.2f}", ratio, f"{row['bound']:.2f}", alone]
+    graphs = [f"{row[name]:.2f}" if name in row else "-" for name in ("base_graph_ms", "graph_ms")]
+    both = f"{row['graph_ms'] / row['base_graph_ms']:.2f}" if "-" not in graphs else "-"
+    return [*known, *figures, *graphs, both]
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -7,14 +7,14 @@ compiled loop does that for all pieces of a single token (`routing.next_tokens`)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -36,6 +36,7 @@ class Strand:
     values: dict[int, Kept] = field(default_factory=dict)
     most: int | None = None
     _places: dict[int, Place] = field(default_factory=dict, init=False, repr=False)
+    _table: tuple[int, Int[Tensor, "layers 4"]] | None = field(default=None, init=False, repr=False)
 
     @property
     def size(self) -> int:
@@ -71,6 +72,21 @@ class Strand:
             known = self._places[layer] = place_of(*self.rooms(layer, keys, values, tokens=1))
         return known
 
+    def table(self) -> Int[Tensor, "layers 4"]:
+        """The addresses of each layer's keys and values, and for how many tokens either have room.
+
+        There is room for one token more than was read; for it they may have moved. On the CPU, in the order
+        of the layers, and true until the next `write` or `table`. For strands that were written to.
+        """
+        if self._table is None or self._table[0] <= self.length:
+            pairs = [
+                self.rooms(layer, self.keys[layer], self.values[layer], tokens=1)
+                for layer in sorted(self.keys)
+            ]
+            rows = [(k.data_ptr(), v.data_ptr(), k.shape[1], v.shape[1]) for k, v in pairs]
+            self._table = min(min(row[2:]) for row in rows), torch.tensor(rows)
+        return self._table[1]
+
     def _room(
         self, held: dict[int, Kept], layer: int, like: Float[Tensor, "heads some width"], end: int
     ) -> Kept:
@@ -83,6 +99,7 @@ class Strand:
                 grown[:, : self.length] = room[:, : self.length]
             room = held[layer] = grown
             self._places.pop(layer, None)
+            self._table = None
         return room
 
 
@@ -105,6 +122,10 @@ class Piece:
 
 _PIECES: ContextVar[Sequence[Piece]] = ContextVar("pieces", default=())
 
+# Layer, then its query, key and value [tokens, heads, width], scaling and window; to [tokens, heads, width].
+Attend = Callable[[int, Tensor, Tensor, Tensor, float, int | None], Tensor]
+_ATTEND: ContextVar[Attend | None] = ContextVar("attend", default=None)
+
 
 @contextmanager
 def ragged(pieces: Sequence[Piece]) -> Iterator[None]:
@@ -114,6 +135,16 @@ def ragged(pieces: Sequence[Piece]) -> Iterator[None]:
         yield
     finally:
         _PIECES.reset(token)
+
+
+@contextmanager
+def attended_by(attend: Attend) -> Iterator[None]:
+    """Passes inside read one token of each answer; this function knows where the others are remembered."""
+    token = _ATTEND.set(attend)
+    try:
+        yield
+    finally:
+        _ATTEND.reset(token)
 
 
 class Strands:
@@ -152,6 +183,11 @@ def attention(
     **rest: Any,
 ) -> tuple[Float[Tensor, "batch tokens heads width"], None]:
     """Attention as transformers calls it: piece by piece in a ragged pass, elsewhere torch's own."""
+    if (by_table := _ATTEND.get()) is not None:
+        rows = [part[0].transpose(0, 1) for part in (query, key, value)]
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        found = by_table(module.layer_idx, rows[0], rows[1], rows[2], scale, sliding_window)
+        return found.unsqueeze(0), None
     pieces = _PIECES.get()
     if not pieces:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward  # noqa: PLC0415 - as below

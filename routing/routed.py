@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.base import Base
 from routing.family import Inputs, Memory
+from routing.graphs import Graphs
 from routing.hidden import listen_to, overhearing
 from routing.layers import Crowd, RoutedLinear, Witness, crowded, routed_by
 from routing.laying_out import layouts_of
@@ -34,6 +35,7 @@ class RoutedModel:
     def __init__(self, base: Base, *, prefixes: Prefixes | None = None) -> None:
         self.base = base
         self.prefixes = prefixes
+        self.graphs = Graphs()
         for module in base.spec.target_modules:
             _wrap(base.model, module.name)
         listen_to(self._reader)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.family import Memory
+from routing.graphs import Decoder
 from routing.hidden import overhearing
 from routing.layers import EVERYTHING, Crowd
 from routing.ragged import Piece, Strand
@@ -64,8 +65,11 @@ def read_alone(model: RoutedModel, reading: Reading) -> Heard:
 def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard]:
     """The readings of several answers, all with strands for memory, in one pass; in their order.
 
-    Where the pass fails no strand is longer than it was.
+    Where the pass fails no strand is longer than it was. A CUDA graph does it where there is one.
     """
+    decoder = _decoder_for(model, readings)
+    if decoder is not None:
+        return _replayed(decoder, readings)
     order, crowds = _in_crowds(readings)
     spans = _spans([len(readings[place].tokens) for place in order])
     ids: list[int] = []
@@ -91,6 +95,31 @@ def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard
             states = overheard.states[0, span]
         heard[place] = replace(_heard(part, span, crowds), states=states)
     return [one for one in heard if one is not None]
+
+
+def _decoder_for(model: RoutedModel, readings: Sequence[Reading]) -> Decoder | None:
+    """Who has graphs for this pass; None unless all are next tokens of answers that are routed alike."""
+    route = readings[0].route
+    decoder = model.graphs.decoder(route)
+    if decoder is None or len(readings) > decoder.most:
+        return None
+    steps = all(
+        len(one.tokens) == 1
+        and one.wants != "states"
+        and isinstance(one.memory, Strand)
+        and one.memory.length
+        for one in readings
+    )
+    return decoder if steps and all(_alike(route, one.route) for one in readings) else None
+
+
+def _replayed(decoder: Decoder, readings: Sequence[Reading]) -> list[Heard]:
+    route = readings[0].route
+    strands = [one.memory for one in readings if isinstance(one.memory, Strand)]
+    tokens = [one.tokens[0] for one in readings]
+    logits, record = decoder.step(tokens, strands, None if route is None else route.pack)
+    spans = _spans([1] * len(readings))
+    return [Heard(logits[span], record, EVERYTHING if record is None else span) for span in spans]
 
 
 def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd]]:

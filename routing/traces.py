@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int
@@ -47,15 +48,49 @@ def joined(parts: Sequence[ModuleTrace]) -> ModuleTrace:
     return ModuleTrace(torch.cat(padded), torch.cat(weights))
 
 
+Widths = tuple[tuple[str, int], ...]  # by module, from how many experts each token is mixed there
+
+
+@dataclass(frozen=True)
+class Columns(Sequence[tuple[str, ModuleTrace]]):
+    """The modules of a pass whose selections stand side by side already; taken apart where somebody asks."""
+
+    widths: Widths
+    whole: ModuleTrace
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._parts[place]
+
+    def __iter__(self) -> Iterator[tuple[str, ModuleTrace]]:
+        return iter(self._parts)
+
+    @cached_property
+    def _parts(self) -> list[tuple[str, ModuleTrace]]:
+        widths = [width for _, width in self.widths]
+        parts = zip(self.whole.experts.split(widths, 1), self.whole.weights.split(widths, 1), strict=True)
+        return [(name, ModuleTrace(*part)) for (name, _), part in zip(self.widths, parts, strict=True)]
+
+
 @dataclass(frozen=True)
 class Record:
     """A witness that keeps every selection of one pass, module by module."""
 
     pack: Pack
-    modules: list[tuple[str, ModuleTrace]] = field(default_factory=list)
+    modules: list[tuple[str, ModuleTrace]] | Columns = field(default_factory=list)
 
     def __call__(self, seat: Seat, name: str, selection: Selection) -> None:
+        assert isinstance(self.modules, list)
         self.modules.append((name, ModuleTrace(_experts(self.pack, seat, selection), selection.weights)))
+
+    @property
+    def widths(self) -> Widths:
+        """The modules that were routed, each with how many experts its tokens were mixed from."""
+        if isinstance(self.modules, Columns):
+            return self.modules.widths
+        return tuple((name, part.experts.shape[1]) for name, part in self.modules)
 
     def spoken(self, tokens: slice) -> tuple[Int[Tensor, " pairs"], Float[Tensor, " pairs"]]:
         """Every expert that these tokens chose anywhere, and the weight it was given there."""
@@ -69,6 +104,8 @@ class Record:
     @cached_property
     def side_by_side(self) -> ModuleTrace:
         """All modules in one: put together once, however many answers take their part of it."""
+        if isinstance(self.modules, Columns):
+            return self.modules.whole
         found = self._in_one_place
         return ModuleTrace(
             torch.cat([part.experts for part in found], dim=1),

@@ -1,4 +1,4 @@
-"""Choosing and mixing experts on a GPU: which kernels are launched, how often, into which memory.
+"""Routing and attention on a GPU: which kernels are launched, how often, into which memory.
 
 Imports triton: ask `routing.accelerated` for it.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 import triton
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from routing import triton_blocks, triton_choosing, triton_mixing
+from routing import triton_attention, triton_blocks, triton_choosing, triton_mixing
 from routing.pack import ModulePack
 from routing.routers import Selection
 
@@ -18,6 +18,7 @@ FEW = (
     64  # tokens: up to so many, each pair reads its expert's rows itself; beyond, pairs are sorted by expert
 )
 TILE, CHUNK = triton_blocks.TILE.value, triton_blocks.CHUNK.value
+STAGED_BYTES = 256  # of one token's key: wider ones are not read ahead, for which shared memory is too small
 TEMPERATURES = 1e-30, 1e30  # beyond, a float32 has no room, and every weight is 0, 1 or equal already
 
 
@@ -68,6 +69,44 @@ def mix(
             triton_mixing.expand[(tiles, triton.cdiv(d_out, wide))](
                 output, inside, experts.b, *pairs, slot, slots, d_out, room, parts, WIDE=wide, **fixed
             )
+
+
+def attend(
+    query: Float[Tensor, "answers heads width"],
+    key: Float[Tensor, "answers kept_heads width"],
+    value: Float[Tensor, "answers kept_heads wide"],
+    table: Int[Tensor, "4 answers"],
+    lengths: Int[Tensor, " answers"],
+    scaling: float,
+    window: int | None,
+) -> Float[Tensor, "answers heads wide"]:
+    """Attention of the next token of each answer to all that it has read, and to itself.
+
+    `table` says where the answers' keys and values lie [kept_heads, room, width], in the dtype of `key` and
+    `value` (`routing.ragged.Strand.table`); there those of the token are kept, behind the `lengths` tokens
+    that were read. With a window a token sees so many, itself included.
+    """
+    (answers, heads, width), (_, kept, wide) = query.shape, value.shape
+    group, parts = heads // kept, triton_attention.PARTS.value
+    sums = query.new_empty(answers, kept, parts, group, wide, dtype=torch.float32)
+    peaks = query.new_empty(answers, kept, parts, group, 2, dtype=torch.float32)
+    output = query.new_empty(answers, heads, wide)
+    sizes = {"KEPT": kept, "GROUP": group, "WIDE": wide, "WIDE_ROOM": _room(wide), "num_warps": 4}
+    more = {"ROWS": _room(group), "WIDTH": width, "WIDTH_ROOM": _room(width)}
+    more["num_stages"] = 3 if _room(max(width, wide)) * key.itemsize <= STAGED_BYTES else 1
+    seen = window or 0
+    asked = [part.contiguous() for part in (query, key, value)]
+    with torch.cuda.device_of(query):
+        triton_attention.attend[(answers, kept, parts)](
+            sums, peaks, *asked, table, lengths, scaling, answers, seen, **sizes, **more
+        )
+        triton_attention.join[(answers, heads)](output, sums, peaks, lengths, seen, **sizes)
+    return output
+
+
+def _room(size: int) -> int:
+    """What a tensor core multiplies at least, and kernels can count to: a power of two."""
+    return max(TILE, triton.next_power_of_2(size))
 
 
 def _routed(

@@ -70,8 +70,7 @@ class Uses:
             for name, part in record.modules:
                 self._count(self._plan([(name, part.experts.shape[1])]), part, record.pack)
             return
-        widths = [(name, part.experts.shape[1]) for name, part in record.modules]
-        self._count(self._plan(widths), record.side_by_side, record.pack)
+        self._count(self._plan(record.widths), record.side_by_side, record.pack)
 
     def _count(self, plan: Plan, part: ModuleTrace, pack: Pack) -> None:
         """Of modules whose choices stand side by side."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,9 +16,12 @@ import torch
 from bench import gpu, report
 from bench.gpu import Phase, bound, checked, main
 from bench.models import SHAPES, as_base, llama, pack_on_device
-from routing import accelerated, triton_calls
+from routing import accelerated, capturing, triton_calls
+from routing.capturing import decoder_for
 from routing.pack import ModulePack
 from routing.spec import BaseSpec, TargetModule
+from tests.routing.recorded import TensorRecorder
+from tests.routing.test_graphs import Kernels
 
 CPU = torch.device("cpu")
 LAYER = TargetModule("layer", "linear", 40, 24, spectral_norm=1.0)
@@ -83,3 +87,19 @@ def test_the_bound_counts_prototypes_in_float32_and_experts_in_the_dtype_of_the_
 
     assert decoded == pytest.approx(1 + (4 * 10 * 40 + 2 * 2 * 3 * 64) / (2 * 40 * 24))
     assert prompt == pytest.approx(1 + (10 * 40 + 2 * 3 * 64) / (40 * 24))
+
+
+def test_decoding_is_timed_with_graphs_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+    monkeypatch.setattr(accelerated, "DEVICE", "cpu")
+    monkeypatch.setattr(accelerated, "kernels", lambda *_: Kernels)
+    monkeypatch.setattr(capturing, "TRIED_TOKENS", 20)
+    monkeypatch.setattr(gpu, "decoder_for", partial(decoder_for, recorder=TensorRecorder))
+    asked = "--device cpu --size tiny --experts 4 --batches 1 --prompts 20 --repeats 1"
+    monkeypatch.setattr(sys, "argv", ["bench.gpu", *asked.split()])
+
+    main()
+
+    decoding, prompt = json.loads((tmp_path / "gpu-tiny.json").read_text())["rows"]
+    assert {"base_ms", "routed_ms", "base_graph_ms", "graph_ms"} <= set(decoding)
+    assert "graph_ms" not in prompt

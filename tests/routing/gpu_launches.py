@@ -21,6 +21,7 @@ from routing import triton_calls
 from routing.accelerated import _module
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HEADS = (32, 8, 128), (12, 12, 64), (8, 4, 256)  # heads, those that are kept, and their width
 ALIGNED = 16  # what Triton lets a compiler know of addresses and sizes
 
 
@@ -44,6 +45,13 @@ def launches(dtype: torch.dtype) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
             chosen.experts.zero_()  # nothing was written: these are the numbers of whatever lay there
             triton_calls.mix(torch.zeros(tokens, module.b.shape[1], dtype=dtype), hidden, chosen, module)
             triton_calls.choose(torch.zeros(tokens, experts), 1.0, 2)
+    for heads, kept, width in HEADS:
+        said = f"{heads} heads of {width}"
+        for answers in (1, 2, 16, few):
+            query, key = (torch.zeros(answers, count, width, dtype=dtype) for count in (heads, kept))
+            buffer = torch.zeros(5, answers, dtype=torch.int64)
+            for window in (None, 1, 32):
+                triton_calls.attend(query, key, key, buffer[1:], buffer[0], 0.1, window)
     return made
 
 
@@ -73,10 +81,15 @@ def main() -> None:
         compiled = triton.compile(
             sources[0],
             target=GPUTarget("cuda", architecture, 32),
-            options={"num_warps": named["num_warps"]},
+            options={one: named[one] for one in ("num_warps", "num_stages") if one in named},
         )
         used = re.findall(r"\b(?:mma\.sync|wgmma|tcgen05\.mma)\S*", compiled.asm["ptx"])
-        found = {"kernel": name, "variants": len(variants), "multiply": sorted(set(used))}
+        found = {
+            "kernel": name,
+            "variants": len(variants),
+            "multiply": sorted(set(used)),
+            "shared": compiled.metadata.shared,
+        }
         print(json.dumps(found))
 
 

@@ -1,4 +1,4 @@
-"""What routing launches on a GPU compiles for one, and sums in the same way for few tokens and for many."""
+"""What is launched on a GPU compiles for one; routing sums in the same way for few tokens and for many."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 KERNELS = {"choose", "expand", "route", "score", "shrink"}
 WITHOUT_PRODUCTS = {"choose"}
+SHARED_BYTES = 99 * 1024  # of the smallest GPU that is newer than sm_80
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,12 @@ def test_all_launches_compile_once_and_multiply_alike(architecture: int, dtype: 
     # No number of tokens or experts makes a request wait for a compiler. Scores are chosen from as they are, or by size.
     for one in found:
         assert one["variants"] == (2 if one["kernel"].startswith("choose") else 1)
+        assert one["shared"] <= SHARED_BYTES
     multiply = {one["kernel"]: one["multiply"] for one in found}
+    attend = {name: multiply.pop(name) for name in list(multiply) if "heads of" in name}
+    assert {name.partition(",")[0] for name in attend} == {"attend", "join"}
+    for name, used in attend.items():
+        assert len(used) == (name.startswith("attend") and dtype != "float32")
     assert set(multiply) == {f"{kernel}, {tokens} tokens" for kernel in KERNELS for tokens in ("few", "many")}
     for kernel in KERNELS:
         used = multiply[f"{kernel}, few tokens"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import MistralConfig, MistralForCausalLM
 
-from routing.base import load_base
+from routing.base import Base, load_base
 from routing.composed import ComposedModel, compose
 from routing.engine import PREFILL_BESIDE, Engine, Step
 from routing.generation import Generation, Request
@@ -252,7 +252,8 @@ def test_one_that_fails_ends_alone(model: ComposedModel) -> None:
     assert [listeners[place].tokens for place in (0, 2)] == [from_scratch(model.routed, one) for one in sound]
 
 
-def test_windows_are_kept_by_bases_that_have_some(tmp_path: Path) -> None:
+def windowed_base(folder: Path) -> Base:
+    """A Mistral whose tokens see eight."""
     config = MistralConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -265,8 +266,11 @@ def test_windows_are_kept_by_bases_that_have_some(tmp_path: Path) -> None:
         initializer_range=0.2,
         eos_token_id=1,
     )
-    folder = _base_of(MistralForCausalLM(config), tmp_path)
-    model = RoutedModel(load_base(BaseRef(str(folder))))
+    return load_base(BaseRef(str(_base_of(MistralForCausalLM(config), folder))))
+
+
+def test_windows_are_kept_by_bases_that_have_some(tmp_path: Path) -> None:
+    model = RoutedModel(windowed_base(tmp_path))
     requests = [Request(tuple(range(2, 2 + length)), 20, sampling=GREEDY) for length in (3, 30, 150)]
 
     _, listeners = run_together(model, requests)

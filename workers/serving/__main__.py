@@ -76,6 +76,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="threads of the CPU; default: all but one")
     _add_limits(parser)
     _add_weights(parser)
+    _add_graphs(parser)
     parser.add_argument(
         "--callers",
         choices=KINDS,
@@ -108,6 +109,17 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
         help=f"on a CPU, how the base's weights lie: {', '.join(layouts.LAYOUTS)}, or {layouts.AUTO}: for "
         "each shape whichever a trial at the start finds fastest; then exceptions, such as 2048x768=stored. "
         "The log says what was taken, and what to say here to have the same again",
+    )
+
+
+def _add_graphs(parser: argparse.ArgumentParser) -> None:
+    """How a GPU decodes."""
+    parser.add_argument(
+        "--graphs",
+        choices=("auto", "off"),
+        default="auto",
+        help="on a GPU, capture decoding in CUDA graphs when a version is loaded, for as many answers as may "
+        "run at once; auto: where the version is routed by plain Arrow and its graphs decode as passes do",
     )
 
 
@@ -184,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         dtype=DTYPES[given.dtype],
         spread=spread,
         weights=weights,
+        graphs=given.graphs == "auto",
         limits=Limits(
             private_versions=given.private_versions,
             prefix_megabytes=given.prefix_megabytes,

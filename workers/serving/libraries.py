@@ -22,7 +22,7 @@ from workers.serving.options import Options
 from workers.serving.pinned import Pinned
 from workers.serving.retiring import Retiring
 from workers.serving.telemetry import Assembly
-from workers.serving.versions import Version, assemble, load_model
+from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]
@@ -171,6 +171,9 @@ class Library:
         except Exception as error:
             self._tell(replace(told, seconds=time.monotonic() - started, error=_reason(error)))
             raise
+        if self._options.graphs:
+            replays = self._metrics.replays.labels(self.name)
+            decode_by_graphs(version, most=self._options.limits.running, told=replays.inc)
         if self.live is None and self._options.alone:
             heap.settle()  # the base and what was compiled for it; nobody is answered by it yet
         self.live = version

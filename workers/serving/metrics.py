@@ -64,6 +64,7 @@ class Metrics:
             buckets=TOKENS,
             registry=self.registry,
         )
+        self.replays = self._of_library("fletch_replays", "Passes that were replayed by a CUDA graph")
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
         self.queue_seconds = Histogram(
@@ -91,6 +92,12 @@ class Metrics:
             "fletch_base_layers",
             "Linear layers of a base, by how their weights lie in memory",
             ["base", "layout"],
+            registry=self.registry,
+        )
+        self.graph_bytes = Gauge(
+            "fletch_graph_bytes",
+            "Memory that CUDA graphs of a base's passes take",
+            ["base"],
             registry=self.registry,
         )
         self.kv_bytes = Gauge(

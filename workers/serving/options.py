@@ -57,6 +57,7 @@ class Options:
     dtype: torch.dtype = torch.float32
     spread: Spread | None = None  # then the device is not asked
     weights: Wanted = field(default_factory=Wanted)  # how the base's lie, on a CPU
+    graphs: bool = True  # capture decoding by the live version, on a GPU
     callers: CallerKind = "open"
     alone: bool = False  # in this process: all that is loaded for the first version stays for good
     poll_seconds: float = 0.5

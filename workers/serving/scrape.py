@@ -17,10 +17,14 @@ def look_up(metrics: Metrics, engine: Engine, libraries: Libraries) -> None:
     metrics.waiting.set(engine.waiting)
     models = {id(library.model): library.model for library in libraries.served.values()}
     kept: Counter[str] = Counter()
+    graphs: Counter[str] = Counter()
     for model in models.values():
         if model is not None and model.prefixes is not None:
             kept[model.base.spec.name] += model.prefixes.size
+        if model is not None:
+            graphs[model.base.spec.name] += model.graphs.size
     _set(metrics.prefix_bytes, kept)
+    _set(metrics.graph_bytes, graphs)
     metrics.base_layers.clear()
     for model in models.values():
         if model is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
+from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
@@ -186,6 +187,30 @@ def prove(version: Version) -> None:
             raise NotFinite(
                 f"version {version.number}: the canary's logits are not finite with router {wanted.router}"
             )
+
+
+def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -> None:
+    """From now on a GPU replays the decoding of up to `most` answers by this version's policy, if it can.
+
+    `told` hears of each replay. The log says where it cannot; on a CPU nothing happens.
+    """
+    model = version.model
+    if not on_gpu(model):
+        return
+    way = version.queries.route(routing_of(version.policy), _canary(model)[0].tolist())
+    if model.graphs.decoder(way) is not None:
+        return  # it was served before, and its answers use them
+    decoder = decoder_for(model, way, most=most, told=told)
+    if decoder is not None:
+        model.graphs.keep(way, decoder)
+        log.info(
+            "%s: version %d is decoded by %d CUDA graphs for up to %d answers, which take %d MB",
+            version.library,
+            version.number,
+            len(decoder.graphs),
+            decoder.most,
+            decoder.size // 2**20,
+        )
 
 
 def _prove_alone(model: RoutedModel, pack: Pack) -> None:

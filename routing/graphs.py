@@ -1,0 +1,119 @@
+"""CUDA graphs: a step of decoding that the GPU has learnt by heart, and what is asked of it.
+
+From Python each kernel costs the host more than the GPU, and a step has thousands. A graph replays all of
+them at once, where shapes and addresses are what they were when it was captured (`routing.capturing`). So
+there is one for each number of answers that is a power of two, and what changes from step to step lies in a
+buffer.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from routing.pack import Pack
+from routing.ragged import Strand
+from routing.routes import Route, Routing
+from routing.traces import Columns, ModuleTrace, Record, Widths
+
+Fill = Callable[[Sequence[int], Sequence[Strand]], None]
+
+
+class Made(NamedTuple):
+    """What a step makes: logits in the base's dtype, and whom each token chose, all modules side by side.
+
+    `chosen` is None where no module is routed.
+    """
+
+    logits: Float[Tensor, "capacity vocabulary"]
+    chosen: ModuleTrace | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A step for so many answers: `fill` writes its inputs, `replay` does it, `made` is written anew then."""
+
+    fill: Fill
+    replay: Callable[[], None]
+    made: Made
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Decodes answers of one route, a token each, by the graph of the smallest capacity that they fit into.
+
+    `widths` are those of the modules that are routed, and `size` is what the graphs take, in bytes. For one
+    thread alone: each step writes over what the one before has made.
+    """
+
+    graphs: Mapping[int, Graph]
+    widths: Widths
+    size: int = 0
+    told: Callable[[], None] = lambda: None
+
+    @property
+    def most(self) -> int:
+        """For how many answers at once there is a graph."""
+        return max(self.graphs)
+
+    @torch.inference_mode()
+    def step(
+        self, tokens: Sequence[int], strands: Sequence[Strand], pack: Pack | None
+    ) -> tuple[Float[Tensor, "answers vocabulary"], Record | None]:
+        """Read one token of each answer and keep what it leaves; the logits behind it, and who was chosen."""
+        count = len(tokens)
+        graph = self.graphs[min(capacity for capacity in self.graphs if capacity >= count)]
+        graph.fill(tokens, strands)
+        graph.replay()
+        for strand in strands:
+            strand.length += 1
+        self.told()
+        # Copies: the next step writes over what this one made.
+        logits, chosen = graph.made.logits[:count].to(torch.float32, copy=True), graph.made.chosen
+        if pack is None or chosen is None:
+            return logits, None if pack is None else Record(pack)
+        mine = ModuleTrace(chosen.experts[:count].clone(), chosen.weights[:count].clone())
+        return logits, Record(pack, Columns(self.widths, mine))
+
+
+class _Held(NamedTuple):
+    pack: weakref.ref[Pack]
+    rule: Routing
+    decoder: Decoder
+
+
+class Graphs:
+    """The decoders of one base, by the index version that they go through: each goes when its version does.
+
+    One thread keeps, another asks.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[int, _Held] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    @property
+    def size(self) -> int:
+        """Bytes that they take."""
+        return sum(one.decoder.size for one in tuple(self._held.values()))
+
+    def keep(self, route: Route, decoder: Decoder) -> None:
+        """From now on answers of this route's version and rule are decoded so, while the version is there."""
+        assert route.rule is not None
+        key, held = id(route.pack), self._held
+        held[key] = _Held(weakref.ref(route.pack, lambda _: held.pop(key, None)), route.rule, decoder)
+
+    def decoder(self, route: Route | None) -> Decoder | None:
+        """Who decodes answers of this route, if anybody does."""
+        found = None if route is None else self._held.get(id(route.pack))
+        if found is None or route is None or found.pack() is not route.pack or found.rule != route.rule:
+            return None
+        return found.decoder
