@@ -1,8 +1,10 @@
 """Numbers, sizes and times as people say them."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.template import Context, Template
 
 from hub.pages import phrases, stock
 
@@ -83,3 +85,9 @@ def test_differences_have_a_sign_and_nought_is_not_less_than_itself(figure: floa
 )
 def test_what_comes_with_allauth_begins_as_sentences_do(stock_text: str, said: str) -> None:
     assert stock.sentence(stock_text) == said
+
+
+def test_how_long_ago_it_was_is_read_by_itself_whichever_way_the_page_runs() -> None:
+    said = Template("{% load fletch %}{% moment at %}").render(Context({"at": NOW}))
+
+    assert re.search(r'<time datetime="[^"]+" title="[^"]+" dir="auto">', said)

@@ -36,10 +36,12 @@ def icon(name: str) -> SafeString:
 
 @register.simple_tag
 def moment(at: datetime) -> SafeString:
-    """An instant as people say it, with the exact time in UTC behind it."""
+    """An instant as people say it, with the exact time in UTC behind it. It begins with a number, which would
+    stand behind its words where a page runs from right to left.
+    """
     exact = at.strftime("%Y-%m-%d %H:%M:%S UTC")
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
+        '<time datetime="{}" title="{}" dir="auto">{}</time>',
         at.isoformat(),
         exact,
         phrases.ago(at, now=timezone.now()),
