@@ -59,7 +59,7 @@ test-shapes: setup ## the tests of routing, with every shape that a signature st
 	$(PYTEST) --jaxtyping-packages=$(subst $(empty) ,$(comma),$(SHAPED:%=routing.%)),beartype.beartype -m "not slow" tests/routing
 
 loops: setup ## compile the loops of routing, which processes that begin at once would each do for themselves
-	$(BIN)/python -c "from routing import compiled, next_tokens, panels, sketches; compiled.kernels(), next_tokens.loops(), panels.loops(), sketches.loops()"
+	$(BIN)/python -c "from routing import compiled, next_tokens, norms, panels, sketches; compiled.kernels(), next_tokens.loops(), norms.loops(), panels.loops(), sketches.loops()"
 
 check: lint types migrations ## lint, types, import contracts, migrations
 

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.layout_trial import Stopwatch, Trial, last_cache, rest_of, stopped, try_layouts
 from routing.layouts import Layout, Wanted
+from routing.norms import in_loops
 from routing.panels import PanelLinear
 from routing.relaid import Kind, Relaid, kind_of, relaid, suits
 from routing.tied import share
@@ -44,7 +45,8 @@ def lay_out(
 ) -> list[Laid]:
     """Give every linear layer of a model its layout, for inference alone; what became of them, kind by kind.
 
-    A layer that would answer otherwise than before stays as it is, with a line in the log.
+    A layer that would answer otherwise than before stays as it is, with a line in the log. RMS norms are put
+    into a loop (`routing.norms`), whatever is wanted of linear layers.
     """
     kinds = _kinds(model)
     open_ones = [kind for kind in kinds if wanted.of(kind.shape) is None]
@@ -59,6 +61,7 @@ def lay_out(
         if layout != "stored":
             _replace(model, names, kind, layout)
         laid.append(Laid(kind, Counter(_layout(model.get_submodule(name)) for name in names), trial))
+    in_loops(model)
     return laid
 
 
