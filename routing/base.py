@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ UNSTATED_CONTEXT = 2048  # for the few architectures without learnt or stated po
 POWER_ITERATIONS = 12
 # A constant, so that nobody is ever asked on standard input whether a stranger's code may run.
 NO_REMOTE_CODE = {"trust_remote_code": False, "local_files_only": True}
+# What transformers raises where it cannot make a model of a folder.
+LOADING_FAILS = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Base:
 def inspect_base(ref: BaseRef, *, name: str) -> BaseSpec:
     """Describe and pin the base model at `ref`; UnsupportedBase if it is no text-to-text LM."""
     folder = local_folder(ref)
-    model = _load_model(folder, "auto")
+    model = load_model(folder, "auto")
     modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
     return _spec(folder, model, name=name, target_modules=modules)
 
@@ -82,24 +84,23 @@ def load_base(
     folder = local_folder(ref)
     if spec is not None:
         refuse_another_base(spec, folder)
-    model = _load_model(folder, dtype, spread)
+    model = load_model(folder, dtype, spread)
     if spec is None:
         modules = tuple(_describe(path, layer, _spectral_norm(layer)) for path, layer in target_layers(model))
         name = folder.name if Path(ref.source).is_dir() else ref.source
         spec = _spec(folder, model, name=name, target_modules=modules)
-    tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
-    model = model.eval().requires_grad_(False)  # noqa: FBT003
     if spread is None:
-        return Base(spec, model.to(device), tokenizer, torch.device(device), dtype, ref)
-    return Base(
-        spec,
-        model,
-        tokenizer,
-        _entrance(model),
-        dtype,
-        ref,
-        places(model, [one.name for one in spec.target_modules]),
-    )
+        return base_of(ref, folder, spec, model.to(device), device=torch.device(device), dtype=dtype)
+    base = base_of(ref, folder, spec, model, device=_entrance(model), dtype=dtype)
+    return replace(base, places=places(model, [one.name for one in spec.target_modules]))
+
+
+def base_of(
+    ref: BaseRef, folder: Path, spec: BaseSpec, model: Any, *, device: torch.device, dtype: torch.dtype
+) -> Base:
+    """The base whose model was read from this folder, for inference."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+    return Base(spec, model.eval().requires_grad_(False), tokenizer, device, dtype, ref)  # noqa: FBT003
 
 
 def refuse_another_base(spec: BaseSpec, folder: Path) -> None:
@@ -169,22 +170,23 @@ def weights_digest(folder: Path) -> str:
     return digest_of("".join(digest_of_file(path) for path in files).encode())
 
 
+def load_model(folder: Path, dtype: torch.dtype | str, spread: Spread | None = None) -> Any:
+    """The model in this folder as transformers loads it; UnsupportedBase if it cannot."""
+    where = {} if spread is None else spread.options
+    try:
+        loader = family_of(AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)).loader
+        return loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, **where, **NO_REMOTE_CODE)
+    except LOADING_FAILS as error:
+        raise UnsupportedBase(
+            f"{folder}: transformers cannot load this as a causal or an encoder-decoder LM: {error}"
+        ) from error
+
+
 def _entrance(model: Any) -> torch.device:
     """Where a spread model takes its tokens."""
     entrance = model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is entrance)
     return places(model, [name])[name]
-
-
-def _load_model(folder: Path, dtype: torch.dtype | str, spread: Spread | None = None) -> Any:
-    where = {} if spread is None else spread.options
-    try:
-        loader = family_of(AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)).loader
-        return loader.from_pretrained(folder, dtype=dtype, use_safetensors=True, **where, **NO_REMOTE_CODE)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AttributeError) as error:
-        raise UnsupportedBase(
-            f"{folder}: transformers cannot load this as a causal or an encoder-decoder LM: {error}"
-        ) from error
 
 
 def _describe(name: str, layer: Any, spectral_norm: float) -> TargetModule:

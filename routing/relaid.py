@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
@@ -42,12 +43,12 @@ def suits(layer: nn.Linear | Conv1D) -> bool:
     return layer.weight.device.type == "cpu" and layer.weight.dtype in TOLERANCE
 
 
-def kind_of(layer: nn.Linear | Conv1D) -> Kind:
+def kind_of(layer: nn.Linear | Conv1D, half: Callable[[Tensor], torch.dtype | None] = half_of) -> Kind:
     """Conv1D keeps its weight as [d_in, d_out], Linear as [d_out, d_in]. Looks at every number."""
     rows, columns = layer.weight.shape
     transposed = isinstance(layer, Conv1D)
     shape = Shape(columns, rows) if transposed else Shape(rows, columns)
-    return Kind(shape, layer.weight.dtype, transposed, half_of(layer.weight.detach()))
+    return Kind(shape, layer.weight.dtype, transposed, half(layer.weight.detach()))
 
 
 def relaid(name: str, layer: nn.Linear | Conv1D, kind: Kind, layout: Layout) -> Relaid | None:

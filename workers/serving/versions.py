@@ -19,7 +19,7 @@ from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
-from routing.laying_out import lay_out
+from routing.laid_base import load_laid
 from routing.pack import Pack
 from routing.packing import join_guests, key_of, load_pack
 from routing.prefixes import Prefixes
@@ -27,6 +27,7 @@ from routing.queries import QueryRouter
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
 from routing.routes import Routing, route, routing_of, within_reach
+from routing.spec import BaseRef, BaseSpec
 from routing.spread import parts
 from routing.store import IndexStore, LibraryRef
 from routing.uses import Uses
@@ -73,16 +74,24 @@ class Version:
 def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
     """A library's base, compared with its specification; RoutingError says what is missing or different."""
     spec = store.read_base(ref.base)
-    base = load_base(ref.source, spec=spec, device=options.device, dtype=options.dtype, spread=options.spread)
-    if base.places is not None:
-        log.info("%s: %s", spec.name, _spread(base))
-    elif base.device.type == "cpu":
-        for line in laid_in_words(lay_out(base.model, options.weights)):
-            log.info("%s: %s", spec.name, line)
+    base = _base(ref.source, spec, options)
     model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
     log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
     log.info("%s: a token of an answer takes %d bytes", spec.name, model.token_bytes)
     return model
+
+
+def _base(ref: BaseRef, spec: BaseSpec, options: Options) -> Base:
+    """With lines in the log that say how its layers lie."""
+    if options.spread is None and options.device.type == "cpu":
+        base, laid = load_laid(ref, spec, dtype=options.dtype, wanted=options.weights)
+        for line in laid_in_words(laid):
+            log.info("%s: %s", spec.name, line)
+        return base
+    base = load_base(ref, spec=spec, device=options.device, dtype=options.dtype, spread=options.spread)
+    if base.places is not None:
+        log.info("%s: %s", spec.name, _spread(base))
+    return base
 
 
 def _spread(base: Base) -> str:
