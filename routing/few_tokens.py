@@ -53,6 +53,25 @@ def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
     return add
 
 
+def chosen_at_once(module: ModulePack, chosen: Selection) -> AtOnce | None:
+    """As `at_once`, where every token chooses the same [1, k]."""
+    arrays, compiled = module.arrays, kernels()
+    if arrays is None or compiled is None:
+        return None
+    experts, weights = chosen.experts.contiguous().numpy(), chosen.weights.contiguous().numpy()
+    mix, factors = compiled.mix, arrays[1:]
+
+    def add(output: Floats, hidden: Floats) -> tuple[NDArray[np.int64], Floats]:
+        tokens = len(hidden)
+        of_each = (
+            (experts, weights) if tokens == 1 else (experts.repeat(tokens, 0), weights.repeat(tokens, 0))
+        )
+        mix(output, hidden, *of_each, *factors)
+        return of_each
+
+    return add
+
+
 def add_arrow(
     output: Float[Tensor, "tokens d_out"], hidden: Float[Tensor, "tokens d_in"], router: Router, seat: Seat
 ) -> Selection | None:

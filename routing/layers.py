@@ -13,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from routing.few_tokens import add_arrow, choose_arrow
+from routing.compiled import usable
+from routing.few_tokens import FEW, add_arrow, choose_arrow
 from routing.mixing import add_mixture, add_scaled
 from routing.pack import ModulePack
+from routing.panels import PanelLinear
 from routing.relaid import Relaid
 from routing.routers import Selection
 from routing.routes import Route, Seat
@@ -85,8 +87,10 @@ class RoutedLinear(nn.Module):
         return self.base_layer.bias
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
-        output: Tensor = self.base_layer(x)
         crowds = _CROWDS.get()
+        if len(crowds) == 1 and (done := self._in_one_go(crowds[0], x)) is not None:
+            return done
+        output: Tensor = self.base_layer(x)
         if not crowds:
             return output
         hidden, rows = x.reshape(-1, x.shape[-1]), output.view(-1, output.shape[-1])
@@ -103,6 +107,28 @@ class RoutedLinear(nn.Module):
         for chosen in together(choices):
             self._add(rows[chosen.tokens], hidden[chosen.tokens], chosen)
         return output
+
+    def _in_one_go(
+        self, crowd: Crowd, x: Float[Tensor, "*tokens d_in"]
+    ) -> Float[Tensor, "*tokens d_out"] | None:
+        """What `forward` gives, of a few tokens that are routed alike on a CPU; None: these are others.
+
+        While answers are written a layer is gone through for one token of each, after as much of the weights
+        as fits into the caches: what Python looks at then has to come from memory, so it looks at little.
+        """
+        base, add = self._modules["base_layer"], crowd.route.at_once.get(self.name)
+        if add is None or type(base) is not PanelLinear or not usable(x):
+            return None
+        hidden = x.numpy().reshape(-1, x.shape[-1])
+        tokens = len(hidden)
+        if tokens > FEW or crowd.tokens.indices(tokens) != (0, tokens, 1):
+            return None
+        output = base.product(hidden)
+        chosen = add(output, hidden)
+        if crowd.witness is not None:
+            experts, weights = map(torch.from_numpy, chosen)
+            crowd.witness(crowd.route.seats[self.name], self.name, Selection(experts, weights))
+        return torch.from_numpy(output.reshape(*x.shape[:-1], -1))
 
     def _routed(
         self, crowd: Crowd, seat: Seat, rows: Float[Tensor, "all d_out"], hidden: Float[Tensor, "all d_in"]

@@ -47,6 +47,7 @@ class PanelLinear(nn.Module):
         self.panels = in_panels(matrix, dtype)
         bias: Tensor | None = layer.bias
         self.bias = None if bias is None else bias.detach()
+        self._bias = None if bias is None else bias.detach().numpy()
 
     @property
     def layout(self) -> Literal["panels", "halves"]:
@@ -63,12 +64,17 @@ class PanelLinear(nn.Module):
         x = x.contiguous()
         if not usable(x):  # somebody learns from it
             return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
-        hidden = x.numpy().reshape(-1, x.shape[-1])  # an array is looked at in a fifth of a tensor's time
-        output = np.empty((len(hidden), self.d_out), dtype=np.float32)
+        output = self.product(x.numpy().reshape(-1, x.shape[-1]))
+        return torch.from_numpy(output.reshape(*x.shape[:-1], self.d_out))
+
+    def product(self, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The outputs [tokens, d_out] for hidden states [tokens, d_in]; arrays are faster looked at."""
         found: Any = loops()
+        output = np.empty((len(hidden), self.d_out), dtype=np.float32)
         by_panels(found.multiply, output, hidden, self.panels)
-        shaped = torch.from_numpy(output.reshape(*x.shape[:-1], self.d_out))
-        return shaped if self.bias is None else shaped.add_(self.bias)
+        if self._bias is not None:
+            output += self._bias
+        return output
 
 
 def half_of(weight: Tensor) -> torch.dtype | None:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.errors import BadRouting
-from routing.few_tokens import AtOnce, at_once
+from routing.few_tokens import ARROW, AtOnce, at_once, chosen_at_once
 from routing.general import Differences, SharedTerm, differences, low_rank, shared_terms
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
@@ -137,8 +137,13 @@ class Seat:
     def plain(self) -> bool:
         """Whether all experts of the module stand for election by their scores alone, and are of low rank."""
         terms = self.terms
-        asked = (terms.allowed, terms.prior, terms.abstain, self.judged, self.shared, self.module.scaled)
-        return not terms.calibrated and all(one is None for one in asked)
+        asked = (terms.allowed, terms.prior, terms.abstain, self.judged)
+        return self.alike and not terms.calibrated and all(one is None for one in asked)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all that is added here are low-rank updates, each by its own weight."""
+        return self.shared is None and self.module.scaled is None
 
     def select(self, router: Router, hidden: Float[Tensor, "tokens d_in"]) -> Selection:
         """Whom the router sends each token to."""
@@ -166,6 +171,17 @@ class Route:
     def can_run(self) -> bool:
         """Whether what its tokens may choose is in memory: a bare pack's seats alone are not."""
         return not self.seats or self.stay is not None or not self.pack.bare
+
+    @cached_property
+    def at_once(self) -> Mapping[str, AtOnce]:
+        """Where that can be, by module: what chooses experts of a few tokens and mixes them in one call."""
+        found = {name: self._at_once(name, seat) for name, seat in self.seats.items()}
+        return {name: add for name, add in found.items() if add is not None}
+
+    def _at_once(self, name: str, seat: Seat) -> AtOnce | None:
+        if (fixed := self.settled.get(name)) is not None:
+            return chosen_at_once(seat.module, fixed) if seat.alike else None
+        return seat.at_once if self.router is ARROW else None
 
     @cached_property
     @torch.inference_mode(mode=False)

@@ -30,6 +30,9 @@ def by_panels(
     loop: Callable[..., None], output: NDArray[Any], hidden: NDArray[Any], panels: NDArray[Any]
 ) -> None:
     """`panel_loops.multiply` by as many of torch's threads as have enough to do, each with some panels."""
+    if torch.get_num_threads() == 1:
+        loop(output, hidden, panels, 0, len(panels))
+        return
     enough = max(1, panels.size * -(-len(hidden) // 8) // SHARE)
     side_by_side(loop, [(output, hidden, panels, *part) for part in parts(len(panels), enough)])
 
