@@ -8,15 +8,19 @@ from functools import partial
 from unittest.mock import patch
 
 import pytest
+import torch
 import triton.language as tl
 
 from routing import accelerated, capturing, triton_attention
+from routing.base import Base, load_base
 from routing.capturing import decoder_for
 from routing.composed import ComposedModel
 from routing.engine import Engine
 from routing.generation import Request
+from routing.laying_out import Laid
 from routing.layouts import Wanted
 from routing.routes import routing_of
+from routing.spec import BaseRef, BaseSpec
 from routing.store import open_store
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
@@ -31,6 +35,10 @@ from workers.serving.options import Limits, Options
 from workers.serving.scrape import look_up
 
 
+def as_stored(ref: BaseRef, spec: BaseSpec, *, dtype: torch.dtype, wanted: Wanted) -> tuple[Base, list[Laid]]:
+    return load_base(ref, spec=spec, dtype=dtype), []
+
+
 @pytest.fixture(autouse=True)
 def as_on_a_gpu() -> Iterator[None]:
     """This machine's processor taken for a GPU."""
@@ -39,6 +47,7 @@ def as_on_a_gpu() -> Iterator[None]:
         patch.object(accelerated, "kernels", lambda *_: Kernels),
         patch.object(triton_attention, "PARTS", tl.constexpr(2)),
         patch.object(capturing, "TRIED_TOKENS", 20),
+        patch.object(versions, "load_laid", as_stored),  # loops of a CPU are recorded by nobody
         patch.object(versions, "decoder_for", partial(decoder_for, recorder=TensorRecorder)),
     ):
         yield
@@ -48,7 +57,7 @@ class Serving:
     """The libraries of a store and their metrics, without the network."""
 
     def __init__(self, store: str, *, graphs: bool = True) -> None:
-        options = Options(store, limits=Limits(running=1), weights=Wanted("stored"), graphs=graphs)
+        options = Options(store, limits=Limits(running=1), graphs=graphs)
         self.metrics = Metrics()
         self.libraries = Libraries(open_store(store), options, self.metrics, lambda _told: None)
         self.libraries.look()
