@@ -20,11 +20,8 @@ from routing.compiled import usable
 from routing.trusted import tried
 
 log = logging.getLogger(__name__)
-SCALES = (
-    1.0,
-    1e-3,
-    0.0,
-)  # of the numbers that are asked: of small ones what is added to the mean square shows
+# Of the numbers that are asked: of small ones what is added to the mean square shows.
+SCALES = 1.0, 1e-3, 0.0
 TOLERANCE = 2e-6
 
 

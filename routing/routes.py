@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -150,6 +150,14 @@ class Seat:
         return router(hidden, self.module if self.judged is None else self.judged, self.terms)
 
 
+class Ahead(NamedTuple):
+    """A token's choice at all modules side by side: how many experts at each, their places and weights."""
+
+    widths: tuple[tuple[str, int], ...]
+    experts: Int[Tensor, "1 pairs"]
+    weights: Float[Tensor, "1 pairs"]
+
+
 @dataclass(frozen=True)
 class Route:
     """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base.
@@ -192,6 +200,19 @@ class Route:
             for name, seat in self.seats.items()
         }
         return {name: selection for name, selection in found.items() if selection is not None}
+
+    @cached_property
+    @torch.inference_mode(mode=False)
+    def ahead(self) -> Ahead | None:
+        """What every token will have chosen behind the last module; None: that depends on the token."""
+        if not self.seats or len(self.settled) < len(self.seats) or self.pack.scattered:
+            return None
+        places = [self.seats[name].module.member_ids[said.experts] for name, said in self.settled.items()]
+        return Ahead(
+            tuple((name, said.experts.shape[1]) for name, said in self.settled.items()),
+            torch.cat(places, dim=1),
+            torch.cat([said.weights for said in self.settled.values()], dim=1),
+        )
 
     def agrees(self, other: Route) -> bool:
         """Whether both would send every token the same way."""

@@ -17,7 +17,7 @@ from routing.layers import EVERYTHING, Crowd
 from routing.ragged import Piece, Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
-from routing.traces import Record
+from routing.traces import Record, said_ahead
 
 Wants = Literal["last logits", "every logit", "states"]
 
@@ -70,7 +70,7 @@ def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard
     decoder = _decoder_for(model, readings)
     if decoder is not None:
         return _replayed(decoder, readings)
-    order, crowds = _in_crowds(readings)
+    order, crowds, records = _in_crowds(readings)
     spans = _spans([len(readings[place].tokens) for place in order])
     ids: list[int] = []
     positions: list[int] = []
@@ -93,7 +93,7 @@ def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard
         states = None
         if readings[place].wants == "states" and overheard.states is not None:
             states = overheard.states[0, span]
-        heard[place] = replace(_heard(part, span, crowds), states=states)
+        heard[place] = replace(_heard(part, span, crowds, records), states=states)
     return [one for one in heard if one is not None]
 
 
@@ -122,8 +122,11 @@ def _replayed(decoder: Decoder, readings: Sequence[Reading]) -> list[Heard]:
     return [Heard(logits[span], record, EVERYTHING if record is None else span) for span in spans]
 
 
-def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd]]:
-    """The readings' places so that those of one pack, and of them those routed alike, stand together."""
+def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd], list[Record]]:
+    """The readings' places so that those of one pack, and of them those routed alike, stand together.
+
+    And the record of each crowd: where its choice is known before, nobody has to tell it.
+    """
     groups: list[list[int]] = []
     for place, reading in enumerate(readings):
         for group in groups:
@@ -134,14 +137,16 @@ def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd]]:
             groups.append([place])
     packs = [0 if (way := readings[group[0]].route) is None else id(way.pack) for group in groups]
     groups = [groups[number] for number in sorted(range(len(groups)), key=lambda number: packs[number])]
-    crowds, start = [], 0
+    crowds, records, start = [], list[Record](), 0
     for group in groups:
         stop = start + sum(len(readings[place].tokens) for place in group)
         route = readings[group[0]].route
         if route is not None:
-            crowds.append(Crowd(route, slice(start, stop), Record(route.pack)))
+            known = said_ahead(route, stop - start)
+            records.append(known or Record(route.pack))
+            crowds.append(Crowd(route, slice(start, stop), None if known else records[-1]))
         start = stop
-    return [place for group in groups for place in group], crowds
+    return [place for group in groups for place in group], crowds, records
 
 
 def _alike(one: Route | None, other: Route | None) -> bool:
@@ -165,11 +170,10 @@ def _spans(lengths: Sequence[int]) -> list[slice]:
     return spans
 
 
-def _heard(logits: Tensor, span: slice, crowds: Sequence[Crowd]) -> Heard:
+def _heard(logits: Tensor, span: slice, crowds: Sequence[Crowd], records: Sequence[Record]) -> Heard:
     """One reading's part; its tokens are counted from the beginning of its crowd."""
-    for crowd in crowds:
+    for crowd, record in zip(crowds, records, strict=True):
         start = crowd.tokens.start
         if start <= span.start < crowd.tokens.stop:
-            assert isinstance(crowd.witness, Record)
-            return Heard(logits, crowd.witness, slice(span.start - start, span.stop - start))
+            return Heard(logits, record, slice(span.start - start, span.stop - start))
     return Heard(logits, None, EVERYTHING)

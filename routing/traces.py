@@ -16,7 +16,7 @@ from torch.nn import functional
 from routing.layers import EVERYTHING
 from routing.pack import Pack
 from routing.routers import Selection
-from routing.routes import Seat
+from routing.routes import Route, Seat
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,14 @@ class Record:
             return found
         device = found[0].experts.device
         return [ModuleTrace(part.experts.to(device), part.weights.to(device)) for part in found]
+
+
+def said_ahead(route: Route, tokens: int) -> Record | None:
+    """The record of a pass of so many tokens, where it is known before; None where they have to be seen."""
+    if (ahead := route.ahead) is None:
+        return None
+    whole = ModuleTrace(ahead.experts.expand(tokens, -1), ahead.weights.expand(tokens, -1))
+    return Record(route.pack, Columns(ahead.widths, whole))
 
 
 @dataclass(frozen=True)

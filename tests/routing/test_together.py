@@ -24,6 +24,7 @@ from routing.routed import RoutedModel
 from routing.routes import Route, Routing
 from routing.sampling import Sampling
 from routing.spec import BaseRef
+from routing.traces import Record, said_ahead
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
 from tests.tiny import CONTEXT, VOCABULARY, tiny_llama
 
@@ -152,6 +153,26 @@ def test_who_spoke_is_told_to_each_answer_apart(model: ComposedModel) -> None:
         for name, module in one.trace.by_module().items():
             assert torch.equal(module.experts, theirs[name].experts)
             torch.testing.assert_close(module.weights, theirs[name].weights, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", range(1, len(ALL_WAYS)))
+def test_what_is_known_before_is_what_every_module_would_have_told(model: ComposedModel, way: int) -> None:
+    prompt = range(2, 9)
+    route = way_of(model, ALL_WAYS[way], prompt)
+    assert route is not None
+    told = Record(route.pack)
+    model.routed.logits(torch.tensor([list(prompt)]), route=route, witness=told)
+
+    known = said_ahead(route, len(prompt))
+
+    by_tokens = {name for name in route.seats if name not in route.settled}
+    assert (known is None) == bool(by_tokens or not route.seats)
+    if known is not None:
+        its = dict(known.modules)
+        assert its.keys() == dict(told.modules).keys()
+        for name, module in told.modules:
+            assert torch.equal(module.experts, its[name].experts)
+            assert torch.equal(module.weights.expand_as(module.experts), its[name].weights)
 
 
 def test_two_versions_are_read_side_by_side(library: SmallLibrary, model: ComposedModel) -> None:
