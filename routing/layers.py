@@ -128,7 +128,7 @@ class RoutedLinear(nn.Module):
         if crowd.witness is not None:
             experts, weights = map(torch.from_numpy, chosen)
             crowd.witness(crowd.route.seats[self.name], self.name, Selection(experts, weights))
-        return torch.from_numpy(output.reshape(*x.shape[:-1], -1))
+        return torch.from_numpy(output.reshape(*x.shape[:-1], base.d_out))
 
     def _routed(
         self, crowd: Crowd, seat: Seat, rows: Float[Tensor, "all d_out"], hidden: Float[Tensor, "all d_in"]

@@ -78,6 +78,8 @@ def attend(  # noqa: PLR0913 - as a layer has them
     has no room, or is one for other heads.
     """
     found: Any = loops()
+    if window is not None and window < 1:
+        raise ValueError(f"a window is of one token or more, not of {window}")
     heads, tokens, width = query.shape
     kept_heads, _, value_width = value.shape
     shape = (kept_heads, width, value_width)

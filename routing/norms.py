@@ -43,6 +43,8 @@ class LoopNorm(nn.Module):
         if not usable(x):  # somebody learns from it, or it is not row behind row
             return rms_norm(x, self.weight.shape, self.weight, self.eps)
         output, width = torch.empty_like(x), x.shape[-1]
+        if width != self._weight.shape[0]:
+            raise ValueError(f"a norm of {self._weight.shape[0]} numbers was given {width}")
         self._normalise(output.view(-1, width).numpy(), x.view(-1, width).numpy(), self._weight, self.eps)
         return output
 

@@ -10,9 +10,11 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import config
 
-# Whoever names another processor to numba (NUMBA_CPU_NAME) has what every processor has.
+# Whoever tells numba of another processor (NUMBA_CPU_NAME, NUMBA_ENABLE_AVX) has what every processor has: an
+# instruction that the compiler may not use would end the process.
 ASKED: Any = config
-FEATURES = {} if ASKED.CPU_NAME or ASKED.CPU_FEATURES else get_host_cpu_features()
+ANY = ASKED.CPU_NAME or ASKED.CPU_FEATURES or not ASKED.ENABLE_AVX
+FEATURES = {} if ANY else get_host_cpu_features()
 WIDE = bool(FEATURES.get("avx512f"))
 # Four vectors of 512 bits, or two of 256. A constant, so that a tile is made of whole vectors.
 WIDTH = 64 if WIDE else 16

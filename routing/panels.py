@@ -55,12 +55,15 @@ class PanelLinear(nn.Module):
         return "panels" if self.dtype == torch.float32 else "halves"
 
     @cached_property
+    @torch.inference_mode(mode=False)
     def weight(self) -> Tensor:
         """The weight as the replaced layer kept it, for the few who need it: it lies in memory twice then."""
         matrix = out_of_panels(self.panels, self.dtype)[: self.d_out]
         return matrix.T if self.transposed else matrix
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
+        if x.dtype != torch.float32:
+            raise TypeError(f"a layer in panels multiplies float32, not {x.dtype}")
         x = x.contiguous()
         if not usable(x):  # somebody learns from it
             return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)

@@ -36,6 +36,7 @@ class PrepackedLinear(nn.Module):
         self.bias = None if bias is None else bias.detach()
 
     @cached_property
+    @torch.inference_mode(mode=False)
     def weight(self) -> Tensor:
         """The weight as the replaced layer kept it, for the few who need it: it lies in memory twice then."""
         matrix: Tensor = self.packed.to_dense()

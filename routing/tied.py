@@ -20,6 +20,7 @@ class PanelEmbedding(nn.Module):
         self.num_embeddings, self.embedding_dim = layer.d_out, layer.panels.shape[1]
 
     @cached_property
+    @torch.inference_mode(mode=False)
     def weight(self) -> Tensor:
         """All rows, for the few who need them: they lie in memory twice then."""
         return out_of_panels(self.panels, self.dtype)[: self.num_embeddings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,49 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_one_that_is_used(
     (said,) = caplog.messages
     assert said.startswith(f"compiled loops are kept in {tmp_path / 'writable'}")
     assert f"NUMBA_CACHE_DIR={refused}" in said
+
+
+def test_loops_are_kept_apart_for_each_state_of_their_files(
+    load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jit.settings, "CACHE_DIR", str(tmp_path / "kept"))
+    assert load().doubled(21) == 42
+
+    for number in range(jit.STATES + 3):
+        monkeypatch.setattr(jit, "state", lambda number=number: f"another-{number}")
+        jit._forget_others.cache_clear()
+        again = load().doubled
+        assert again(21) == 42
+        assert not again.stats.cache_hits
+
+    assert len(list((tmp_path / "kept").iterdir())) == jit.STATES + 1  # and the one in use
+
+
+def test_every_file_that_numba_reads_counts() -> None:
+    known = {path.name for path in jit.sources()}
+    using = {
+        path.name
+        for path in jit.HERE.glob("*.py")
+        if re.search(
+            r"^from (numba|llvmlite|routing\.jit|routing\.kernels) import", path.read_text(), re.MULTILINE
+        )
+    }
+
+    assert using <= known
+    assert jit.settings.CACHE_DIR == "" or jit.state() not in jit.settings.CACHE_DIR  # it is put back
+
+
+@pytest.mark.parametrize("changed", ["kernels.py", "panel_numbers.py", "sketch_loops.py"])
+def test_a_change_of_any_of_them_is_another_state(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = jit.state.__wrapped__()
+    copies = [tmp_path / path.name for path in jit.sources()]
+    for source, copy in zip(jit.sources(), copies, strict=True):
+        copy.write_bytes(source.read_bytes())
+    monkeypatch.setattr(jit, "sources", lambda: copies)
+    assert jit.state.__wrapped__() == before
+
+    (tmp_path / changed).write_text((tmp_path / changed).read_text() + "\n# another\n")
+
+    assert jit.state.__wrapped__() != before
