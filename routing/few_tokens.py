@@ -17,6 +17,7 @@ from torch import Tensor
 
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
+from routing.mixing import FEW_PAIRS
 from routing.pack import ModulePack
 from routing.routers import ROUTERS, Router, Selection, Terms
 from routing.sketches import choose_by_sketch, loops
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from routing.routes import Seat
 
 FEW = 16  # tokens: beyond, a matrix product of all scores is faster
+FEW_CHOSEN = 4  # experts of every token: beyond, one product of all their rows costs less
 ARROW = ROUTERS["arrow"]
 
 Floats = NDArray[np.float32]
@@ -54,18 +56,19 @@ def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
 
 
 def chosen_at_once(module: ModulePack, chosen: Selection) -> AtOnce | None:
-    """As `at_once`, where every token chooses the same [1, k]."""
+    """As `at_once`, where every token chooses the same [1, k]; None also where these are many."""
     arrays, compiled = module.arrays, kernels()
-    if arrays is None or compiled is None:
+    if arrays is None or compiled is None or chosen.experts.shape[1] > FEW_CHOSEN:
         return None
     experts, weights = chosen.experts.contiguous().numpy(), chosen.weights.contiguous().numpy()
-    mix, factors = compiled.mix, arrays[1:]
+    factors = arrays[1:]
 
     def add(output: Floats, hidden: Floats) -> tuple[NDArray[np.int64], Floats]:
         tokens = len(hidden)
         of_each = (
             (experts, weights) if tokens == 1 else (experts.repeat(tokens, 0), weights.repeat(tokens, 0))
         )
+        mix = compiled.mix if of_each[0].size <= FEW_PAIRS else compiled.mix_by_expert
         mix(output, hidden, *of_each, *factors)
         return of_each
 

@@ -116,8 +116,11 @@ class RoutedLinear(nn.Module):
         While answers are written a layer is gone through for one token of each, after as much of the weights
         as fits into the caches: what Python looks at then has to come from memory, so it looks at little.
         """
-        base, add = self._modules["base_layer"], crowd.route.at_once.get(self.name)
-        if add is None or type(base) is not PanelLinear or not usable(x):
+        base = self._modules["base_layer"]
+        if type(base) is not PanelLinear or not usable(x):
+            return None
+        add = crowd.route.at_once.get(self.name)
+        if add is None:
             return None
         hidden = x.numpy().reshape(-1, x.shape[-1])
         tokens = len(hidden)
