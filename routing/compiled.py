@@ -45,15 +45,15 @@ def _try(found: Any) -> None:
         raise ArithmeticError(f"it chose {experts.tolist()} with {weights.tolist()}")
     ids = torch.arange(66, dtype=torch.float32)
     x, a, b = ids[:6].view(1, 6), ids[:30].view(5, 6) / 30, ids[:35].view(5, 7) / 35
-    output = torch.zeros(1, 7)
-    chosen, shares = torch.tensor([[1]]), torch.tensor([[0.5]])
-    bounds = torch.tensor([0, 0, 5])
-    found.mix(*(part.numpy() for part in (output, x, chosen, shares, a, b, bounds)))
-    wanted = 0.5 * (x @ a.T) @ b
-    if not torch.allclose(output, wanted, rtol=1e-5):
-        raise ArithmeticError(f"it mixed {output.tolist()}, expected {wanted.tolist()}")
-    output = torch.zeros(3, 7)
-    many, one = x.repeat(3, 1), torch.ones(3, 1, dtype=torch.int64)
-    found.mix_by_expert(*(part.numpy() for part in (output, many, one, shares.repeat(3, 1), a, b, bounds)))
-    if not torch.allclose(output, wanted.expand(3, 7), rtol=1e-5):
-        raise ArithmeticError(f"it mixed {output.tolist()}, expected {wanted.tolist()} in every row")
+    wanted, bounds = 0.5 * (x @ a.T) @ b, torch.tensor([0, 0, 5])
+    for tokens in (1, 40):  # pairs are sorted in two ways
+        output, many = torch.zeros(tokens, 7), x.repeat(tokens, 1)
+        chosen, shares = (
+            torch.tensor([[0, 1]]).repeat(tokens, 1),
+            torch.tensor([[0.0, 0.5]]).repeat(tokens, 1),
+        )
+        found.mix(*(part.numpy() for part in (output, many, chosen, shares, a, b, bounds)))
+        if not torch.allclose(output, wanted.expand(tokens, 7), rtol=1e-5):
+            raise ArithmeticError(
+                f"it mixed {output[-1].tolist()} for {tokens} tokens, not {wanted.tolist()}"
+            )

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
-from routing.mixing import FEW_PAIRS
 from routing.pack import ModulePack
 from routing.routers import ROUTERS, Router, Selection, Terms
 from routing.sketches import choose_by_sketch, loops
@@ -68,8 +67,7 @@ def chosen_at_once(module: ModulePack, chosen: Selection) -> AtOnce | None:
         of_each = (
             (experts, weights) if tokens == 1 else (experts.repeat(tokens, 0), weights.repeat(tokens, 0))
         )
-        mix = compiled.mix if of_each[0].size <= FEW_PAIRS else compiled.mix_by_expert
-        mix(output, hidden, *of_each, *factors)
+        compiled.mix(output, hidden, *of_each, *factors)
         return of_each
 
     return add

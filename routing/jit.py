@@ -58,7 +58,10 @@ def kept(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 def sources() -> list[Path]:
     """The files that loops are made of."""
     return sorted(
-        [*HERE.glob("*_loops.py"), *(HERE / f"{name}.py" for name in ("jit", "kernels", "panel_numbers"))]
+        [
+            *HERE.glob("*_loops.py"),
+            *(HERE / f"{name}.py" for name in ("jit", "kernels", "panel_numbers", "vectors")),
+        ]
     )
 
 

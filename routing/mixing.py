@@ -82,12 +82,11 @@ def add_compiled(
     selection: Selection,
     experts: ModulePack,
 ) -> None:
-    """On a CPU with numba: a few pairs in turn, many expert by expert."""
+    """On a CPU with numba."""
     arrays = experts.arrays
     assert arrays is not None
     chosen, weights = selection.experts.contiguous().numpy(), selection.weights.contiguous().numpy()
-    mix = loops.mix if chosen.size <= FEW_PAIRS else loops.mix_by_expert
-    mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
+    loops.mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
 
 
 def add_one_by_one(

@@ -4,6 +4,7 @@ A panel is `WIDTH` outputs beside each other, input by input. For up to `TILE` t
 registers from the first input to the last, so a weight is read once for all of them and nothing is put back
 between. A sum is taken input by input, whatever is multiplied beside it: no token changes what another gets.
 A sum has to wait for its product before, so few tokens take several panels at once where one has few sums.
+What tiles after the first multiply is in the caches already, so while they do the next panel is asked for.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from routing.jit import kept
-from routing.panel_numbers import NUMBERS, WIDE, WIDTH, WORDS, Numbers
+from routing.panel_numbers import NUMBERS, WIDE, WIDTH, Numbers
+from routing.vectors import everywhere, fetch
 
 # Sums fill three quarters of the registers so, the rest are for weights and inputs.
 TILE = 6
 BESIDE = (1, 1, 1) if WIDE else (1, 4, 2)  # panels at once for 1 and 2 tokens; for more it is one
 FEW = len(BESIDE) - 1
+ASKING = (1, 2)  # the tiles while which the next panel is asked for, half by each
+LINE = 16  # float32 in a line of the caches
 # Without fastmath: what is not finite shows, and sums are taken in the order in which they are written here.
 compiled = kept(boundscheck=False)
 
@@ -46,15 +50,17 @@ def multiply(output: Floats, hidden: Hidden, panels: Panels, first: int, end: in
     tokens = output.shape[0]
     tiles = -(-tokens // TILE)
     beside = BESIDE[tokens] if tokens <= FEW else 1
+    half = panels.shape[1] * panels.shape[2] // 2
     sums = np.empty((TILE, WIDTH), dtype=hidden.dtype)
     for place in range(first, end - beside + 1, beside):
         for tile in range(tiles):
             begin, stop = tokens * tile // tiles, tokens * (tile + 1) // tiles
-            sum_up(sums, hidden, panels, place, beside, begin, stop - begin)
+            soon = 2 * half + (tile - 1) * half if tile in ASKING else 0
+            sum_up(sums, hidden, panels, place, beside, begin, stop - begin, soon)
             for panel in range(beside):
                 _put(output, sums, (place + panel) * WIDTH, begin, stop, panel * (stop - begin))
     for place in range(end - (end - first) % beside, end):
-        sum_up(sums, hidden, panels, place, 1, 0, tokens)
+        sum_up(sums, hidden, panels, place, 1, 0, tokens, 0)
         _put(output, sums, place * WIDTH, 0, tokens, 0)
 
 
@@ -66,11 +72,22 @@ def _put(output: Floats, sums: Hidden, column: int, begin: int, stop: int, row: 
         output[token, column : column + width] = sums[row + token - begin, :width]
 
 
-def _sum_up(
-    _context: Any, sums: Any, hidden: Any, panels: Any, place: Any, beside: Any, first: Any, count: Any
+def _sum_up(  # noqa: PLR0913, PLR0917 - numba asks for a function of as many
+    _context: Any,
+    sums: Any,
+    hidden: Any,
+    panels: Any,
+    place: Any,
+    beside: Any,
+    first: Any,
+    count: Any,
+    soon: Any,
 ) -> tuple[Any, Any]:
-    """Write sums [beside * count, WIDTH]: of `count` tokens from `first` on, times panels from `place` on."""
-    return types.void(sums, hidden, panels, place, beside, first, count), _tiles
+    """Write sums [beside * count, WIDTH]: of `count` tokens from `first` on, times panels from `place` on.
+
+    Half a panel is asked for on the way, from so many numbers behind `place` on: none where that is 0.
+    """
+    return types.void(sums, hidden, panels, place, beside, first, count, soon), _tiles
 
 
 sum_up: Any = intrinsic(_sum_up)
@@ -83,7 +100,7 @@ def _tiles(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         for kind, one in zip(signature.args[:3], given[:3], strict=True)
     )
     d_in = cgutils.unpack_tuple(builder, hidden.shape)[1]
-    place, beside, first, count = given[3:]
+    place, beside, first, count, soon = given[3:]
     rows = builder.gep(hidden.data, [builder.mul(first, d_in)])
     numbers = NUMBERS[signature.args[2].dtype]
     size = builder.mul(d_in, d_in.type(WIDTH * numbers.beside))
@@ -96,32 +113,43 @@ def _tiles(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             chosen.add_case(count.type(tokens + together * (TILE + 1)), block)
             builder.position_at_end(block)
             starts = [builder.gep(panel, [builder.mul(size, size.type(one))]) for one in range(together)]
-            _tile(builder, numbers, tokens, sums.data, rows, d_in, starts)
+            ahead = builder.gep(panel, [soon]) if numbers.wide and tokens > FEW else None
+            _tile(builder, numbers, tokens, sums.data, rows, d_in, starts, ahead)
             builder.branch(done)
     builder.position_at_end(done)
     return context.get_dummy_value()
 
 
-def _tile(
-    builder: Any, numbers: Numbers, tokens: int, sums: Any, rows: Any, d_in: Any, starts: Sequence[Any]
+def _tile(  # noqa: PLR0913, PLR0917 - all that a loop is made of
+    builder: Any,
+    numbers: Numbers,
+    tokens: int,
+    sums: Any,
+    rows: Any,
+    d_in: Any,
+    starts: Sequence[Any],
+    ahead: Any,
 ) -> None:
-    """The sums of so many tokens, input by input, panel by panel."""
+    """The sums of so many tokens, input by input, panel by panel; on the way `ahead` is asked for."""
     nothing = ir.Constant(numbers.sums, [0] * WIDTH)
     totals = [[cgutils.alloca_once_value(builder, nothing) for _ in range(tokens)] for _ in starts]
     with cgutils.for_range(builder, d_in) as loop:
+        if ahead is not None:
+            _ask(builder, ahead, loop.index)
         for start, sums_of in zip(starts, totals, strict=True):
             weights = numbers.weights(builder, start, loop.index)
             for token, total in enumerate(sums_of):
                 place = builder.add(builder.mul(d_in, d_in.type(token)), loop.index)
-                number = _everywhere(builder, builder.load(builder.gep(rows, [place])))
+                number = everywhere(builder, builder.load(builder.gep(rows, [place])), WIDTH)
                 builder.store(numbers.added(builder, builder.load(total), weights, number), total)
     for row, total in enumerate(chain.from_iterable(totals)):
         to = builder.gep(sums, [d_in.type(row * WIDTH)])
         builder.store(builder.load(total), builder.bitcast(to, numbers.sums.as_pointer()), align=4)
 
 
-def _everywhere(builder: Any, number: Any) -> Any:
-    """One number in all places of a vector."""
-    empty = ir.Constant(ir.VectorType(number.type, WIDTH), ir.Undefined)
-    first = builder.insert_element(empty, number, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, empty, ir.Constant(WORDS, [0] * WIDTH))
+def _ask(builder: Any, ahead: Any, row: Any) -> None:
+    """For every row, half of one: its lines one after the other."""
+    numbers = WIDTH // 2
+    begin = builder.gep(ahead, [builder.mul(row, row.type(numbers))])
+    for line in range(0, numbers, LINE):
+        fetch(builder, builder.gep(begin, [row.type(line)]))

@@ -10,6 +10,8 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import config
 
+from routing.vectors import called, fused, picked
+
 # Whoever tells numba of another processor (NUMBA_CPU_NAME, NUMBA_ENABLE_AVX) has what every processor has: an
 # instruction that the compiler may not use would end the process.
 ASKED: Any = config
@@ -25,20 +27,21 @@ BITS = ir.VectorType(ir.IntType(16), WIDTH)
 HALVES = ir.VectorType(ir.HalfType(), WIDTH)
 LEVELS = ir.VectorType(ir.IntType(8), 2 * WIDTH)
 PAIRS = ir.VectorType(ir.IntType(16), 2 * WIDTH)
-FUSED = ("contract",)  # a product and its sum may be one instruction
 
 
 class Numbers(NamedTuple):
     """One kind: the type of its sums, how many inputs lie beside each other, and what is done with a row.
 
     `weights` reads the row of that number from a panel; `added` gives sums with the products of weights and a
-    number that stands in all places.
+    number that stands in all places. Of `wide` ones there are so many bytes that several tokens wait for
+    them: they are asked for ahead.
     """
 
     sums: Any
     beside: int
     weights: Callable[[Any, Any, Any], Any]
     added: Callable[[Any, Any, Any, Any], Any]
+    wide: bool = False
 
 
 def _row(builder: Any, panel: Any, row: Any, kind: Any) -> Any:
@@ -65,7 +68,7 @@ def _of_int8(builder: Any, panel: Any, row: Any) -> Any:
 
 
 def _fused(builder: Any, sums: Any, weights: Any, number: Any) -> Any:
-    return builder.fadd(builder.fmul(weights, number, flags=FUSED), sums, flags=FUSED)
+    return fused(builder, weights, number, sums)
 
 
 def _by_pairs(builder: Any, sums: Any, weights: Any, number: Any) -> Any:
@@ -80,37 +83,23 @@ def _by_pairs(builder: Any, sums: Any, weights: Any, number: Any) -> Any:
     found = []
     for first in range(0, 2 * WIDTH, lanes):
         places = range(first, first + lanes)
-        parts = [_picked(builder, vector, vector, places) for vector in (weights, inputs)]
-        found.append(_called(builder, name, *parts))
+        parts = [picked(builder, vector, vector, places) for vector in (weights, inputs)]
+        found.append(called(builder, name, ir.VectorType(ir.IntType(32), lanes // 2), parts))
     while len(found) > 1:
         pairs = zip(found[::2], found[1::2], strict=True)
-        found = [_picked(builder, *pair, range(2 * pair[0].type.count)) for pair in pairs]
+        found = [picked(builder, *pair, range(2 * pair[0].type.count)) for pair in pairs]
     return builder.add(sums, found[0])
 
 
 def _plainly(builder: Any, weights: Any, inputs: Any) -> Any:
     wide = ir.VectorType(ir.IntType(32), 2 * WIDTH)
     products = builder.mul(builder.sext(weights, wide), builder.sext(inputs, wide))
-    even, odd = (_picked(builder, products, products, range(first, 2 * WIDTH, 2)) for first in (0, 1))
+    even, odd = (picked(builder, products, products, range(first, 2 * WIDTH, 2)) for first in (0, 1))
     return builder.add(even, odd)
 
 
-def _picked(builder: Any, one: Any, other: Any, places: range) -> Any:
-    """These places of two vectors that lie behind each other."""
-    wanted = ir.Constant(ir.VectorType(ir.IntType(32), len(places)), list(places))
-    return builder.shuffle_vector(one, other, wanted)
-
-
-def _called(builder: Any, name: str, one: Any, other: Any) -> Any:
-    result = ir.VectorType(ir.IntType(32), one.type.count // 2)
-    function = builder.module.globals.get(name)
-    if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(result, [one.type, other.type]), name)
-    return builder.call(function, [one, other])
-
-
 NUMBERS: Mapping[Any, Numbers] = {
-    types.float32: Numbers(FLOATS, 1, _of_float32, _fused),
+    types.float32: Numbers(FLOATS, 1, _of_float32, _fused, wide=True),
     types.uint16: Numbers(FLOATS, 1, _of_bfloat16, _fused),
     types.int16: Numbers(FLOATS, 1, _of_float16, _fused),
     types.int8: Numbers(WORDS, 2, _of_int8, _by_pairs),

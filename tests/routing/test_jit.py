@@ -112,7 +112,9 @@ def test_every_file_that_numba_reads_counts() -> None:
         path.name
         for path in jit.HERE.glob("*.py")
         if re.search(
-            r"^from (numba|llvmlite|routing\.jit|routing\.kernels) import", path.read_text(), re.MULTILINE
+            r"^from (numba|llvmlite|routing\.jit|routing\.kernels|routing\.vectors) import",
+            path.read_text(),
+            re.MULTILINE,
         )
     }
 
