@@ -1,4 +1,4 @@
-"""Capturing: CUDA graphs of the steps of one route, and their trial before anybody is answered by them.
+"""Capturing: CUDA graphs of an index version's steps, and their trial before anybody is answered by them.
 
 On the thread that loads an index version, while others are answered: so what this thread does is captured and
 only its mistakes count (`thread_local`), on a stream of its own, into memory that no other version shares.
@@ -7,30 +7,23 @@ only its mistakes count (`thread_local`), on a stream of its own, into memory th
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from routing import accelerated
 from routing.few_tokens import ARROW
+from routing.graph_trial import try_graphs
 from routing.graphs import Decoder, Graph, Made
-from routing.ragged import Strand
-from routing.ragged_trial import COARSE, TOLERANCE
 from routing.routed import RoutedModel
 from routing.routes import Route
-from routing.static_step import StaticStep, StepInputs
-from routing.together import Heard, Reading, read_together
-from routing.traces import Record, Widths
+from routing.static_step import Choices, StaticStep, StepInputs
+from routing.traces import Widths
 
 log = logging.getLogger(__name__)
 MOST = 64  # answers at once: beyond, a step has enough to compute
-TRIED_STEPS = 2  # so that what the first one keeps is read by the second
-TRIED_TOKENS = 600  # of the longest text, which is attended to in several parts
-SHARES_OFF = 0.1  # of all weight, that rounding may give to other experts
 
 
 class Recorder(Protocol):
@@ -81,22 +74,25 @@ def decoder_for(
     model: RoutedModel,
     route: Route | None,
     *,
+    slots: int = 0,
     most: int = MOST,
     told: Callable[[], None] = lambda: None,
     recorder: Callable[[torch.device], Recorder] = CudaRecorder,
 ) -> Decoder | None:
     """Graphs for up to `most` answers of this route (None: the plain base), for a model that is `on_gpu`.
 
-    None, and a line in the log, where there can be none. `told` hears of each replay.
+    With `slots` they are for any answers through the route's pack that have a fixed choice of up to so many
+    experts each, and for the plain base beside them; the route then has a seat wherever one may speak. None,
+    and a line in the log, where there can be none. `told` hears of each replay.
     """
     instead = f"{model.base.spec.name}: answers are decoded without CUDA graphs"
-    reason = _ruled_out(model, route)
+    reason = _ruled_out(model, route, slots)
     if reason:
         log.info("%s: %s", instead, reason)
         return None
     try:
-        found = captured(model, route, most=most, recorder=recorder(_device(model)))
-        _try(model, route, found)
+        found = captured(model, route, slots=slots, most=most, recorder=recorder(_device(model)))
+        try_graphs(model, route, found)
     except Exception as error:  # noqa: BLE001 - whatever a driver does not like, there is the plain way
         log.warning("%s, which is slower: %s: %s", instead, type(error).__name__, error)
         return None
@@ -104,17 +100,22 @@ def decoder_for(
 
 
 @torch.inference_mode()
-def captured(model: RoutedModel, route: Route | None, *, most: int, recorder: Recorder) -> Decoder:
-    """Graphs of this route (None: the plain base) as they were captured, untried."""
+def captured(
+    model: RoutedModel, route: Route | None, *, slots: int = 0, most: int, recorder: Recorder
+) -> Decoder:
+    """Graphs as `decoder_for` has them, as they were captured, untried."""
     kernels = _kernels(model)
     graphs: dict[int, Graph] = {}
     widths: Widths = ()
     for capacity in reversed(list(capacities(most))):
-        inputs = StepInputs(model, capacity)
+        choices = None
+        if route is not None and slots:
+            choices = Choices(list(route.pack.modules), capacity, slots, _device(model))
+        inputs = StepInputs(model, capacity, choices)
         step = StaticStep(model, route, inputs, kernels)
         replay, made = recorder.record(step)
         graphs[capacity], widths = Graph(inputs.fill, replay, made), step.widths
-    return Decoder(graphs, widths, recorder.size)
+    return Decoder(graphs, widths, recorder.size, slots=slots)
 
 
 def capacities(most: int) -> Iterator[int]:
@@ -135,67 +136,30 @@ def _kernels(model: RoutedModel) -> Any | None:
     return accelerated.kernels(_device(model), model.base.dtype)
 
 
-def _ruled_out(model: RoutedModel, route: Route | None) -> str:
+def _ruled_out(model: RoutedModel, route: Route | None, slots: int) -> str:
     if not model.reads_together:
         return "it does not read several together"
     if model.base.places is not None:
         return "the base is spread over devices"
     if route is not None and (route.stay is not None or route.pack.bare):
         return "experts are read when they are wanted"
-    if route is not None and not _by_arrow_alone(route):
-        return "tokens are not routed by Arrow alone"
+    if route is not None and (reason := _not_static(route, slots)):
+        return reason
     if _kernels(model) is None:
         return "the kernels that they would be made of cannot be used"
     return ""
 
 
+def _not_static(route: Route, slots: int) -> str:
+    """Why what its experts do cannot be said by buffers and kernels alone, if so."""
+    if slots:
+        alike = all(seat.alike for seat in route.seats.values())
+        return "" if alike else "some experts work through the base's own weights"
+    if _by_arrow_alone(route):
+        return ""
+    return "tokens are routed neither by Arrow alone nor by a few experts of their prompt"
+
+
 def _by_arrow_alone(route: Route) -> bool:
     plain = all(seat.plain for seat in route.seats.values())
     return route.router is ARROW and route.rule is not None and plain
-
-
-@torch.inference_mode()
-def _try(model: RoutedModel, route: Route | None, decoder: Decoder) -> None:
-    """Go on with short texts by each graph and without; ArithmeticError where that differs."""
-    pack = None if route is None else route.pack
-    spec = model.base.spec
-    longest = min(TRIED_TOKENS, spec.context - TRIED_STEPS)
-    for capacity in decoder.graphs:
-        count = capacity // 2 + 1  # the fewest for whom this one is taken
-        lengths = [longest, *(2 + place % 5 for place in range(1, count))]
-        texts = [
-            [(place + token) % spec.vocabulary for token in range(one)] for place, one in enumerate(lengths)
-        ]
-        ours = [Strand() for _ in texts]
-        _read(model, route, texts, ours)
-        theirs = [strand.beginning(strand.length) for strand in ours]
-        for step in range(TRIED_STEPS):
-            tokens = [text[step] for text in texts]
-            found, record = decoder.step(tokens, ours, pack)
-            heard = _read(model, route, [[token] for token in tokens], theirs)
-            wanted, known = torch.cat([one.logits for one in heard]), heard[0].record
-            _compare(f"{count} answers", found, wanted, TOLERANCE.get(model.base.dtype, COARSE))
-            if record is not None and known is not None and known.modules:
-                mine, its = (_shares(one) for one in (record, known))
-                _compare(f"shares of {count} answers' experts", mine, its, SHARES_OFF)
-
-
-def _read(
-    model: RoutedModel, route: Route | None, texts: Sequence[Sequence[int]], strands: Sequence[Strand]
-) -> list[Heard]:
-    """A pass without graphs."""
-    pairs = zip(texts, strands, strict=True)
-    return read_together(model, [Reading(tuple(text), strand, route) for text, strand in pairs])
-
-
-def _shares(record: Record) -> Float[Tensor, " experts"]:
-    """The weight that each expert was given, of what was given in all."""
-    said, experts = record.side_by_side, len(record.pack.experts)
-    weights = torch.bincount(said.experts.flatten(), said.weights.flatten().double(), minlength=experts)
-    return weights / weights.sum().clamp_min(torch.finfo(torch.float64).tiny)
-
-
-def _compare(what: str, found: Tensor, wanted: Tensor, tolerance: float) -> None:
-    off, largest = float((found - wanted).abs().max()), float(wanted.abs().max())
-    if not off <= tolerance * largest:  # NaN is not
-        raise ArithmeticError(f"{what}: off by {off:.2g} where the largest number is {largest:.2g}")

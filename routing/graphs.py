@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from routing.fixed import Fixed
 from routing.pack import Pack
 from routing.ragged import Strand
 from routing.routes import Route, Routing
 from routing.traces import Columns, ModuleTrace, Record, Widths
 
-Fill = Callable[[Sequence[int], Sequence[Strand]], None]
+Fill = Callable[[Sequence[int], Sequence[Strand], Sequence[Fixed | None]], None]
 
 
 class Made(NamedTuple):
@@ -46,16 +47,19 @@ class Graph:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decodes answers of one route, a token each, by the graph of the smallest capacity that they fit into.
+    """Decodes answers, a token each, by the graph of the smallest capacity that they fit into.
 
-    `widths` are those of the modules that are routed, and `size` is what the graphs take, in bytes. For one
-    thread alone: each step writes over what the one before has made.
+    Without `slots` they are those of one route, whose tokens choose; `widths` are those of the modules that
+    are routed. With slots each answer has a fixed choice of its own, of at most so many experts at a module.
+    `size` is what the graphs take, in bytes. For one thread alone: each step writes over what the one before
+    has made.
     """
 
     graphs: Mapping[int, Graph]
     widths: Widths
     size: int = 0
     told: Callable[[], None] = lambda: None
+    slots: int = 0
 
     @property
     def most(self) -> int:
@@ -64,12 +68,19 @@ class Decoder:
 
     @torch.inference_mode()
     def step(
-        self, tokens: Sequence[int], strands: Sequence[Strand], pack: Pack | None
+        self,
+        tokens: Sequence[int],
+        strands: Sequence[Strand],
+        pack: Pack | None,
+        fixed: Sequence[Fixed | None] = (),
     ) -> tuple[Float[Tensor, "answers vocabulary"], Record | None]:
-        """Read one token of each answer and keep what it leaves; the logits behind it, and who was chosen."""
+        """Read one token of each answer and keep what it leaves; the logits behind it, and who was chosen.
+
+        With slots `fixed` says who speaks in each answer (None: the plain base), and no pack is asked for.
+        """
         count = len(tokens)
         graph = self.graphs[min(capacity for capacity in self.graphs if capacity >= count)]
-        graph.fill(tokens, strands)
+        graph.fill(tokens, strands, fixed)
         graph.replay()
         for strand in strands:
             strand.length += 1
@@ -86,6 +97,15 @@ class _Held(NamedTuple):
     pack: weakref.ref[Pack]
     rule: Routing
     decoder: Decoder
+
+    def serves(self, route: Route | None) -> bool:
+        """Whether an answer of this route, through this pack if through any, may be in a step."""
+        if not self.decoder.slots:
+            return route is not None and route.rule == self.rule
+        if route is None:
+            return True
+        said = route.fixed
+        return said is not None and said.experts.shape[1] <= self.decoder.slots
 
 
 class Graphs:
@@ -106,14 +126,28 @@ class Graphs:
         return sum(one.decoder.size for one in tuple(self._held.values()))
 
     def keep(self, route: Route, decoder: Decoder) -> None:
-        """From now on answers of this route's version and rule are decoded so, while the version is there."""
+        """From now on answers of this route's version are decoded so, while the version is there.
+
+        Without slots those of its rule alone.
+        """
         assert route.rule is not None
         key, held = id(route.pack), self._held
         held[key] = _Held(weakref.ref(route.pack, lambda _: held.pop(key, None)), route.rule, decoder)
 
-    def decoder(self, route: Route | None) -> Decoder | None:
-        """Who decodes answers of this route, if anybody does."""
-        found = None if route is None else self._held.get(id(route.pack))
-        if found is None or route is None or found.pack() is not route.pack or found.rule != route.rule:
+    def holds(self, route: Route, slots: int) -> bool:
+        """Whether a decoder is kept already of this version and rule, with so many slots."""
+        found = self._held.get(id(route.pack))
+        if found is None or found.pack() is not route.pack:
+            return False
+        return found.rule == route.rule and found.decoder.slots == slots
+
+    def decoder(self, routes: Sequence[Route | None]) -> Decoder | None:
+        """Who decodes answers of these routes in one step, if anybody does; they are of one version."""
+        packs = {id(route.pack): route.pack for route in routes if route is not None}
+        if len(packs) != 1:
+            return None
+        [(key, pack)] = packs.items()
+        found = self._held.get(key)
+        if found is None or found.pack() is not pack or not all(map(found.serves, routes)):
             return None
         return found.decoder

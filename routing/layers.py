@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,11 +30,15 @@ EVERYTHING = slice(None)
 
 @dataclass(frozen=True)
 class Crowd:
-    """Neighbouring tokens of a pass that are routed alike, of one answer or several, and who is told."""
+    """Neighbouring tokens of a pass that are routed alike, of one answer or several, and who is told.
+
+    Where `said` tells by module what each of them chooses, the route only says where experts are.
+    """
 
     route: Route
     tokens: slice
     witness: Witness | None = None
+    said: Mapping[str, Selection] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class RoutedLinear(nn.Module):
         as fits into the caches: what Python looks at then has to come from memory, so it looks at little.
         """
         base = self._modules["base_layer"]
-        if type(base) is not PanelLinear or not usable(x):
+        if type(base) is not PanelLinear or crowd.said is not None or not usable(x):
             return None
         add = crowd.route.at_once.get(self.name)
         if add is None:
@@ -137,6 +141,8 @@ class RoutedLinear(nn.Module):
         self, crowd: Crowd, seat: Seat, rows: Float[Tensor, "all d_out"], hidden: Float[Tensor, "all d_in"]
     ) -> tuple[Selection, bool]:
         """What a crowd's tokens choose, and whether it is added to their rows of the output already."""
+        if crowd.said is not None:
+            return crowd.said[self.name], False
         start, stop, _ = crowd.tokens.indices(hidden.shape[0])
         if (fixed := crowd.route.settled.get(self.name)) is not None:
             return _of_each(fixed, stop - start), False

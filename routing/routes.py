@@ -14,6 +14,7 @@ from torch import Tensor
 
 from routing.errors import BadRouting
 from routing.few_tokens import ARROW, AtOnce, at_once, chosen_at_once
+from routing.fixed import Fixed, fixed
 from routing.general import Differences, SharedTerm, differences, low_rank, shared_terms
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
@@ -213,6 +214,13 @@ class Route:
             torch.cat(places, dim=1),
             torch.cat([said.weights for said in self.settled.values()], dim=1),
         )
+
+    @cached_property
+    @torch.inference_mode(mode=False)
+    def fixed(self) -> Fixed | None:
+        """Whom every token chooses everywhere; None: that depends on it, or more is added than low ranks."""
+        alike = all(seat.alike for seat in self.seats.values())
+        return fixed(self.pack, self.settled) if alike and len(self.settled) == len(self.seats) else None
 
     def agrees(self, other: Route) -> bool:
         """Whether both would send every token the same way."""

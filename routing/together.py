@@ -98,10 +98,8 @@ def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard
 
 
 def _decoder_for(model: RoutedModel, readings: Sequence[Reading]) -> Decoder | None:
-    """Who has graphs for this pass; None unless all are next tokens of answers that are routed alike."""
-    route = readings[0].route
-    decoder = model.graphs.decoder(route)
-    if decoder is None or len(readings) > decoder.most:
+    """Who has graphs for this pass; None unless all are next tokens of answers that one step may decode."""
+    if not model.graphs:
         return None
     steps = all(
         len(one.tokens) == 1
@@ -110,16 +108,27 @@ def _decoder_for(model: RoutedModel, readings: Sequence[Reading]) -> Decoder | N
         and one.memory.length
         for one in readings
     )
-    return decoder if steps and all(_alike(route, one.route) for one in readings) else None
+    decoder = model.graphs.decoder([one.route for one in readings]) if steps else None
+    return None if decoder is None or len(readings) > decoder.most else decoder
 
 
 def _replayed(decoder: Decoder, readings: Sequence[Reading]) -> list[Heard]:
-    route = readings[0].route
     strands = [one.memory for one in readings if isinstance(one.memory, Strand)]
     tokens = [one.tokens[0] for one in readings]
-    logits, record = decoder.step(tokens, strands, None if route is None else route.pack)
     spans = _spans([1] * len(readings))
+    if decoder.slots:
+        fixed = [None if one.route is None else one.route.fixed for one in readings]
+        logits, _ = decoder.step(tokens, strands, None, fixed)
+        records = [_known(one.route) for one in readings]
+        return [Heard(logits[span], known, spans[0]) for span, known in zip(spans, records, strict=True)]
+    route = readings[0].route
+    logits, record = decoder.step(tokens, strands, None if route is None else route.pack)
     return [Heard(logits[span], record, EVERYTHING if record is None else span) for span in spans]
+
+
+def _known(route: Route | None) -> Record | None:
+    """The record of a token whose choice is fixed, if any."""
+    return None if route is None else said_ahead(route, 1) or Record(route.pack)
 
 
 def _in_crowds(readings: Sequence[Reading]) -> tuple[list[int], list[Crowd], list[Record]]:

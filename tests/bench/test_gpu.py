@@ -16,12 +16,12 @@ import torch
 from bench import gpu, report
 from bench.gpu import Phase, bound, checked, main
 from bench.models import SHAPES, as_base, llama, pack_on_device
-from routing import accelerated, capturing, triton_calls
+from routing import accelerated, graph_trial, triton_calls
 from routing.capturing import decoder_for
 from routing.pack import ModulePack
 from routing.spec import BaseSpec, TargetModule
+from tests.routing.as_a_gpu import Kernels
 from tests.routing.recorded import TensorRecorder
-from tests.routing.test_graphs import Kernels
 
 CPU = torch.device("cpu")
 LAYER = TargetModule("layer", "linear", 40, 24, spectral_norm=1.0)
@@ -93,7 +93,7 @@ def test_decoding_is_timed_with_graphs_and_without(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(accelerated, "DEVICE", "cpu")
     monkeypatch.setattr(accelerated, "kernels", lambda *_: Kernels)
-    monkeypatch.setattr(capturing, "TRIED_TOKENS", 20)
+    monkeypatch.setattr(graph_trial, "TRIED_TOKENS", 20)
     monkeypatch.setattr(gpu, "decoder_for", partial(decoder_for, recorder=TensorRecorder))
     asked = "--device cpu --size tiny --experts 4 --batches 1 --prompts 20 --repeats 1"
     monkeypatch.setattr(sys, "argv", ["bench.gpu", *asked.split()])

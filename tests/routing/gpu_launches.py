@@ -19,9 +19,12 @@ from triton.runtime.jit import JITFunction, mangle_type
 
 from routing import triton_calls
 from routing.accelerated import _module
+from routing.fixed_routes import MOST_SLOTS
+from routing.routers import Selection
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 HEADS = (32, 8, 128), (12, 12, 64), (8, 4, 256)  # heads, those that are kept, and their width
+FIXED = 1, MOST_SLOTS  # experts of a token, where its prompt has chosen
 ALIGNED = 16  # what Triton lets a compiler know of addresses and sizes
 
 
@@ -45,6 +48,10 @@ def launches(dtype: torch.dtype) -> dict[str, list[tuple[Any, dict[str, Any]]]]:
             chosen.experts.zero_()  # nothing was written: these are the numbers of whatever lay there
             triton_calls.mix(torch.zeros(tokens, module.b.shape[1], dtype=dtype), hidden, chosen, module)
             triton_calls.choose(torch.zeros(tokens, experts), 1.0, 2)
+            for k in FIXED:
+                said = f"{'few' if tokens <= few else 'many'} tokens of {k}"
+                nobody = Selection(torch.zeros(tokens, k, dtype=torch.int64), torch.zeros(tokens, k))
+                triton_calls.mix(torch.zeros(tokens, module.b.shape[1], dtype=dtype), hidden, nobody, module)
     for heads, kept, width in HEADS:
         said = f"{heads} heads of {width}"
         for answers in (1, 2, 16, few):

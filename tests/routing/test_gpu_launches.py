@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.routing.gpu_launches import FIXED
+
 KERNELS = {"choose", "expand", "route", "score", "shrink"}
+MIXING = {"expand", "shrink"}
 WITHOUT_PRODUCTS = {"choose"}
 SHARED_BYTES = 99 * 1024  # of the smallest GPU that is newer than sm_80
 
@@ -47,6 +50,13 @@ def test_all_launches_compile_once_and_multiply_alike(architecture: int, dtype: 
     assert {name.partition(",")[0] for name in attend} == {"attend", "join"}
     for name, used in attend.items():
         assert len(used) == (name.startswith("attend") and dtype != "float32")
+    for k in FIXED:
+        for kernel in MIXING:
+            for tokens in ("few", "many"):
+                assert (
+                    multiply.pop(f"{kernel}, {tokens} tokens of {k}")
+                    == multiply[f"{kernel}, {tokens} tokens"]
+                )
     assert set(multiply) == {f"{kernel}, {tokens} tokens" for kernel in KERNELS for tokens in ("few", "many")}
     for kernel in KERNELS:
         used = multiply[f"{kernel}, few tokens"]

@@ -7,85 +7,43 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import pytest
 import torch
-import triton.language as tl
 
-from routing import accelerated, capturing, triton_attention, triton_calls
-from routing.capturing import capacities, captured, decoder_for
+from routing import accelerated, capturing, triton_calls
+from routing.capturing import capacities, captured
 from routing.composed import ComposedModel, compose
+from routing.fixed_routes import everywhere
 from routing.generation import Generation, Request
 from routing.graphs import Made
 from routing.index import RoutingPolicy
-from routing.mixing import add_dense
-from routing.pack import ModulePack
 from routing.prefixes import Prefixes
 from routing.ragged import Strand
 from routing.routed import RoutedModel
-from routing.routers import Selection
 from routing.routes import Route, Routing
 from routing.sampling import Sampling
 from routing.together import Reading, read_together
+from tests.routing.as_a_gpu import CPU, MOST, Replays, as_a_gpu, with_graphs
 from tests.routing.libraries import SmallLibrary, gpt2_library, llama_library
 from tests.routing.recorded import TensorRecorder
 from tests.routing.test_together import from_scratch, run_together, windowed_base
 
-CPU = torch.device("cpu")
 GREEDY = Sampling(0.0)
-MOST = 2
 POLICY = RoutingPolicy(top_k=2)
 PROMPTS = (tuple(range(2, 64)), (9, 8, 7, 6))  # the first one's memory grows while its answer is written
 
 
-class Kernels:
-    """Those of a GPU; experts are chosen and mixed by torch, for which the interpreter takes a minute."""
-
-    attend = staticmethod(triton_calls.attend)
-
-    @staticmethod
-    def arrow(hidden: torch.Tensor, module: ModulePack, temperature: float, top_k: int) -> Selection:
-        scores = (hidden.float() @ module.vectors.prototypes.T).abs()
-        return Kernels.choose(scores, temperature, top_k)
-
-    @staticmethod
-    def choose(scores: torch.Tensor, temperature: float, top_k: int) -> Selection:
-        kept, experts = scores.topk(min(top_k, scores.shape[1]), dim=-1)
-        return Selection(experts, (kept / temperature).softmax(-1))
-
-    mix = staticmethod(add_dense)
-
-
 @pytest.fixture(autouse=True, scope="module")
-def as_on_a_gpu() -> Iterator[None]:
-    """This machine's processor taken for a GPU."""
-    with (
-        patch.object(accelerated, "DEVICE", "cpu"),
-        patch.object(accelerated, "kernels", lambda *_: Kernels),
-        patch.object(triton_attention, "PARTS", tl.constexpr(2)),
-        patch.object(capturing, "TRIED_TOKENS", 20),
-    ):
+def on_a_gpu() -> Iterator[None]:
+    with as_a_gpu():
         yield
 
 
 @pytest.fixture(scope="module", params=[llama_library, gpt2_library], ids=["llama", "gpt2"])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
     return request.param(tmp_path_factory.mktemp("adapters"))
-
-
-Replays = list[None]
-
-
-def with_graphs(model: RoutedModel, way: Route, recorder: Any = TensorRecorder) -> Replays:
-    """Captures graphs of this route; the list has an entry for each replay since."""
-    replays: Replays = []
-    decoder = decoder_for(model, way, most=MOST, told=lambda: replays.append(None), recorder=recorder)
-    if decoder is not None:
-        model.graphs.keep(way, decoder)
-    assert not replays  # those of its trial are not told
-    return replays
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +149,7 @@ def test_a_step_that_fails_leaves_no_trace_in_memory(graphed: tuple[ComposedMode
     model, _ = graphed
     generation = Generation(model.routed, Request((5, 6, 7), 4, model.way(""), GREEDY))
     generation.advance()
-    decoder = model.routed.graphs.decoder(model.way(""))
+    decoder = model.routed.graphs.decoder([model.way("")])
     assert decoder is not None
 
     class Broken(Exception):
@@ -273,14 +231,15 @@ def test_who_is_not_routed_by_arrow_alone_has_none(
         with_graphs(untaught.routed, untaught.queries.route(routing, (5,)), recorder=None)
 
     assert not untaught.routed.graphs
-    assert "without CUDA graphs: tokens are not routed by Arrow alone" in caplog.text
+    assert "without CUDA graphs: tokens are routed neither by Arrow alone" in caplog.text
 
 
-def test_graphs_go_with_their_version(llama: SmallLibrary) -> None:
+@pytest.mark.parametrize("slots", [0, 1], ids=["tokens choose", "prompts have chosen"])
+def test_graphs_go_with_their_version(llama: SmallLibrary, slots: int) -> None:
     base = llama.base()
     model = compose(base, llama.experts(), POLICY)
     with patch.object(capturing, "capacities", lambda _: [1]):
-        with_graphs(model.routed, model.way(""))
+        with_graphs(model.routed, everywhere(model.pack) if slots else model.way(""), slots=slots)
         routed, size = model.routed, model.routed.graphs.size
         del model
         gc.collect()

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from unittest.mock import patch
 
 import pytest
 import torch
-import triton.language as tl
 
-from routing import accelerated, capturing, triton_attention
 from routing.base import Base, load_base
 from routing.capturing import decoder_for
 from routing.composed import ComposedModel
 from routing.engine import Engine
 from routing.generation import Request
+from routing.index import RoutingPolicy
 from routing.laying_out import Laid
 from routing.layouts import Wanted
 from routing.routes import routing_of
 from routing.spec import BaseRef, BaseSpec
 from routing.store import open_store
+from tests.routing.as_a_gpu import as_a_gpu
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.routing.recorded import TensorRecorder
-from tests.routing.test_graphs import GREEDY, Kernels
+from tests.routing.test_graphs import GREEDY
 from tests.routing.test_together import run_together
 from workers.serving import versions
 from workers.serving.__main__ import arguments
@@ -40,13 +41,9 @@ def as_stored(ref: BaseRef, spec: BaseSpec, *, dtype: torch.dtype, wanted: Wante
 
 
 @pytest.fixture(autouse=True)
-def as_on_a_gpu() -> Iterator[None]:
-    """This machine's processor taken for a GPU."""
+def on_a_gpu() -> Iterator[None]:
     with (
-        patch.object(accelerated, "DEVICE", "cpu"),
-        patch.object(accelerated, "kernels", lambda *_: Kernels),
-        patch.object(triton_attention, "PARTS", tl.constexpr(2)),
-        patch.object(capturing, "TRIED_TOKENS", 20),
+        as_a_gpu(),
         patch.object(versions, "load_laid", as_stored),  # loops of a CPU are recorded by nobody
         patch.object(versions, "decoder_for", partial(decoder_for, recorder=TensorRecorder)),
     ):
@@ -100,17 +97,40 @@ def test_the_live_version_is_decoded_by_its_own_graphs(
     assert size
 
 
+def test_a_version_whose_prompts_choose_is_decoded_by_graphs_too(
+    published: PublishedLibrary, composed: ComposedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = RoutingPolicy("uniform", top_k=1, general=("bob/wide",))  # the four others, equally
+    manifest = replace(published.manifest(), policy=policy)
+    published.store.write_version("tales", 1, manifest)
+    published.store.set_current("tales", 1)
+    serving = Serving(published.url)
+    live = serving.libraries["tales"].live
+    assert live is not None
+
+    wanted = composed.generate(TEXT, max_tokens=3, routing=routing_of(policy)).tokens
+    assert serving.said(composed.tokens(TEXT)) == [token.token for token in wanted]
+    assert serving.replays == 2
+    assert "version 1 is decoded by 1 CUDA graphs for up to 1 answers of up to 4 experts each" in caplog.text
+
+    way = live.queries.route(routing_of(policy), (5,))
+    before = live.model.graphs.decoder([way])
+    versions.decode_by_graphs(live, most=1, told=lambda: None)
+
+    assert live.model.graphs.decoder([way]) is before is not None
+
+
 def test_a_version_that_is_served_again_keeps_its_graphs(published: PublishedLibrary) -> None:
     published.publish(1)
     serving = Serving(published.url)
     live = serving.libraries["tales"].live
     assert live is not None
     way = live.queries.route(routing_of(live.policy), (5,))
-    before = live.model.graphs.decoder(way)
+    before = live.model.graphs.decoder([way])
 
     versions.decode_by_graphs(live, most=1, told=lambda: None)
 
-    assert live.model.graphs.decoder(way) is before is not None
+    assert live.model.graphs.decoder([way]) is before is not None
 
 
 def test_an_operator_may_do_without(published: PublishedLibrary, composed: ComposedModel) -> None:

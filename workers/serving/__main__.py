@@ -119,7 +119,8 @@ def _add_graphs(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "off"),
         default="auto",
         help="on a GPU, capture decoding in CUDA graphs when a version is loaded, for as many answers as may "
-        "run at once; auto: where the version is routed by plain Arrow and its graphs decode as passes do",
+        "run at once; auto: where the version is routed by plain Arrow, or by a few experts that each prompt "
+        "chooses for its whole answer, and its graphs decode as passes do",
     )
 
 

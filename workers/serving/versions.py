@@ -18,6 +18,7 @@ from routing.calibration import calibrated_pack
 from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import NotFinite, RoutingError
+from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.laid_base import load_laid
 from routing.pack import Pack
@@ -206,18 +207,21 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
     model = version.model
     if not on_gpu(model):
         return
-    way = version.queries.route(routing_of(version.policy), _canary(model)[0].tolist())
-    if model.graphs.decoder(way) is not None:
+    wanted = routing_of(version.policy)
+    slots = slots_of(version.pack, wanted)
+    way = everywhere(version.pack) if slots else version.queries.route(wanted, _canary(model)[0].tolist())
+    if model.graphs.holds(way, slots):
         return  # it was served before, and its answers use them
-    decoder = decoder_for(model, way, most=most, told=told)
+    decoder = decoder_for(model, way, slots=slots, most=most, told=told)
     if decoder is not None:
         model.graphs.keep(way, decoder)
         log.info(
-            "%s: version %d is decoded by %d CUDA graphs for up to %d answers, which take %d MB",
+            "%s: version %d is decoded by %d CUDA graphs for up to %d answers%s, which take %d MB",
             version.library,
             version.number,
             len(decoder.graphs),
             decoder.most,
+            f" of up to {slots} experts each" if slots else "",
             decoder.size // 2**20,
         )
 
