@@ -30,9 +30,10 @@ from bench.report import save, show
 from routing import accelerated
 from routing.base import Base
 from routing.capturing import decoder_for
+from routing.fixed_routes import everywhere
 from routing.graphs import Decoder
 from routing.mixing import add_mixture
-from routing.pack import ModulePack
+from routing.pack import ModulePack, Pack
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routers import Selection
@@ -45,6 +46,7 @@ CHECKED = 3, 200  # tokens that the kernels mix before anything is timed
 SPARED = 2 * 2**30  # bytes that a pass needs beside weights and experts
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 Step = Callable[[], object]
+Ways = Sequence[Route | None]  # of answers, in turn
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Decoders:
-    """Who decodes by CUDA graphs; None where there are none."""
+    """Who decodes by CUDA graphs: nobody's answers, Arrow's, those of an expert each; None where none do."""
 
     base: Decoder | None = None
     routed: Decoder | None = None
+    chosen: Decoder | None = None
 
 
 def main() -> None:
@@ -87,6 +90,7 @@ def main() -> None:
             [
                 *("phase", "experts", "base", "routed", "ratio", "bound", "torch alone"),
                 *("base, graph", "routed, graph", "ratio, graphs"),
+                *("an expert each", "an expert each, graph"),
             ],
             [_line(row) for row in measured["rows"]],
         )
@@ -136,7 +140,10 @@ def _measured(
         if kernels is not None:
             checks += [checked(module) for module in _of_different_widths(list(pack.modules.values()))]
         way = route(pack, Routing("arrow", TOP_K))
-        graphs = Decoders(plain, decoder_for(model, way, most=most)) if on_gpu else Decoders()
+        graphs = Decoders()
+        if on_gpu:
+            chosen = decoder_for(model, everywhere(pack), slots=1, most=most)
+            graphs = Decoders(plain, decoder_for(model, way, most=most), chosen)
         for phase in phases:
             rows.append(_row(model, way, phase, experts, given, graphs, by_kernels=kernels is not None))
         del pack, way, graphs
@@ -204,16 +211,24 @@ def _row(
     *,
     by_kernels: bool,
 ) -> dict[str, Any]:
-    """One phase: base, routed, both by graphs, and routed by torch alone take turns; the fastest pass counts."""
+    """One phase: base, routed, all by graphs, and routed by torch alone take turns; the fastest pass counts."""
     turns: dict[str, tuple[Step, bool]] = {
-        "base": (_step(model, None, phase), True),
-        "routed": (_step(model, way, phase), True),
+        "base": (_step(model, [None], phase), True),
+        "routed": (_step(model, [way], phase), True),
     }
-    for name, decoder, route_taken in (("base_graph", graphs.base, None), ("graph", graphs.routed, way)):
+    each = [] if phase.prompt else _an_expert_each(way.pack, phase)
+    if each:
+        turns["chosen"] = (_step(model, each, phase), True)
+    decoded: list[tuple[str, Decoder | None, Ways]] = [
+        ("base_graph", graphs.base, [None]),
+        ("graph", graphs.routed, [way]),
+        ("chosen_graph", graphs.chosen, each),
+    ]
+    for name, decoder, ways in decoded:
         if decoder is not None and not phase.prompt:
-            turns[name] = (_replays(model, decoder, route_taken, phase), True)
+            turns[name] = (_replays(model, decoder, ways, phase), True)
     if by_kernels:
-        turns["by_torch"] = (_step(model, way, phase), False)
+        turns["by_torch"] = (_step(model, [way], phase), False)
     best = dict.fromkeys(turns, math.inf)
     began = time.perf_counter()
     for turn in range(given.repeats):
@@ -230,27 +245,39 @@ def _row(
     }
 
 
-def _step(model: RoutedModel, way: Route | None, phase: Phase) -> Step:
+def _an_expert_each(pack: Pack, phase: Phase) -> list[Route | None]:
+    """As prompts choose by a short list of one: the answers' experts are others."""
+    names = [pack.experts[place % len(pack.experts)] for place in range(phase.tokens)]
+    return [route(pack, Routing("single", 1, experts=(name,))) for name in names]
+
+
+def _step(model: RoutedModel, ways: Ways, phase: Phase) -> Step:
     if phase.prompt:
         tokens = _tokens(phase.tokens, 1)
-        return lambda: read_together(model, [Reading(tokens, Strand(), way)])
-    strands = _begun(model, way, phase)
+        return lambda: read_together(model, [Reading(tokens, Strand(), ways[0])])
+    strands = _begun(model, ways, phase)
     return lambda: read_together(
-        model, [Reading((5 + place,), strand, way) for place, strand in enumerate(strands)]
+        model,
+        [Reading((5 + place,), strand, ways[place % len(ways)]) for place, strand in enumerate(strands)],
     )
 
 
-def _replays(model: RoutedModel, decoder: Decoder, way: Route | None, phase: Phase) -> Step:
-    strands, tokens = _begun(model, way, phase), [5 + place for place in range(phase.tokens)]
-    return lambda: decoder.step(tokens, strands, None if way is None else way.pack)
+def _replays(model: RoutedModel, decoder: Decoder, ways: Ways, phase: Phase) -> Step:
+    strands, tokens = _begun(model, ways, phase), [5 + place for place in range(phase.tokens)]
+    if decoder.slots:
+        fixed = [None if way is None else way.fixed for way in ways]
+        return lambda: decoder.step(tokens, strands, None, fixed)
+    return lambda: decoder.step(tokens, strands, None if ways[0] is None else ways[0].pack)
 
 
-def _begun(model: RoutedModel, way: Route | None, phase: Phase) -> list[Strand]:
+def _begun(model: RoutedModel, ways: Ways, phase: Phase) -> list[Strand]:
     """The memories of answers that have read `CONTEXT` tokens."""
     strands = [Strand() for _ in range(phase.tokens)]
-    read_together(
-        model, [Reading(_tokens(CONTEXT, place), strand, way) for place, strand in enumerate(strands)]
-    )
+    readings = [
+        Reading(_tokens(CONTEXT, place), strand, ways[place % len(ways)])
+        for place, strand in enumerate(strands)
+    ]
+    read_together(model, readings)
     return strands
 
 
@@ -307,7 +334,7 @@ def _line(row: dict[str, Any]) -> list[str]:
             *known,
             "-",
             f"needs {row['needed'] / 2**30:.0f} of {row['free'] / 2**30:.0f} GiB",
-            *["-"] * 6,
+            *["-"] * 8,
         ]
     base = row["base_ms"]
     alone = f"{row['by_torch_ms'] / base:.2f}" if "by_torch_ms" in row else "-"
@@ -315,7 +342,8 @@ def _line(row: dict[str, Any]) -> list[str]:
     figures = [f"{base:.2f}", f"{row['routed_ms']:.2f}", ratio, f"{row['bound']:.2f}", alone]
     graphs = [f"{row[name]:.2f}" if name in row else "-" for name in ("base_graph_ms", "graph_ms")]
     both = f"{row['graph_ms'] / row['base_graph_ms']:.2f}" if "-" not in graphs else "-"
-    return [*known, *figures, *graphs, both]
+    chosen = [f"{row[name]:.2f}" if name in row else "-" for name in ("chosen_ms", "chosen_graph_ms")]
+    return [*known, *figures, *graphs, both, *chosen]
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -101,5 +101,7 @@ def test_decoding_is_timed_with_graphs_and_without(tmp_path: Path, monkeypatch: 
     main()
 
     decoding, prompt = json.loads((tmp_path / "gpu-tiny.json").read_text())["rows"]
-    assert {"base_ms", "routed_ms", "base_graph_ms", "graph_ms"} <= set(decoding)
+    assert {"base_ms", "routed_ms", "base_graph_ms", "graph_ms", "chosen_ms", "chosen_graph_ms"} <= set(
+        decoding
+    )
     assert "graph_ms" not in prompt

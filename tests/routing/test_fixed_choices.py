@@ -233,6 +233,24 @@ def test_trials_have_as_many_experts_as_slots_and_fewer_and_none(llama: SmallLib
     assert widths == [2, 0, 2, 1, 2]
 
 
+def test_buffers_say_what_routes_say_and_nothing_of_the_step_before(library: SmallLibrary) -> None:
+    model = composed(library)
+    ways = [way for way in (ask(model) for ask in (by(OTHER), by(BOTH), nobodys, by(NAMED))) if way]
+    choices = Choices(list(model.pack.modules), 4, SLOTS, CPU)
+
+    for first in (0, 1, 3):
+        choices.fill([way.fixed for way in ways[first:]])
+        for name, found in choices.by_module.items():
+            wanted = torch.zeros(4, len(model.pack.modules[name]))
+            for place, way in enumerate(ways[first:]):
+                if (said := way.settled.get(name)) is not None:
+                    wanted[place, said.experts[0]] = said.weights[0]
+            shares = torch.zeros_like(wanted).scatter_add_(1, found.experts, found.weights)
+            assert torch.equal(shares, wanted)
+            assert found.experts.is_contiguous()  # kernels read it where it lies
+            assert found.weights.is_contiguous()
+
+
 class Deaf(Choices):
     """Told once, and never again."""
 
