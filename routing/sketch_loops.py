@@ -10,7 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.kernels import Floats, Integers, compiled, mix, offer, product, share
+from routing.kernels import Floats, Integers, compiled, offer, product, share
+from routing.mixing_loops import mix
 from routing.panel_loops import multiply
 
 TOP = 2**31 - 1  # of a sum of products
