@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +18,7 @@ from transformers.pytorch_utils import Conv1D
 
 from routing import panels, threads
 from routing.panels import HALVES, PanelLinear, half_of
-from routing.sketches import _in_panels
+from tests.routing.level_products import rough_products_of_levels
 
 KINDS = (torch.float32, *HALVES)
 
@@ -159,33 +158,6 @@ def test_loops_that_say_something_else_are_not_used(
         panels.loops.cache_clear()
 
 
-LEVELS = """
-from routing.panel_numbers import FEATURES
-from tests.routing.test_panels import rough_products_of_levels
-
-assert not FEATURES
-rough_products_of_levels()
-print("exact")
-"""
-
-
-def rough_products_of_levels() -> None:
-    """Compared with sums of 64 bits, up to the largest that fit into 32."""
-    from routing import panel_loops  # noqa: PLC0415 - compiled for whatever processor numba was told of
-
-    draw = np.random.default_rng(0)
-    for tokens, d_in, experts in ((1, 50, 70), (2, 51, 3), (9, 514, 130)):
-        levels = draw.integers(-127, 128, (experts, d_in)).astype(np.int8)
-        inputs = np.zeros((tokens, d_in + d_in % 2), dtype=np.int16)
-        inputs[:, :d_in] = draw.integers(-32767, 32768, (tokens, d_in))
-        levels[0], inputs[0, :d_in] = -127, 32767
-        rough = np.full((tokens, experts), np.nan, dtype=np.float32)
-        panels = _in_panels(levels)
-        panel_loops.multiply(rough, inputs.view(np.int32), panels, 0, len(panels))
-        exact = inputs[:, :d_in].astype(np.int64) @ levels.T.astype(np.int64)
-        assert np.array_equal(rough, exact.astype(np.float32)), (tokens, d_in, experts)
-
-
 def test_products_of_levels_are_exact() -> None:
     rough_products_of_levels()
 
@@ -194,7 +166,11 @@ def test_so_they_are_on_processors_of_which_nothing_is_known(tmp_path: Path) -> 
     told = {"NUMBA_CACHE_DIR": str(tmp_path), "NUMBA_CPU_NAME": "generic"}
 
     done = subprocess.run(
-        [sys.executable, "-c", LEVELS], env=os.environ | told, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.routing.level_products"],
+        env=os.environ | told,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.stdout == "exact\n", done.stderr
