@@ -239,6 +239,7 @@ def _report_to(parser: argparse.ArgumentParser, url: str) -> Hub | None:
 def _keep_pauses_short() -> None:
     """What a new version makes the interpreter do must not be heard in the answers that are under way."""
     heap.settle()
+    heap.collect_when_told()
     sys.setswitchinterval(SWITCH_INTERVAL)
 
 

@@ -10,8 +10,12 @@ from __future__ import annotations
 import ctypes
 import gc
 import platform
+import time
+from collections.abc import Callable
 
 ARENAS = -8  # M_ARENA_MAX of glibc's malloc.h
+NEVER = 2**31 - 1  # a threshold that is not reached, and the largest there is
+WHEN_IDLE, AT_LATEST = 10.0, 300.0  # seconds between two full collections: while nobody is answered, and ever
 
 
 def share() -> bool:
@@ -29,3 +33,29 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def collect_when_told() -> None:
+    """Leave full collections to a `Collector`; of what is young, garbage is found as before.
+
+    Since little is left to look at behind `settle`, the interpreter would look at all of it every few seconds
+    while versions come and go, and each time answers would wait for 50 ms and more.
+    """
+    young, older, _ = gc.get_threshold()
+    gc.set_threshold(young, older, NEVER)
+
+
+class Collector:
+    """Full collections at moments when nobody waits, or else seldom."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._used = False
+
+    def look(self, *, busy: bool) -> None:
+        """Collect if it is time to; asked between two steps, and again and again while there are none."""
+        self._used |= busy
+        if self._used and self._clock() - self._last >= (AT_LATEST if busy else WHEN_IDLE):
+            gc.collect()
+            self._last, self._used = self._clock(), False

@@ -16,6 +16,7 @@ from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
 from workers.serving import heap
 from workers.serving.book import Page
+from workers.serving.giving_way import give_way
 from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
@@ -282,6 +283,8 @@ class Libraries:
             try:
                 self.look()
                 self.unreachable = None
+                if any(one.live for one in self._served.values()):
+                    give_way()  # to whoever is answered by it, when the next version comes
             except Exception as error:  # noqa: BLE001 - a store that cannot be reached now may be at the next look
                 reason = _reason(error)
                 if reason != self.unreachable:

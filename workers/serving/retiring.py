@@ -12,6 +12,7 @@ import weakref
 from queue import SimpleQueue
 
 from routing.pack import ModulePack, Pack
+from workers.serving.giving_way import give_way
 
 PAUSE = 0.001  # seconds between two modules
 
@@ -38,6 +39,7 @@ class Retiring:
         ending.atexit = False  # then all of it goes at once, and nobody is being answered
 
     def _let_go(self) -> None:
+        give_way()
         while (modules := self._unused.get()) is not None:
             while modules:
                 modules.pop()

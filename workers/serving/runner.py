@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from routing.engine import Engine, Step, Ticket
 from routing.work import Work
+from workers.serving.heap import Collector
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
@@ -51,6 +52,7 @@ class Runner:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._stop = threading.Event()
+        self._garbage = Collector()
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     @property
@@ -77,8 +79,10 @@ class Runner:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            if self.engine.wait(IDLE_SECONDS):
+            busy = self.engine.wait(IDLE_SECONDS)
+            if busy:
                 self.engine.step()
+            self._garbage.look(busy=busy)
 
 
 class _Bridge:

@@ -1,0 +1,85 @@
+"""Garbage is looked for when nobody waits for an answer, or else seldom."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from workers.serving import heap
+from workers.serving.heap import AT_LATEST, WHEN_IDLE, Collector
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Node:
+    """One that may hold itself, so that only a collection finds it."""
+
+    alive = 0
+
+    def __init__(self) -> None:
+        self.held = self
+        Node.alive += 1
+
+    def __del__(self) -> None:
+        Node.alive -= 1
+
+
+@pytest.fixture(autouse=True)
+def thresholds() -> Iterator[None]:
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+
+
+def look_at(seconds: float, *, busy: bool, clock: Clock, collector: Collector) -> int:
+    """How many of two that hold themselves are left after a look at this moment."""
+    gc.collect()
+    Node()
+    Node()
+    clock.now = seconds
+    gc.disable()
+    collector.look(busy=busy)
+    gc.enable()
+    return Node.alive
+
+
+def test_while_somebody_is_answered_it_waits_and_looks_at_last() -> None:
+    clock = Clock()
+    collector = Collector(clock)
+
+    assert look_at(WHEN_IDLE, busy=True, clock=clock, collector=collector) == 2
+    assert look_at(AT_LATEST - 1, busy=True, clock=clock, collector=collector) == 2
+    assert look_at(AT_LATEST, busy=True, clock=clock, collector=collector) == 0
+    assert look_at(AT_LATEST + 1, busy=True, clock=clock, collector=collector) == 2
+
+
+def test_when_nobody_is_it_looks_soon_and_once() -> None:
+    clock = Clock()
+    collector = Collector(clock)
+
+    collector.look(busy=True)
+    assert look_at(WHEN_IDLE - 1, busy=False, clock=clock, collector=collector) == 2
+    assert look_at(WHEN_IDLE, busy=False, clock=clock, collector=collector) == 0
+    assert look_at(3 * WHEN_IDLE, busy=False, clock=clock, collector=collector) == 2
+
+
+def test_the_interpreter_looks_through_everything_no_more_by_itself() -> None:
+    young, older, _ = gc.get_threshold()
+
+    heap.collect_when_told()
+    gc.collect()
+    full = gc.get_stats()[2]["collections"]
+    held = [Node() for _ in range(100 * young * older)]  # many times what makes it look otherwise
+
+    assert gc.get_threshold()[:2] == (young, older)
+    assert gc.get_stats()[1]["collections"] > 0
+    assert gc.get_stats()[2]["collections"] == full
+    for node in held:
+        del node.held
