@@ -2,8 +2,9 @@
 
 python -m bench.swap [--size small] [--experts 1000] [--streams 8] [--swaps 5]
 
-A real serving process, its streams read over loopback. One expert more is published while all streams are being written;
-from then until the switch every gap between two tokens of a stream counts, and no stream may fail. Before each swap the
+A real serving process, its streams read over loopback. A version with one expert more, written before, is promoted while
+all streams are being written; from then until the switch every gap between two tokens of a stream counts, and no stream
+may fail. (Were it written then, by the process that reads the streams, tokens would wait for their reader.) Before each swap the
 same streams are followed for a while with nothing published: what a machine and its other work do by themselves.
 """
 
@@ -82,7 +83,8 @@ def main() -> None:
     given = _arguments().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         library = _Growing(open_store(str(Path(folder) / "store")), Path(folder), given)
-        library.publish()
+        library.write()
+        library.promote()
         log = Path(folder) / "serving.log"
         began = time.monotonic()
         store, options = str(Path(folder) / "store"), ["--threads", str(given.threads)]
@@ -134,12 +136,15 @@ class _Growing:
         name = f"person{seed * 7919 % 1000:03d}/skill{seed:05d}"  # anywhere in the order of names
         self._entries.append(put_expert(self._store, self.spec, name, seed=seed, rank=self._rank, size=0.2))
 
-    def publish(self) -> int:
-        """The version with all of them, promoted; its number."""
+    def write(self) -> None:
+        """The next version, with all of them."""
         self.number += 1
         policy = RoutingPolicy(top_k=2)
         manifest = manifest_of(self.spec.digest, self._entries, policy=policy, calibration=self._neutral)
         self._store.write_version(LIBRARY, self.number, manifest)
+
+    def promote(self) -> int:
+        """The version that was written last is the one to serve; its number."""
         self._store.set_current(LIBRARY, self.number)
         return self.number
 
@@ -147,6 +152,7 @@ class _Growing:
 async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Round:
     """Streams begin; a while nothing, then a swap, then a moment more."""
     library.grow()
+    library.write()
     streams = [Stream() for _ in range(given.streams)]
     async with httpx.AsyncClient(base_url=url, timeout=120) as http:
         tasks = [asyncio.create_task(_follow(http, one, seed)) for seed, one in enumerate(streams)]
@@ -154,7 +160,7 @@ async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Roun
         begin = time.perf_counter()
         await asyncio.sleep(given.quiet)
         middle = time.perf_counter()
-        await _switched(http, await asyncio.to_thread(library.publish))
+        await _switched(http, await asyncio.to_thread(library.promote))
         switched = time.perf_counter()
         await asyncio.sleep(BEHIND)
         end = time.perf_counter()
