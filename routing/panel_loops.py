@@ -4,7 +4,8 @@ A panel is `WIDTH` outputs beside each other, input by input. For up to `TILE` t
 registers from the first input to the last, so a weight is read once for all of them and nothing is put back
 between. A sum is taken input by input, whatever is multiplied beside it: no token changes what another gets.
 A sum has to wait for its product before, so few tokens take several panels at once where one has few sums.
-What tiles after the first multiply is in the caches already, so while they do the next panel is asked for.
+What tiles after the first multiply is in the caches already, so while they do the next panel of float32 is
+asked for.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ def _sum_up(  # noqa: PLR0913, PLR0917 - numba asks for a function of as many
 ) -> tuple[Any, Any]:
     """Write sums [beside * count, WIDTH]: of `count` tokens from `first` on, times panels from `place` on.
 
-    Half a panel is asked for on the way, from so many numbers behind `place` on: none where that is 0.
+    Of float32, half a panel is asked for on the way, from so many numbers behind `place` on. Where that is 0
+    it is one that is being read, and there already.
     """
     return types.void(sums, hidden, panels, place, beside, first, count, soon), _tiles
 

@@ -31,3 +31,13 @@ def test_it_alone_gives_way() -> None:
 
     assert seen == [max(NICER, before)] * 2
     assert nice() == before
+
+
+def test_where_it_may_not_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError("not in this sandbox")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(os, "setpriority", forbidden)
+
+    give_way()

@@ -23,10 +23,10 @@ from routing.routes import routing_of
 from routing.spec import BaseRef, BaseSpec
 from routing.store import open_store
 from tests.routing.as_a_gpu import as_a_gpu
+from tests.routing.decoding.test_graphs import GREEDY
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.routing.recorded import TensorRecorder
-from tests.routing.test_graphs import GREEDY
 from tests.routing.test_together import run_together
 from workers.serving import versions
 from workers.serving.__main__ import arguments

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
 
+log = logging.getLogger(__name__)
 NICER = 5  # of 19: it still gets a quarter of a core that it has to share, so a version is soon there
 
 
 def give_way() -> None:
     """Have this thread, for good, get less of a core that others want too; on Linux, elsewhere nothing."""
-    if sys.platform == "linux":  # where a thread has a priority of its own
-        me = threading.get_native_id()
+    if sys.platform != "linux":  # where a thread has no priority of its own
+        return
+    me = threading.get_native_id()
+    try:
         os.setpriority(os.PRIO_PROCESS, me, max(NICER, os.getpriority(os.PRIO_PROCESS, me)))
+    except OSError as error:  # a sandbox may forbid it, and what the thread is there for has to be done
+        log.debug("thread %s cannot give way: %s", threading.current_thread().name, error)

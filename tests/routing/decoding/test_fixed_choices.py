@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -22,11 +22,11 @@ from routing.routers import ROUTERS
 from routing.routes import Route, Routing, route, routing_of
 from routing.static_step import Choices
 from routing.together import Reading, read_together
-from tests.routing.as_a_gpu import CPU, Replays, as_a_gpu, with_graphs
+from tests.routing.as_a_gpu import CPU, Replays, with_graphs
+from tests.routing.decoding.test_graphs import GREEDY
 from tests.routing.kinds import llama_kinds
-from tests.routing.libraries import SmallLibrary, gpt2_library, llama_library
+from tests.routing.libraries import SmallLibrary
 from tests.routing.recorded import TensorRecorder
-from tests.routing.test_graphs import GREEDY
 from tests.routing.test_together import Listener, from_scratch, run_together
 from tests.tiny import VOCABULARY
 
@@ -34,22 +34,6 @@ SLOTS = 2
 NAMED = Routing("arrow", top_k=1, experts=("eve/late",))  # of layer 1 alone, as a short list of one leaves it
 BOTH = Routing("uniform", top_k=1, experts=("ada/plain", "eve/late"))
 OTHER = Routing("single", top_k=1, experts=("bob/wide",))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def on_a_gpu() -> Iterator[None]:
-    with as_a_gpu():
-        yield
-
-
-@pytest.fixture(scope="module", params=[llama_library, gpt2_library], ids=["llama", "gpt2"])
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
-    return request.param(tmp_path_factory.mktemp("adapters"))
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
-    return llama_library(tmp_path_factory.mktemp("llama-adapters"))
 
 
 def composed(library: SmallLibrary) -> ComposedModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -25,8 +25,8 @@ from routing.routed import RoutedModel
 from routing.routes import Route, Routing
 from routing.sampling import Sampling
 from routing.together import Reading, read_together
-from tests.routing.as_a_gpu import CPU, MOST, Replays, as_a_gpu, with_graphs
-from tests.routing.libraries import SmallLibrary, gpt2_library, llama_library
+from tests.routing.as_a_gpu import CPU, MOST, Replays, with_graphs
+from tests.routing.libraries import SmallLibrary
 from tests.routing.recorded import TensorRecorder
 from tests.routing.test_together import from_scratch, run_together, windowed_base
 
@@ -35,26 +35,10 @@ POLICY = RoutingPolicy(top_k=2)
 PROMPTS = (tuple(range(2, 64)), (9, 8, 7, 6))  # the first one's memory grows while its answer is written
 
 
-@pytest.fixture(autouse=True, scope="module")
-def on_a_gpu() -> Iterator[None]:
-    with as_a_gpu():
-        yield
-
-
-@pytest.fixture(scope="module", params=[llama_library, gpt2_library], ids=["llama", "gpt2"])
-def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
-    return request.param(tmp_path_factory.mktemp("adapters"))
-
-
 @pytest.fixture(scope="module")
 def graphed(library: SmallLibrary) -> tuple[ComposedModel, Replays]:
     model = compose(library.base(), library.experts(), POLICY)
     return model, with_graphs(model.routed, model.way(""))
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> SmallLibrary:
-    return llama_library(tmp_path_factory.mktemp("llama-adapters"))
 
 
 @pytest.fixture(scope="module")
