@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from routing.engine import Engine
 from workers.serving import heap
 from workers.serving.heap import AT_LATEST, WHEN_IDLE, Collector
+from workers.serving.runner import Runner
 
 
 class Clock:
@@ -41,13 +44,15 @@ def thresholds() -> Iterator[None]:
 def look_at(seconds: float, *, busy: bool, clock: Clock, collector: Collector) -> int:
     """How many of two that hold themselves are left after a look at this moment."""
     gc.collect()
-    Node()
-    Node()
-    clock.now = seconds
-    gc.disable()
-    collector.look(busy=busy)
-    gc.enable()
-    return Node.alive
+    gc.disable()  # so that nobody else finds them
+    try:
+        Node()
+        Node()
+        clock.now = seconds
+        collector.look(busy=busy)
+        return Node.alive
+    finally:
+        gc.enable()
 
 
 def test_while_somebody_is_answered_it_waits_and_looks_at_last() -> None:
@@ -83,3 +88,19 @@ def test_the_interpreter_looks_through_everything_no_more_by_itself() -> None:
     assert gc.get_stats()[2]["collections"] == full
     for node in held:
         del node.held
+
+
+def test_the_model_s_thread_asks_it_while_there_is_nothing_to_do() -> None:
+    asked = threading.Event()
+
+    class Asked(Collector):
+        def look(self, *, busy: bool) -> None:
+            assert not busy
+            asked.set()
+
+    runner = Runner(Engine(), Asked())
+    runner.start()
+    try:
+        assert asked.wait(30)
+    finally:
+        runner.stop()

@@ -38,6 +38,7 @@ from workers.serving.errors import ApiError, from_validation, gone_away, not_fou
 from workers.serving.guests import HEADER
 from workers.serving.guides import Guides
 from workers.serving.health import readiness
+from workers.serving.heap import Collector
 from workers.serving.journal import Entry, Journal
 from workers.serving.leaving import unless_gone
 from workers.serving.libraries import Libraries
@@ -84,7 +85,7 @@ class Server:
             memory=limits.memory_bytes,
             told=self.metrics.passed,
         )
-        self.runner = Runner(engine)
+        self.runner = Runner(engine, Collector() if options.alone else None)
         self.traces = traces
         self.guides = Guides()
         self.door: Door = (

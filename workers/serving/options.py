@@ -59,7 +59,7 @@ class Options:
     weights: Wanted = field(default_factory=Wanted)  # how the base's lie, on a CPU
     graphs: bool = True  # capture decoding by the live version, on a GPU
     callers: CallerKind = "open"
-    alone: bool = False  # in this process: all that is loaded for the first version stays for good
+    alone: bool = False  # in this process: it says what garbage is looked for, and when
     poll_seconds: float = 0.5
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)

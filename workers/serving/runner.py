@@ -49,10 +49,11 @@ class Steps:
 class Runner:
     """Steps the engine for as long as there is work; everything heavy happens on its thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, garbage: Collector | None = None) -> None:
+        """With `garbage` that is looked for between steps: for a process which does it at no other time."""
         self.engine = engine
         self._stop = threading.Event()
-        self._garbage = Collector()
+        self._garbage = garbage
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
 
     @property
@@ -82,7 +83,8 @@ class Runner:
             busy = self.engine.wait(IDLE_SECONDS)
             if busy:
                 self.engine.step()
-            self._garbage.look(busy=busy)
+            if self._garbage is not None:
+                self._garbage.look(busy=busy)
 
 
 class _Bridge:
