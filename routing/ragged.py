@@ -236,11 +236,14 @@ def _attend(
     mine = piece.tokens
     keys, values = piece.strand.write(layer, key[:, mine], value[:, mine])
     asking = query[:, mine]
+    # A prompt's first piece needs no mask: what torch does instead leaves out what nobody sees.
+    begins = asking.shape[1] == keys.shape[1] and (window is None or keys.shape[1] <= window)
     return scaled_dot_product_attention(
         asking.unsqueeze(0),
         keys.unsqueeze(0),
         values.unsqueeze(0),
-        attn_mask=_seen(asking.shape[1], keys.shape[1], window, query.device),
+        attn_mask=None if begins else _seen(asking.shape[1], keys.shape[1], window, query.device),
+        is_causal=begins,
         scale=scaling,
         enable_gqa=len(keys) != len(asking),
     )[0]
