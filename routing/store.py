@@ -194,6 +194,11 @@ class IndexStore:
         entries = [entry for page in root["pages"] for entry in parse_page(self.objects.read(page))]
         return join(root, entries)
 
+    def base_of(self, digest: str) -> str:
+        """The digest of the base that the manifest of this digest is for; its experts are not read."""
+        base: str = parse_root(self.objects.read(digest))["base"]
+        return base
+
     def write_version(self, library: str, number: int, manifest: IndexManifest) -> str:
         """Publish a manifest as a version of a library and return its digest; doing it again changes nothing.
 

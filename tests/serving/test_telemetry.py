@@ -147,6 +147,20 @@ def test_who_leaves_while_waiting_was_only_queued() -> None:
     assert (queued.end_time or 0) - (queued.start_time or 0) == pytest.approx(2e9, abs=1e4)
 
 
+def test_a_span_has_the_address_of_a_caller_and_never_the_name_that_a_pass_gives_them() -> None:
+    kept = InMemorySpanExporter()
+    spans = Spans(kept)
+    entry = Entry("a-name", "POST", "/v1/completions", address="192.0.2.7", caller="ada")
+    entry.ended = entry.began
+
+    spans.request(entry)
+    spans.end()
+
+    (span,) = kept.get_finished_spans()
+    assert (span.attributes or {})["client.address"] == "192.0.2.7"
+    assert '"ada"' not in span.to_json()
+
+
 @pytest.mark.parametrize("environment", [{}, ENDPOINT | {"OTEL_SDK_DISABLED": "true"}])
 def test_nothing_is_traced_unless_somebody_wants_it(environment: dict[str, str]) -> None:
     assert isinstance(traces(environment), NoTraces)

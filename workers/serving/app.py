@@ -151,12 +151,15 @@ class Server:
         done = await unless_gone(request, self.embedder.embed(order))
         return await run_in_threadpool(lambda: JSONResponse(embedding_document(order, done)))
 
-    async def models(self, _request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": describe(self.libraries, self.started)})
+    async def models(self, request: Request) -> Response:
+        admitted = partial(self.door.admits, request.state.caller)
+        data = describe(self.libraries, self.started, admitted=admitted)
+        return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
-        found = find(self.libraries, name, self.started)
+        self._require_admitted(request.state.caller, name)
+        found = await run_in_threadpool(find, self.libraries, name, self.started)
         if found is None:
             raise not_found(name, "not served here")
         return JSONResponse(found)
@@ -176,9 +179,7 @@ class Server:
 
     async def _target(self, request: Request, body: AddressedBody) -> Target:
         caller: Caller = request.state.caller
-        address = names.parse(body.model)
-        if address is not None and address.library in self.libraries.served:
-            self.door.require(caller, address.library)
+        self._require_admitted(caller, body.model)
         self.budgets.require_tokens(caller)
         guest_list = request.headers.get(HEADER)
         target = await run_in_threadpool(
@@ -187,6 +188,12 @@ class Server:
         entry: Entry = request.state.entry
         entry.library, entry.version, entry.router = target.said
         return target
+
+    def _require_admitted(self, caller: Caller, model: str) -> None:
+        """ApiError if the model is of a library that is served, but not to this caller."""
+        address = names.parse(model)
+        if address is not None and address.library in self.libraries.served:
+            self.door.require(caller, address.library)
 
     async def _prepared(self, target: Target, prepare: Prepare[Body], body: Body) -> list[Generation]:
         make = partial(prepare, body, target, self.options.limits, self.guides)

@@ -47,6 +47,9 @@ class Door(Protocol):
     def caller(self, headers: Mapping[str, str], address: str) -> Caller:
         """Who brings these headers; ApiError if they are not let in."""
 
+    def admits(self, caller: Caller, library: str) -> bool:
+        """Whether this caller may ask this library, and know of it."""
+
     def require(self, caller: Caller, library: str) -> None:
         """ApiError unless this caller may ask this library."""
 
@@ -57,6 +60,10 @@ class OpenDoor:
     def caller(self, headers: Mapping[str, str], address: str) -> Caller:  # noqa: ARG002 - as the other door
         """Whoever has this address."""
         return Caller(address)
+
+    def admits(self, caller: Caller, library: str) -> bool:  # noqa: ARG002 - as the other door
+        """They may."""
+        return True
 
     def require(self, caller: Caller, library: str) -> None:
         """They may."""
@@ -98,10 +105,14 @@ class PassDoor:
         libraries = None if said.libraries is None else frozenset(said.libraries)
         return Caller(said.caller, libraries, said.answers, said.tokens_per_minute, key)
 
+    def admits(self, caller: Caller, library: str) -> bool:
+        """Whether their pass names it, and is of its hub."""
+        named = caller.libraries is None or library in caller.libraries
+        return named and self._keys().get(library) == caller.key
+
     def require(self, caller: Caller, library: str) -> None:
         """Their pass names it, and is of its hub."""
-        named = caller.libraries is None or library in caller.libraries
-        if not named or self._keys().get(library) != caller.key:
+        if not self.admits(caller, library):
             raise _refused(403, "pass_other_library", f"the pass is not good for library {library}")
 
 

@@ -50,7 +50,8 @@ class Entry:
     route: str | None = None
     at: float = field(default_factory=time.time)
     began: float = field(default_factory=time.monotonic)
-    caller: str | None = None
+    address: str | None = None  # from which it came
+    caller: str | None = None  # the address, or who a pass says it is
     library: str | None = None
     version: int | None = None
     router: str | None = None
@@ -153,7 +154,7 @@ def _entry(scope: Scope) -> Entry:
     client = scope.get("client")
     entry = Entry(name, scope["method"], scope["path"])
     entry.trace_headers = {name: headers[name] for name in TRACE_HEADERS if name in headers}
-    entry.caller = None if client is None else client[0]
+    entry.address = entry.caller = None if client is None else client[0]
     return entry
 
 

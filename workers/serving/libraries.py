@@ -127,6 +127,14 @@ class Library:
             return live
         return self._pinned.version(number, self._read)
 
+    def publishes(self, number: int) -> bool:
+        """Whether the store has a version of this number on the base that is served; nothing is loaded."""
+        try:
+            manifest = self._store.version_digest(self.name, number)
+            return self._ref is not None and self._store.base_of(manifest) == self._ref.base
+        except RoutingError:
+            return False
+
     def _read(self, number: int) -> Version:
         return self._assemble(Current(number, self._store.version_digest(self.name, number)))
 

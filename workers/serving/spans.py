@@ -109,7 +109,7 @@ def _attributes(entry: Entry) -> dict[str, str | int]:
         "http.route": entry.route,
         "http.response.status_code": entry.status,
         "error.type": entry.error,
-        "client.address": entry.caller,
+        "client.address": entry.address,  # a caller's name stays in the log: traces go elsewhere
         "gen_ai.usage.input_tokens": entry.prompt_tokens or None,
         "gen_ai.usage.output_tokens": entry.completion_tokens or None,
         "fletch.request_id": entry.id,
