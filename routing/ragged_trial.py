@@ -1,7 +1,8 @@
 """Can this base read pieces of many answers in one pass? Its configuration may rule it out; then it is tried.
 
 Architectures differ in what they do around attention (windows, biases, positions that depend on the longest
-sequence), and new ones come. So nobody keeps a list of them: the base reads two short texts both ways.
+sequence), and new ones come. So nobody keeps a list of them: what its attention is told of far tokens is held
+against what a ragged pass tells it (`routing.attention_trial`), and the base reads two short texts both ways.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from routing.attention_trial import untold
 from routing.base import Base
 from routing.ragged import ATTENTION, Piece, Strand, inputs, ragged, register
 
@@ -55,6 +57,8 @@ def _tried(base: Base) -> str:
     model: Any = base.model
     register()
     try:
+        if reason := untold(base):
+            return reason
         expected = [_alone(base, text) for text in (FIRST, SECOND)]
         model.set_attn_implementation(ATTENTION)
         found = [*_together(base), _alone(base, FIRST)]
