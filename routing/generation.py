@@ -201,8 +201,10 @@ class Generation(Work):
         return certain
 
     def _end(self, finish: Finish) -> list[TextToken]:
-        self._finished(finish)
-        return self._stops.rest() + self._text.rest()
+        """What was held back: a character that never became whole may be or complete a stop string, too."""
+        certain = self._certain(self._text.rest())
+        self._finished("stop" if self._stops.stopped else finish)
+        return certain if self._stops.stopped else certain + self._stops.rest()
 
     def _finished(self, finish: Finish) -> None:
         self.finish = finish

@@ -87,23 +87,28 @@ class Speller:
 
 
 class StopWatch:
-    """Holds tokens back while their text may be the beginning of a stop string, and cuts at the first one."""
+    """Holds tokens back while their text may be the beginning of a stop string, and cuts at the first one.
+
+    First is the one that is complete first, of several the longest: however the text is cut into tokens.
+    """
 
     def __init__(self, stop: Sequence[str]) -> None:
-        self._stop = tuple(stop)
+        self._followers = [_Follower(one) for one in stop]
         self._held: list[TextToken] = []
+        self._length = 0  # characters of what is held
         self.stopped = False
 
     def push(self, token: TextToken) -> list[TextToken]:
         """The tokens that are now certain to belong to the answer."""
+        before = self._length
         self._held.append(token)
-        text = "".join(held.text for held in self._held)
-        found = min((place for stop in self._stop if (place := text.find(stop)) >= 0), default=None)
-        if found is not None:
-            self.stopped = True
-            return _cut(self._take(len(self._held)), found)
-        safe = len(text) - max((_overlap(text, stop) for stop in self._stop), default=0)
-        return self._take(_whole_tokens(self._held, safe))
+        self._length += len(token.text)
+        for place, character in enumerate(token.text, before + 1):
+            if ended := [one.whole for one in self._followers if one.push(character)]:
+                self.stopped = True
+                return _cut(self._take(len(self._held)), place - max(ended))
+        begun = max((one.begun for one in self._followers), default=0)
+        return self._take(_whole_tokens(self._held, self._length - begun))
 
     def rest(self) -> list[TextToken]:
         """What was held back for a stop string that did not come."""
@@ -111,14 +116,38 @@ class StopWatch:
 
     def _take(self, count: int) -> list[TextToken]:
         taken, self._held = self._held[:count], self._held[count:]
+        self._length -= sum(len(token.text) for token in taken)
         return taken
 
 
-def _overlap(text: str, stop: str) -> int:
-    """The length of the longest end of `text` that begins `stop`."""
-    return next(
-        (length for length in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:length])), 0
-    )
+class _Follower:
+    """How much of one stop string the text ends with.
+
+    Each character costs the same on average however much is held back (Knuth, Morris and Pratt: "Fast pattern
+    matching in strings", 1977): this runs on the model's thread, between two tokens of everybody.
+    """
+
+    def __init__(self, stop: str) -> None:
+        self._stop = stop
+        self._shorter = [0]  # for each beginning of it: its longest other beginning that ends it too
+        self.begun = 0
+        for character in stop[1:]:
+            self._shorter.append(self._after(character, self._shorter[-1]))
+
+    @property
+    def whole(self) -> int:
+        """Its length in characters."""
+        return len(self._stop)
+
+    def push(self, character: str) -> bool:
+        """Whether it is complete with this character, behind which nothing may be pushed."""
+        self.begun = self._after(character, self.begun)
+        return self.begun == len(self._stop)
+
+    def _after(self, character: str, begun: int) -> int:
+        while begun and self._stop[begun] != character:
+            begun = self._shorter[begun - 1]
+        return begun + (self._stop[begun] == character)
 
 
 def _whole_tokens(tokens: Sequence[TextToken], length: int) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from routing import generation
+from routing.base import Base, load_base
+from routing.generation import Generation, Request
+from routing.routed import RoutedModel
 from routing.streaming import Detokenizer, StopWatch, TextToken
 from tests.tiny import tiny_llama
 
@@ -87,3 +95,56 @@ def test_text_is_not_held_back_without_need() -> None:
     assert [token.text for token in watch.push(TextToken(0, "hello "))] == ["hello "]
     assert watch.push(TextToken(1, "E")) == []
     assert [token.text for token in watch.push(TextToken(2, "gg"))] == ["E", "gg"]
+
+
+def lines_run(act: Callable[[], object]) -> int:
+    """How many lines of Python an act takes: a measure of its time that no machine changes."""
+    before, count = sys.gettrace(), 0
+
+    def counted(_frame: Any, event: str, _argument: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return counted
+
+    sys.settrace(counted)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def test_a_token_costs_the_same_however_much_is_held_back() -> None:
+    watch = StopWatch(["-" * 8_000, "-" * 100 + "y", "-" * 5_000 + "x"])
+    token = TextToken(0, "-" * 16)
+
+    costs = [lines_run(lambda: watch.push(token)) for _ in range(400)]
+
+    assert max(costs[300:]) <= 1.5 * max(costs[:10])
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return load_base(tiny_llama())
+
+
+def written(base: Base, monkeypatch: pytest.MonkeyPatch, text: list[int], **asked: Any) -> tuple[str, str]:
+    """What comes of an answer whose tokens are these, and how it ended."""
+    tokens: Iterator[int] = iter(text)
+    monkeypatch.setattr(generation, "draw", lambda *_: next(tokens))
+    answer = Generation(RoutedModel(base), Request((5, 6), len(text), **asked))
+    said = ""
+    while answer.finish is None:
+        said += "".join(token.text for token in answer.advance())
+    return said, answer.finish
+
+
+@pytest.mark.parametrize(("stop", "expected"), [("b\ufffd", ("a", "stop")), ("c", ("ab\ufffd", "length"))])
+def test_no_stop_string_leaks_where_an_answer_ends_in_half_a_character(
+    base: Base, monkeypatch: pytest.MonkeyPatch, stop: str, expected: tuple[str, str]
+) -> None:
+    half = TOKENIZER("\u20ac", add_special_tokens=False)["input_ids"][:1]
+
+    text = TOKENIZER("ab", add_special_tokens=False)["input_ids"] + half
+
+    assert written(base, monkeypatch, text, stop=(stop,)) == expected

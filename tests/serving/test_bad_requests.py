@@ -35,6 +35,7 @@ BAD_COMPLETIONS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"logprobs": True}, 400, "invalid_type", "logprobs"),
     ({"stop": ["a"] * 17}, 400, "invalid_value", "stop"),
     ({"stop": ""}, 400, "invalid_value", "stop"),
+    ({"stop": ["ab" * 128, "a" * 257]}, 400, "invalid_value", "stop"),
     ({"stop": {"a": 1}}, 400, "invalid_type", "stop"),
     ({"stream": "yes"}, 400, "invalid_type", "stream"),
     ({"presence_penalty": 2.5}, 400, "invalid_value", "presence_penalty"),
@@ -161,6 +162,12 @@ def test_more_prompts_than_allowed_cost_the_tokenizer_nothing(
     answer = live.post("/v1/completions", **COMPLETION | {"prompt": ["a"] * 17})
 
     assert_refused(answer, 400, "invalid_value", "n")
+
+
+def test_stop_strings_as_many_and_as_long_as_may_be_are_taken(live: LiveServer) -> None:
+    stop = [chr(65 + place) * 256 for place in range(16)]
+
+    assert live.post("/v1/completions", **COMPLETION | {"stop": stop}).status_code == 200
 
 
 def test_a_smallest_temperature_is_one(live: LiveServer) -> None:

@@ -26,6 +26,7 @@ class Limits:
     choices: int = 16
     embeddings: int = 256  # of one request
     stop_strings: int = 16
+    stop_characters: int = 256  # of each of them
     trace_entries: int = 2_000_000
     running: int = 16
     waiting: int = 64

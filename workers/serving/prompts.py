@@ -110,6 +110,10 @@ def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(given)
     if len(stop) > limits.stop_strings or "" in stop:
         raise invalid("stop", f"expected at most {limits.stop_strings} strings, none of them empty")
+    longest_one = max(map(len, stop), default=0)
+    if longest_one > limits.stop_characters:
+        message = f"found {longest_one} characters in a string, expected at most {limits.stop_characters}"
+        raise invalid("stop", message)
     if wanted.form is None:
         return (*stop, *wanted.ends)
     if stop:
