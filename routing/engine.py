@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-from routing.streaming import TextToken
-from routing.together import Heard, Reading, read_alone, read_together
-from routing.work import PREFILL_CHUNK, Finish, Work
+from routing.passes import Step as Step
+from routing.passes import Turn, advance
+from routing.work import Work
 
+log = logging.getLogger(__name__)
 RUNNING = 16
 WAITING = 64
-PREFILL_BESIDE = 128  # tokens of prompts per pass while others wait for their next token
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step made known: tokens, the end of the work, or the error that ended it."""
-
-    tokens: tuple[TextToken, ...] = ()
-    finish: Finish | None = None
-    error: Exception | None = None
-
 
 Listener = Callable[[Step], None]
 Told = Callable[[int, int], None]
@@ -34,16 +25,22 @@ class EngineFull(Exception):
     """As many requests wait as may wait; come back later."""
 
 
+class EngineEnded(Exception):
+    """Nobody is answered by this engine any more."""
+
+
 @dataclass(eq=False)
 class Ticket:
     """An answer or embedding in the engine's care, who is told of its steps (on its thread), and who asked.
 
-    `admitted` says since when it takes turns (`time.monotonic`); None while it waits for a place.
+    `most_bytes` is what it may come to take, where that is counted. `admitted` says since when it takes turns
+    (`time.monotonic`); None while it waits for a place.
     """
 
     work: Work
     listener: Listener
-    caller: str = ""
+    caller: Hashable = ""
+    most_bytes: int = 0
     admitted: float | None = None
 
 
@@ -75,15 +72,20 @@ class Engine:
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
         self._waiting: deque[Ticket] = deque()
+        self._ended: EngineEnded | None = None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
 
-    def submit(self, works: Sequence[tuple[Work, Listener]], *, caller: str = "") -> list[Ticket]:
+    def submit(self, works: Sequence[tuple[Work, Listener]], *, caller: Hashable = "") -> list[Ticket]:
         """Take the works of one request into care, all or none; EngineFull if too many wait already.
 
         Who waits longest comes next, but a `caller` with fewer answers under way comes before one with more.
+        EngineEnded after `end`.
         """
-        tickets = [Ticket(work, listener, caller) for work, listener in works]
+        counted = self._may_take is not None
+        tickets = [
+            Ticket(work, listener, caller, work.most_bytes if counted else 0) for work, listener in works
+        ]
         with self._work:
             self._require_places(len(tickets))
             self._waiting += tickets
@@ -104,6 +106,16 @@ class Engine:
                     queue.remove(ticket)
             self._admit()
 
+    def end(self, error: EngineEnded) -> None:
+        """Take nothing any more, and tell this to all whose answers have not ended."""
+        with self._work:
+            self._ended = error
+            left = [*self._running, *self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+        for ticket in left:
+            _tell(ticket, Step(error=error))
+
     @property
     def running(self) -> int:
         """How many take turns."""
@@ -114,7 +126,7 @@ class Engine:
         """How many wait for a place."""
         return len(self._waiting)
 
-    def held(self, caller: str) -> int:
+    def held(self, caller: Hashable) -> int:
         """How many answers of this caller are under way or wait."""
         with self._lock:
             return sum(
@@ -136,28 +148,46 @@ class Engine:
             return self._work.wait_for(lambda: bool(self._running), timeout=seconds)
 
     def step(self) -> bool:
-        """Let those whose turn it is take one step; False if there is nobody."""
+        """Let those whose turn it is take one step; False if there is nobody. It raises nothing.
+
+        What fails for one answer ends that answer alone; what fails beside that, all that take turns.
+        """
+        try:
+            return self._step()
+        except Exception as error:
+            log.exception("a step of the engine failed; all answers under way end")
+            with self._lock:
+                failed = list(self._running)
+                self._running.clear()
+                self._admit()
+            for ticket in failed:
+                _tell(ticket, Step(error=error))
+            return True
+
+    def _step(self) -> bool:
         with self._lock:
             tickets = self._in_turn()
         if not tickets:
             return False
-        before = [ticket.work.passed_tokens for ticket in tickets]
-        steps = _advance([ticket.work for ticket in tickets])
-        read = [ticket.work.passed_tokens - had for ticket, had in zip(tickets, before, strict=True)]
-        self._told(sum(count > 0 for count in read), sum(read))
+        turn = advance([ticket.work for ticket in tickets])
+        self._count(turn)
+        told = list(zip(tickets, turn.steps, strict=True))
         with self._lock:
-            there = [ticket in self._running for ticket in tickets]  # or cancelled meanwhile
-            for ticket, step in zip(tickets, steps, strict=True):
-                if ticket not in self._running:
-                    continue
+            there = [(ticket, step) for ticket, step in told if ticket in self._running]  # or cancelled
+            for ticket, step in there:
                 self._running.remove(ticket)
                 if step.finish is None and step.error is None:
                     self._running.append(ticket)
             self._admit()
-        for ticket, step, wanted in zip(tickets, steps, there, strict=True):
-            if wanted:
-                ticket.listener(step)
+        for ticket, step in there:
+            _tell(ticket, step)
         return True
+
+    def _count(self, turn: Turn) -> None:
+        try:
+            self._told(turn.readers, turn.tokens)
+        except Exception:
+            log.exception("a pass could not be counted")
 
     def _in_turn(self) -> list[Ticket]:
         """The first in the queue, and whoever can read together with it."""
@@ -170,14 +200,16 @@ class Engine:
         return [ticket for ticket in self._running if ticket.work.model is model]
 
     def _require_places(self, wanted: int) -> None:
+        if self._ended is not None:
+            raise self._ended
         if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
             raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
 
     def _fits(self, ticket: Ticket) -> bool:
         if self._may_take is None or not self._running:
             return True
-        promised = sum(one.work.most_bytes for one in self._running)
-        return promised + ticket.work.most_bytes <= self._may_take
+        promised = sum(one.most_bytes for one in self._running)
+        return promised + ticket.most_bytes <= self._may_take
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._may_run:
@@ -190,50 +222,9 @@ class Engine:
             self._running.append(ticket)
 
 
-def _advance(works: Sequence[Work]) -> list[Step]:
-    """One step of each; what has no room in the pass takes an empty one."""
-    readings = _shared_out(works)
-    turn = [(work, reading) for work, reading in zip(works, readings, strict=True) if reading]
-    if len(turn) == 1:
-        heard: list[Heard | Exception] = [_alone(*turn[0])]
-    else:
-        try:
-            heard = [*read_together(turn[0][0].model, [reading for _, reading in turn])]
-        except Exception:  # noqa: BLE001 - one answer's failure must not end the others
-            heard = [_alone(work, reading) for work, reading in turn]
-    steps = iter([_step(work, reading, one) for (work, reading), one in zip(turn, heard, strict=True)])
-    return [Step() if reading is None else next(steps) for reading in readings]
-
-
-def _shared_out(works: Sequence[Work]) -> list[Reading | None]:
-    """What each reads in the next pass: everybody who speaks a token, the others a share of what is left."""
-    speaking = sum(work.speaks for work in works)
-    left = PREFILL_CHUNK if not speaking else PREFILL_BESIDE
-    readings: list[Reading | None] = []
-    for work in works:
-        if work.speaks:
-            readings.append(work.reading())
-        elif left:
-            reading = work.reading(left)
-            left -= len(reading.tokens)
-            readings.append(reading)
-        else:
-            readings.append(None)
-    return readings
-
-
-def _alone(work: Work, reading: Reading) -> Heard | Exception:
+def _tell(ticket: Ticket, step: Step) -> None:
+    """A listener that fails is nobody else's trouble."""
     try:
-        return read_alone(work.model, reading)
-    except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
-        return error
-
-
-def _step(work: Work, reading: Reading, heard: Heard | Exception) -> Step:
-    if isinstance(heard, Exception):
-        return Step(error=heard)
-    try:
-        tokens = work.hear(reading, heard)
-    except Exception as error:  # noqa: BLE001 - as above
-        return Step(error=error)
-    return Step(tuple(tokens), work.finish)
+        ticket.listener(step)
+    except Exception:
+        log.exception("whoever waits for an answer could not be told of it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
@@ -19,6 +20,8 @@ from routing.traces import ModuleTrace, joined
 from routing.uses import Uses
 from routing.voices import Voice, last_voice
 from routing.work import PREFILL_CHUNK, Finish, Work
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ class Generation(Work):
             return
         if self.trace is not None or request.echo:
             return
-        found = prefixes.recall(request.conversation, request.route, request.prompt)
+        try:
+            found = prefixes.recall(request.conversation, request.route, request.prompt)
+        except Exception as error:  # noqa: BLE001 - what costs time alone must not cost the answer
+            log.warning("the beginning of a conversation is read again, it could not be recalled: %s", error)
+            return
         if found is None:
             return
         length = self.recalled_tokens = found.strand.length
@@ -130,8 +137,11 @@ class Generation(Work):
         if not self._remembers or prefixes is None or not isinstance(memory, Strand):
             return
         assert request.conversation is not None
-        spoken = joined(self._spoken) if self._spoken else None
-        prefixes.keep(request.conversation, request.route, self.read_tokens, memory, spoken)
+        try:
+            spoken = joined(self._spoken) if self._spoken else None
+            prefixes.keep(request.conversation, request.route, self.read_tokens, memory, spoken)
+        except Exception as error:  # noqa: BLE001 - as above
+            log.warning("what an answer has read is not kept for the next of its conversation: %s", error)
 
     @property
     def _echoes(self) -> bool:

@@ -123,6 +123,23 @@ def test_whoever_asks_about_the_prompts_tokens_has_them_read(
         assert generation.recalled_tokens == 0
 
 
+@pytest.mark.parametrize("part", ["recall", "keep"])
+def test_what_fails_while_it_is_remembered_costs_time_alone(
+    remembering: RoutedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str
+) -> None:
+    _, said = asked(remembering, FIRST, None)
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(Prefixes, part, failing)
+    again, answer = asked(remembering, FIRST, None)
+
+    assert answer == said
+    assert again.recalled_tokens == (0 if part == "recall" else len(FIRST) - 1)
+    assert "can't allocate memory" in caplog.text
+
+
 def test_short_beginnings_are_read_again(model: ComposedModel, remembering: RoutedModel) -> None:
     asked(remembering, FIRST, None)
 

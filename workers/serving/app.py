@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 
-from routing.engine import Engine, EngineFull
+from routing.engine import Engine, EngineEnded, EngineFull
 from routing.generation import Generation
 from routing.guidance import GuideLost
 from routing.store import open_store
@@ -170,7 +170,7 @@ class Server:
         return JSONResponse({"status": "ok" if alive else "the model's thread died"}, 200 if alive else 500)
 
     async def readyz(self, _request: Request) -> Response:
-        ready, report = readiness(self.libraries)
+        ready, report = readiness(self.libraries, alive=self.runner.alive)
         return JSONResponse(report, 200 if ready else 503)
 
     async def counts(self, _request: Request) -> Response:
@@ -299,6 +299,8 @@ def _refusal(error: Exception, pattern: str) -> ApiError:
         return error
     if isinstance(error, EngineFull):
         return ApiError(429, f"{error}; try again", code="queue_full", retry_after=1)
+    if isinstance(error, EngineEnded):
+        return ApiError(503, f"nobody is answered here any more: {error}", code="engine_ended")
     if isinstance(error, GuideLost):
         return ApiError(500, f"the answer broke off: {error}", code="guide_lost")
     log.error("%s failed", pattern, exc_info=error)

@@ -7,13 +7,19 @@ from typing import Any
 from workers.serving.libraries import Libraries, Library
 
 
-def readiness(libraries: Libraries) -> tuple[bool, dict[str, Any]]:
-    """Whether to send requests here, and what is missing; one library's failure takes no other out."""
+def readiness(libraries: Libraries, *, alive: bool) -> tuple[bool, dict[str, Any]]:
+    """Whether to send requests here, and what is missing; one library's failure takes no other out.
+
+    Where the thread that runs the model is not `alive` nobody is answered, whatever is served.
+    """
     reports = [_report(library) for library in libraries.served.values()]
     problems = [f"{report['library']}: {report['problem']}" for report in reports if report["problem"]]
     if libraries.unreachable is not None:
         problems.append(f"the index store cannot be read: {libraries.unreachable}")
-    waiting = not libraries.looked or (bool(problems) and not any(report["ready"] for report in reports))
+    if not alive:
+        problems.append("the thread that runs the model has ended; start the process again")
+    nothing_ready = bool(problems) and not any(report["ready"] for report in reports)
+    waiting = not alive or not libraries.looked or nothing_ready
     status = "not ready" if waiting else "degraded" if problems else "ready"
     missing = [] if reports or not libraries.looked else ["there is no library in the index store yet"]
     return not waiting, {"status": status, "libraries": reports, "missing": [*missing, *problems]}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 
-from routing.engine import Engine, Step, Ticket
+from routing.engine import Engine, EngineEnded, Step, Ticket
 from routing.work import Work
 from workers.serving.heap import Collector
 
@@ -70,8 +70,8 @@ class Runner:
         self._stop.set()
         self._thread.join()
 
-    def submit(self, works: Sequence[Work], *, caller: str) -> Steps:
-        """Begin some works together; EngineFull if there is no room for all of them."""
+    def submit(self, works: Sequence[Work], *, caller: Hashable) -> Steps:
+        """Begin some works together; EngineFull if there is no room for all of them, EngineEnded too late."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
         listeners = [_Bridge(loop, queue, place) for place in range(len(works))]
@@ -79,12 +79,18 @@ class Runner:
         return Steps(self.engine, tickets, queue)
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            busy = self.engine.wait(IDLE_SECONDS)
-            if busy:
-                self.engine.step()
-            if self._garbage is not None:
-                self._garbage.look(busy=busy)
+        """Whatever ends this thread, nobody goes on waiting for it."""
+        try:
+            while not self._stop.is_set():
+                busy = self.engine.wait(IDLE_SECONDS)
+                if busy:
+                    self.engine.step()
+                if self._garbage is not None:
+                    self._garbage.look(busy=busy)
+        except BaseException:
+            log.exception("the thread that runs the model ends")
+        finally:
+            self.engine.end(EngineEnded("the thread that runs the model has ended"))
 
 
 class _Bridge:

@@ -1,0 +1,122 @@
+"""The engine's care: whoever fails fails alone, and nobody waits for an engine that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from unittest.mock import patch
+
+import pytest
+
+from routing.base import load_base
+from routing.engine import Engine, EngineEnded, Step
+from routing.generation import Generation, Request
+from routing.routed import RoutedModel
+from routing.sampling import Sampling
+from routing.spec import BaseRef
+from tests.tiny import tiny_llama
+
+GREEDY = Sampling(0.0)
+Broken = type("Broken", (Exception,), {})
+
+
+@dataclass
+class Listener:
+    """What one answer's engine told."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def __call__(self, step: Step) -> None:
+        self.steps.append(step)
+
+    @property
+    def tokens(self) -> list[int]:
+        return [token.token for step in self.steps for token in step.tokens]
+
+    @property
+    def errors(self) -> list[type[Exception]]:
+        return [type(step.error) for step in self.steps if step.error is not None]
+
+
+@pytest.fixture(scope="module")
+def model() -> RoutedModel:
+    return RoutedModel(load_base(BaseRef(str(tiny_llama()))))
+
+
+def answer_to(model: RoutedModel, length: int, tokens: int = 3) -> Generation:
+    prompt = tuple(place % 300 + 2 for place in range(length))
+    return Generation(model, Request(prompt, tokens, sampling=GREEDY))
+
+
+def run(engine: Engine) -> None:
+    while engine.step():
+        pass
+
+
+def failing(*_: object, **__: object) -> None:
+    raise Broken
+
+
+@pytest.mark.parametrize("part", ["reading", "hear"])
+def test_what_fails_for_one_answer_ends_that_answer_alone(model: RoutedModel, part: str) -> None:
+    engine, listeners = Engine(), [Listener() for _ in range(3)]
+    works = [answer_to(model, length) for length in (4, 5, 6)]
+    with patch.object(works[1], part, failing):
+        engine.submit(list(zip(works, listeners, strict=True)))
+        run(engine)
+
+    alone = Listener()
+    engine.submit([(answer_to(model, 6), alone)])
+    run(engine)
+    assert [one.errors for one in listeners] == [[], [Broken], []]
+    assert listeners[2].tokens == alone.tokens != []
+    assert engine.running == 0
+
+
+def test_a_listener_that_fails_is_nobody_elses_trouble(
+    model: RoutedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine, listener = Engine(), Listener()
+    engine.submit([(answer_to(model, 4), failing), (answer_to(model, 4), listener)])
+    run(engine)
+
+    assert len(listener.tokens) == 3
+    assert "could not be told" in caplog.text
+
+
+def test_a_pass_that_cannot_be_counted_is_heard(model: RoutedModel) -> None:
+    engine, listener = Engine(told=failing), Listener()
+    engine.submit([(answer_to(model, 4), listener)])
+    run(engine)
+
+    assert (len(listener.tokens), listener.errors) == (3, [])
+
+
+def test_what_fails_beside_the_answers_ends_those_under_way_and_not_the_engine(
+    model: RoutedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, listeners = Engine(running=1), [Listener(), Listener()]
+    engine.submit([(answer_to(model, 4), one) for one in listeners])
+    with monkeypatch.context() as broken:
+        broken.setattr("routing.engine.advance", failing)
+        assert engine.step()
+    run(engine)
+
+    assert [one.errors for one in listeners] == [[Broken], []]
+    assert len(listeners[1].tokens) == 3
+
+
+def test_an_engine_that_has_ended_tells_everybody_and_takes_nothing(model: RoutedModel) -> None:
+    engine, listeners = Engine(running=1), [Listener(), Listener()]
+    engine.submit([(answer_to(model, 4), one) for one in listeners])
+    engine.end(EngineEnded("it has"))
+
+    assert [one.errors for one in listeners] == [[EngineEnded], [EngineEnded]]
+    assert (engine.running, engine.waiting, engine.step()) == (0, 0, False)
+    asked: list[Callable[[], object]] = [
+        engine.require_room,
+        lambda: engine.submit([(answer_to(model, 4), Listener())]),
+    ]
+    for ask in asked:
+        with pytest.raises(EngineEnded, match="it has"):
+            ask()
