@@ -79,7 +79,7 @@ class Hearing:
         `ResidentPack.packs` and `routing.routes.route`.
         """
         lists = [self._list(plan) for plan in plans]
-        if sum(self.resident.need(places) for places in set(lists)) > self.resident.limit:
+        if self.resident.need(*lists) > self.resident.limit:
             share = self.resident.limit // (SHARE * len(plans))
             plans = [
                 self._narrowed(routing, plan, prompt, share)

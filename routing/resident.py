@@ -30,6 +30,7 @@ from routing.store import IndexStore
 
 log = logging.getLogger(__name__)
 Factors = Mapping[str, Halves]
+Key = tuple[str, str]  # an expert's: the digests of its base and of its factors, which fit no other base
 
 
 class Warm:
@@ -37,24 +38,24 @@ class Warm:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[str, tuple[Factors, int]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[Factors, int]] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
-    def get(self, digest: str) -> Factors | None:
-        """The factors of this digest, if they are here."""
+    def get(self, key: Key) -> Factors | None:
+        """The factors of this expert, if they are here."""
         with self._lock:
-            if digest not in self._kept:
+            if key not in self._kept:
                 return None
-            self._kept.move_to_end(digest)
-            return self._kept[digest][0]
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
-    def put(self, digest: str, factors: Factors, size: int) -> None:
+    def put(self, key: Key, factors: Factors, size: int) -> None:
         """Keep these, unless they are larger than everything that may be kept."""
         with self._lock:
-            if digest in self._kept or size > self._limit:
+            if key in self._kept or size > self._limit:
                 return
-            self._kept[digest] = (factors, size)
+            self._kept[key] = (factors, size)
             self._size += size
             while self._size > self._limit:
                 self._size -= self._kept.popitem(last=False)[1][1]
@@ -62,11 +63,14 @@ class Warm:
 
 @dataclass(frozen=True)
 class Shelf:
-    """Where a process keeps the factors of its libraries' experts, nearest first, and who has been proven."""
+    """Where a process keeps the factors of its libraries' experts, nearest first.
+
+    `proven` are the experts of whom it is known that they may be heard, each on its own base.
+    """
 
     near: Residence
     warm: Warm = field(default_factory=lambda: Warm(0))
-    proven: set[str] = field(default_factory=set)
+    proven: set[Key] = field(default_factory=set)
 
 
 class ResidentPack:
@@ -99,6 +103,7 @@ class ResidentPack:
         self._store = store
         self._model = model
         self._prove = prove
+        self._base = model.base.spec.digest
         stored, here = torch.float32.itemsize, model.base.dtype.itemsize
         self._sizes = [entry.factors_size * here // stored for entry in self.entries]
         self._beside = [entry.vectors_size for entry in self.entries]
@@ -111,10 +116,23 @@ class ResidentPack:
         """Bytes that may be in memory at once, for all owners."""
         return self.shelf.near.limit
 
-    def need(self, places: Collection[int]) -> int:
-        """Bytes that these experts take when they are heard together."""
-        alone = sum(self._sizes[place] for place in places)
-        return alone if len(places) == 1 else 2 * alone + sum(self._beside[place] for place in places)
+    def key(self, place: int) -> Key:
+        """What the expert at this place is known by on the shelf."""
+        return self._base, self.entries[place].factors
+
+    def need(self, *lists: Collection[int]) -> int:
+        """Bytes that are taken while these lists are brought in, each of experts that are heard together.
+
+        An expert that several lists share is counted once, as it is kept.
+        """
+        alone = {self.key(place): self._sizes[place] for places in lists for place in places}
+        return sum(alone.values()) + sum(self._joined(places) for places in {frozenset(one) for one in lists})
+
+    def _joined(self, places: Collection[int]) -> int:
+        """Bytes of what several experts are laid into once more, side by side."""
+        if len(places) == 1:
+            return 0
+        return sum(self._sizes[place] + self._beside[place] for place in places)
 
     def worth(
         self, places: Sequence[int], size: int, *, most: int, beside: frozenset[int] = frozenset()
@@ -179,12 +197,11 @@ class ResidentPack:
         members = tuple(self._member(place) for place in ordered)
         if len(members) == 1:
             return members[0]
-        size = self.need(places) - sum(member.size for member in members)
-        return Wanted((self._name, places), size, partial(self._laid, ordered), members)
+        return Wanted((self._name, places), self._joined(places), partial(self._laid, ordered), members)
 
     def _member(self, place: int) -> Wanted:
         """An expert by the digest of its factors, so that another version finds the same one."""
-        key = (self._owner, self.entries[place].factors)
+        key = (self._owner, *self.key(place))
         return Wanted(key, self._sizes[place], partial(self._read, place))
 
     def _laid(self, places: Sequence[int], *factors: Factors) -> dict[str, ModulePack]:
@@ -205,12 +222,12 @@ class ResidentPack:
 
     def _read(self, place: int) -> Factors:
         """An expert's factors where they are computed with; ExpertUnavailable says why not."""
-        entry, base = self.entries[place], self._model.base
+        entry, base, key = self.entries[place], self._model.base, self.key(place)
         try:
-            factors = self.shelf.warm.get(entry.factors)
+            factors = self.shelf.warm.get(key)
             if factors is None:
                 factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
-                self.shelf.warm.put(entry.factors, factors, self._sizes[place])
+                self.shelf.warm.put(key, factors, self._sizes[place])
             factors = {name: half.on(device_at(base.devices, name)) for name, half in factors.items()}
             self._require_proven(place, factors)
         except Exception as error:
@@ -224,11 +241,11 @@ class ResidentPack:
 
     def _require_proven(self, place: int, factors: Factors) -> None:
         """What is known of a version before it is served is known of an expert before it is heard."""
-        digest = self.entries[place].factors
-        if digest in self.shelf.proven:
+        key = self.key(place)
+        if key in self.shelf.proven:
             return
         self._prove(replace(self.pack, modules=self._laid([place], factors)))
-        self.shelf.proven.add(digest)
+        self.shelf.proven.add(key)
 
     def _require_room_for_each(self) -> None:
         largest = max(range(len(self._sizes)), key=self._sizes.__getitem__, default=None)

@@ -12,6 +12,8 @@ import torch
 from routing.calibration import calibrated_pack
 from routing.errors import BadRouting, ExpertUnavailable, RoutingError
 from routing.generation import Generation, Request
+from routing.hearing import Hearing, Plan
+from routing.index import ExpertEntry
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
 from routing.packing import load_pack
@@ -62,12 +64,16 @@ class Served:
         return calibrated_pack(self.model, pack, neutral_tokens(self.model.base), neutral=NEUTRAL)
 
     def resident(
-        self, limit: int = PLENTY, shelf: Shelf | None = None, bare: Pack | None = None
+        self,
+        limit: int = PLENTY,
+        shelf: Shelf | None = None,
+        bare: Pack | None = None,
+        model: RoutedModel | None = None,
     ) -> ResidentPack:
         chosen = shelf or Shelf(Residence(limit, patience=0.2))
-        entries = self.published.manifest().experts
+        store, entries = self.published.store, self.published.manifest().experts
         return ResidentPack(
-            chosen, "tales", self.published.store, self.model, bare or self.bare, entries, prove=self._prove
+            chosen, "tales", store, model or self.model, bare or self.bare, entries, prove=self._prove
         )
 
     def _prove(self, pack: Pack) -> None:
@@ -80,6 +86,9 @@ class Served:
     def size(self, *names: str) -> int:
         """Bytes that these need together."""
         return self.resident().need([self.bare.places[name] for name in names])
+
+    def entry(self, name: str) -> ExpertEntry:
+        return self.published.entries[name]
 
     def say(self, route: Route) -> list[int]:
         """The tokens of an answer."""
@@ -202,6 +211,30 @@ def test_prompts_whose_best_experts_do_not_fit_together_are_refused(served: Serv
         router.routes(WAYS["arrow"], prompts)
 
 
+def test_what_fits_by_what_it_shares_is_not_narrowed(served: Served) -> None:
+    first, second = ("ada/lora", "bob/dora"), ("ada/lora", "di/dora")
+    limit = served.resident().need(*({served.bare.places[name] for name in one} for one in (first, second)))
+    hearing = Hearing(served.model, served.resident(limit), lambda *_: pytest.fail("nobody is asked"))
+    plans = [Plan(Routing("arrow", top_k=2, experts=one)) for one in (first, second)]
+
+    ways = hearing.routes(Routing("arrow", top_k=2), plans, [served.prompt, served.prompt[::-1]])
+
+    assert limit < served.size(*first) + served.size(*second)
+    assert [way.narrowed for way in ways] == [None, None]
+
+
+def test_what_lists_need_is_what_the_memory_counts(served: Served) -> None:
+    resident = served.resident()
+    lists = [frozenset({0, 1}), frozenset({0, 3}), frozenset({1}), frozenset({0, 1})]
+    shelf = Shelf(Residence(resident.need(*lists)))
+
+    served.resident(shelf=shelf).packs(lists)
+
+    assert shelf.near.size == shelf.near.limit
+    with pytest.raises(TooLarge):
+        served.resident(resident.need(*lists) - 1).packs(lists)
+
+
 def test_an_expert_larger_than_the_memory_is_refused_before_anybody_asks(served: Served) -> None:
     with pytest.raises(RoutingError, match=r"experts: found .* bytes, and the memory for experts holds 9"):
         served.resident(9)
@@ -249,6 +282,20 @@ def test_the_hosts_memory_stands_between_the_nearest_and_the_disk(served: Served
     finally:
         for path in moved.values():
             shutil.move(f"{path}.away", path)
+
+
+def test_an_expert_is_read_and_proven_on_each_base_that_it_is_heard_on(served: Served) -> None:
+    place, shelf = served.bare.places["ada/lora"], Shelf(Residence(PLENTY), Warm(PLENTY))
+    other = RoutedModel(served.published.library.base())
+    other.base = replace(other.base, spec=replace(other.base.spec, weights_digest="f" * 64))
+    served.read.clear()
+
+    for model in (served.model, other, other):
+        served.resident(shelf=shelf, model=model).packs([frozenset({place})])
+
+    assert served.read == ["ada/lora"] * 2
+    assert shelf.near.held("tales")[0] == 2
+    assert shelf.warm.get((served.model.base.spec.digest, served.entry("ada/lora").factors)) is not None
 
 
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
