@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -16,6 +17,8 @@ from routing.surveys import ROWS_AT_ONCE, survey
 
 # Chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
 HALF_LIFE = 3.0  # tokens: what stands so far before another one says half as much of what is asked
+REACH = 128  # tokens: what stands before them would count for less than 1e-12 of what is asked
+AT_ONCE = 4 * 2**20  # numbers by token and expert that are held at a time while a text is measured
 CALIBRATED: Score = partial(calibrated, "arrow")
 
 
@@ -26,17 +29,33 @@ class Evidence:
     total: Float[Tensor, "prompts length experts"]
     seen: Float[Tensor, "length experts"]
 
-    @property
-    def recent(self) -> Float[Tensor, "prompts experts"]:
-        """The mean over modules and tokens, the last tokens first: by half less every `HALF_LIFE` tokens."""
-        age = torch.arange(len(self.seen) - 1, -1, -1, device=self.seen.device)
-        weights = 0.5 ** (age / HALF_LIFE)
-        return torch.einsum("t,pte->pe", weights, self.total) / (weights @ self.seen)
+
+def recent_evidence(
+    model: RoutedModel, pack: Pack, prompt: Sequence[int], *, score: Score = CALIBRATED
+) -> Float[Tensor, " experts"]:
+    """The mean over modules and tokens, the last tokens first: by half less every `HALF_LIFE` tokens.
+
+    NaN for an expert without a module. However long the prompt is, scores of its last `REACH` tokens alone
+    are worked out, one module after the other. A decoder that has only begun has read the last token.
+    """
+    device = model.base.device
+    weights = 0.5 ** (torch.arange(REACH - 1, -1, -1, device=device) / HALF_LIFE)
+    total, seen = torch.zeros(2, len(pack.experts), device=device)
+
+    def look(_name: str, hidden: Tensor, module: ModulePack) -> None:
+        last = hidden[-REACH:]
+        by_age = weights[-len(last) :].to(last.device)
+        members = module.member_ids.to(device)
+        total[members] += (by_age @ score(last, module)).to(device)
+        seen[members] += by_age.sum().to(device)
+
+    survey(model, pack, torch.tensor([list(prompt)]), look)
+    return total / seen
 
 
-def in_deviations(found: Evidence, usual: Moments) -> Float[Tensor, "prompts experts"]:
+def in_deviations(recent: Float[Tensor, " experts"], usual: Moments) -> Float[Tensor, " experts"]:
     """Recent evidence in deviations from its mean at a neutral token; minus infinity without a module."""
-    return ((found.recent - usual.mean) / usual.deviation).nan_to_num(nan=-torch.inf)
+    return ((recent - usual.mean) / usual.deviation).nan_to_num(nan=-torch.inf)
 
 
 def usual_evidence(
@@ -61,7 +80,7 @@ def _measured(model: RoutedModel, pack: Pack, text: Int[Tensor, "sequences lengt
     """The same of every expert in the pack's modules; a mean of NaN for the others."""
     count = torch.zeros(len(pack.experts), dtype=torch.float64, device=model.base.device)
     sums = count.new_zeros(2, len(pack.experts))
-    for rows in text.split(ROWS_AT_ONCE):
+    for rows in text.split(min(ROWS_AT_ONCE, max(1, AT_ONCE // (text.shape[1] * len(pack.experts))))):
         found = evidence_by_token(model, pack, rows)
         each = (found.total / found.seen).double()
         count += len(rows) * (found.seen > 0).sum(0)

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.errors import BadRouting
-from routing.evidence import evidence_by_token
+from routing.evidence import recent_evidence
 from routing.pack import Pack, places_of
 from routing.resident import ResidentPack
 from routing.routed import RoutedModel
@@ -146,8 +146,8 @@ class Hearing:
         prior = self._prior(routing)
         if prior != RAW:
             return self.scores(prior, prompt).experts, prior
-        found = evidence_by_token(self.model, self.pack, torch.tensor([list(prompt)]), score=arrow)
-        return found.recent[0].nan_to_num(nan=-torch.inf), prior
+        found = recent_evidence(self.model, self.pack, prompt, score=arrow)
+        return found.nan_to_num(nan=-torch.inf), prior
 
     def _prior(self, routing: Routing) -> str:
         """The prior that the routing names, as far as this index version can follow it.

@@ -20,7 +20,7 @@ from routing import choosing
 from routing.classifier import FEWEST_PROMPTS, Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
-from routing.evidence import evidence_by_token, in_deviations, usual_evidence
+from routing.evidence import in_deviations, recent_evidence, usual_evidence
 from routing.pack import Moments, Pack
 from routing.profiles import Profile, described
 from routing.retrieval import Introductions, introduce, known_profiles
@@ -54,8 +54,7 @@ class Known:
         """How far above its usual each expert's evidence is where the prompt ends; who else is there does
         not matter.
         """
-        found = evidence_by_token(self.model, self.pack, torch.tensor([list(prompt)]))
-        return in_deviations(found, self.usual)[0]
+        return in_deviations(recent_evidence(self.model, self.pack, prompt), self.usual)
 
     def embedding(self, prompt: Sequence[int]) -> Float[Tensor, "1 width"]:
         """What the encoder makes of a prompt."""

@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from routing import evidence
 from routing.base import Base
 from routing.calibration import measure
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.errors import BadRouting
-from routing.evidence import HALF_LIFE, evidence_by_token
+from routing.evidence import CALIBRATED, HALF_LIFE, REACH, evidence_by_token, recent_evidence, usual_evidence
 from routing.factors import Factors
 from routing.index import DEFAULT_POLICY, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
+from routing.pack import ModulePack
 from routing.routes import Routing
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary
@@ -106,13 +108,47 @@ def test_evidence_is_how_far_above_its_usual_an_expert_is_where_the_prompt_ends(
     torch.testing.assert_close(found.double(), expected, atol=2e-3, rtol=2e-3)
 
 
-def test_what_stands_far_before_the_end_hardly_moves_the_evidence(model: ComposedModel) -> None:
-    ids = model.tokens(TEXT)
-    first = evidence_by_token(model.routed, model.pack, torch.tensor([ids]))
-    far = replace(first, total=first.total.clone())
-    far.total[:, : -int(10 * HALF_LIFE)] += 100.0
+def test_evidence_is_the_mean_over_all_tokens_weighed_by_their_age(model: ComposedModel) -> None:
+    ids = model.tokens(TEXT * 6)
+    assert len(ids) > REACH
+    by_token = evidence_by_token(model.routed, model.pack, torch.tensor([ids]))
 
-    torch.testing.assert_close(far.recent, first.recent, atol=0.2, rtol=0)
+    found = recent_evidence(model.routed, model.pack, ids)
+
+    weights = 0.5 ** (torch.arange(len(ids) - 1, -1, -1).double() / HALF_LIFE)
+    expected = weights @ by_token.total[0].double() / (weights @ by_token.seen.double())
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_long_prompt_is_scored_no_further_back_than_counts(model: ComposedModel) -> None:
+    scored: list[int] = []
+
+    def noted(hidden: Tensor, module: ModulePack) -> Tensor:
+        scored.append(len(hidden))
+        return CALIBRATED(hidden, module)
+
+    recent_evidence(model.routed, model.pack, model.tokens(TEXT * 6), score=noted)
+
+    assert set(scored) == {REACH}
+
+
+def test_a_text_is_measured_in_pieces_that_many_experts_make_smaller(
+    model: ComposedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = neutral_tokens(model.routed.base, sequences=4, length=12)
+    whole, sizes = usual_evidence(model.routed, model.pack, text), list[int]()
+
+    def noted(_model: object, _pack: object, rows: Tensor, _look: object) -> None:
+        sizes.append(len(rows))
+        evidence_survey(_model, _pack, rows, _look)
+
+    evidence_survey = evidence.survey
+    monkeypatch.setattr(evidence, "survey", noted)
+    monkeypatch.setattr(evidence, "AT_ONCE", 12 * len(model.experts))
+    found = usual_evidence(model.routed, model.pack, text)
+
+    assert sizes == [1, 1, 1, 1]
+    torch.testing.assert_close(tuple(found), tuple(whole), atol=1e-5, rtol=1e-4)
 
 
 def test_a_short_list_of_one_answers_as_that_expert_alone(model: ComposedModel) -> None:
