@@ -34,9 +34,45 @@ def tool_prompt(
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+def left_out(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+) -> list[int]:
+    """The places of messages of which the template leaves no trace: a model would answer as if unsaid.
+
+    What an assistant says beside a call may go: templates of Llama and Mistral write the call alone.
+    """
+    marked = [_marked(message, _mark(place)) for place, message in enumerate(messages)]
+    try:
+        text = _rendered(tokenizer, marked, tools, open_ended=True)
+    except BadConversation:  # it reads contents, and refuses these
+        return []
+    said = (
+        place for place, message in enumerate(messages) if message["content"] or message.get("tool_calls")
+    )
+    return [place for place in said if _mark(place) not in text]
+
+
+def _mark(place: int) -> str:
+    """A word that no template writes, escapes or cuts."""
+    return f"Mark{place}kraM"
+
+
+def _marked(message: Mapping[str, Any], mark: str) -> dict[str, Any]:
+    """The message with a mark for what it says: its calls, or else its content."""
+    if not message.get("tool_calls"):
+        return {**message, "content": mark if message["content"] else message["content"]}
+    calls = [{**call, "function": {**call["function"], "name": mark}} for call in message["tool_calls"]]
+    return {**message, "tool_calls": calls}
+
+
 def knows_tools(tokenizer: Any) -> bool:
     """Whether the base's chat template has a place for tools and their calls."""
-    return re.search(r"\btools\b", _template(tokenizer)) is not None
+    return names(tokenizer, "tools")
+
+
+def names(tokenizer: Any, word: str) -> bool:
+    """Whether the base's chat template has this word: a role, or a variable that it reads."""
+    return re.search(rf"\b{re.escape(word)}\b", _template(tokenizer)) is not None
 
 
 def marks_calls(tokenizer: Any) -> bool:

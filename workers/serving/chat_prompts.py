@@ -16,18 +16,28 @@ def chat_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Too
     """The tokens of a conversation up to where the assistant's answer begins."""
     if any(message.tool_calls for message in messages) and not chat.knows_tools(tokenizer):
         raise invalid("messages", "the chat template of this base has no place for `tool_calls`")
-    written = [_message(message) for message in messages]
+    written = [_message(message, tokenizer) for message in messages]
     try:
         if tokenizer.chat_template is None:
             return chat.chat_prompt(tokenizer, [Turn(one["role"], one["content"]) for one in written])
         told = [tool.model_dump(exclude_none=True) for tool in tools]
-        return chat.tool_prompt(tokenizer, written, told)
+        prompt = chat.tool_prompt(tokenizer, written, told)
     except chat.BadConversation as error:
         raise invalid("messages", str(error)) from error
+    if lost := chat.left_out(tokenizer, written, told):
+        said = (
+            f"found the role {messages[lost[0]].role!r} in message {lost[0]}, which the chat template of this"
+        )
+        remedy = "expected it at another place, or what it says in a message of another role"
+        raise invalid("messages", f"{said} base leaves out; {remedy}")
+    return prompt
 
 
-def _message(message: Message) -> dict[str, Any]:
-    """As templates expect it: what is not there is left out, and arguments are an object."""
+def _message(message: Message, tokenizer: Any) -> dict[str, Any]:
+    """As templates expect it: what is not there is left out, and arguments are an object.
+
+    `developer` is OpenAI's later word for `system`, which templates write as any name, or pass over.
+    """
     text = message.text
     if text is None and not message.tool_calls:
         raise ApiError(
@@ -36,7 +46,8 @@ def _message(message: Message) -> dict[str, Any]:
             code="missing_required_parameter",
             param="messages.content",
         )
-    written: dict[str, Any] = {"role": message.role, "content": text}
+    later = message.role == "developer" and not chat.names(tokenizer, "developer")
+    written: dict[str, Any] = {"role": "system" if later else message.role, "content": text}
     if message.tool_calls:
         written["tool_calls"] = [_call(call) for call in message.tool_calls]
     for field in ("name", "tool_call_id"):

@@ -1,0 +1,82 @@
+"""Nothing that is said in a conversation is lost on its way into the prompt: it is read, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from tests.tiny import tiny_llama
+from workers.serving.bodies import Called, Message, Tool, ToolCall
+from workers.serving.chat_prompts import chat_prompt
+from workers.serving.errors import ApiError
+
+# As Qwen 2.5 writes conversations: roles that it does not know leave nothing.
+QWEN = """{%- if messages[0]['role'] == 'system' %}<|im_start|>system
+{{ messages[0]['content'] }}<|im_end|>
+{% endif %}
+{%- for message in messages %}
+{%- if message.role == "user" or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% elif message.role == "assistant" %}<|im_start|>assistant
+{%- for call in message.tool_calls %}<tool_call>{{ call.function.name }} {{ call.function.arguments | tojson }}</tool_call>{% endfor %}<|im_end|>
+{% elif message.role == "tool" and tools %}<|im_start|>user
+{{ message.content | tojson }}<|im_end|>
+{% endif %}{% endfor %}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+ANY_ROLE = (
+    "{% for message in messages %}[{{ message.role }}]{{ message.content | trim }}{% endfor %}[assistant]"
+)
+HARMONY = ANY_ROLE + "{% if messages[0].role == 'developer' %}{% endif %}"
+TOOL = Tool.model_validate({"type": "function", "function": {"name": "weather"}})
+CALL = ToolCall(id="1", function=Called(name="weather", arguments='{"place": "Bergen"}'))
+
+
+def read(template: str | None, *messages: Message, tools: tuple[Tool, ...] = ()) -> str:
+    tokenizer: Any = AutoTokenizer.from_pretrained(tiny_llama())
+    tokenizer.chat_template = template
+    return str(tokenizer.decode(chat_prompt(tokenizer, messages, tools)))
+
+
+@pytest.mark.parametrize("template", [QWEN, ANY_ROLE, None])
+def test_a_developer_is_the_system_where_the_template_names_no_developer(template: str | None) -> None:
+    user = Message(role="user", content="Hi")
+
+    told = read(template, Message(role="developer", content="Be brief."), user)
+
+    assert told == read(template, Message(role="system", content="Be brief."), user)
+    assert "Be brief." in told
+
+
+def test_a_developer_stays_one_where_the_template_names_it() -> None:
+    assert "[developer]Be brief." in read(HARMONY, Message(role="developer", content=" Be brief. "))
+
+
+def test_a_message_that_the_template_leaves_out_is_refused_by_its_place_and_role() -> None:
+    asked = [
+        Message(role="user", content="Rain?"),
+        Message(role="tool", content="It rains.", tool_call_id="1"),
+    ]
+
+    with pytest.raises(ApiError, match=r"the role 'tool' in message 1, .* leaves out") as refused:
+        read(QWEN, *asked)
+
+    assert (refused.value.status, refused.value.param) == (400, "messages")
+    assert "It rains." in read(QWEN, *asked, tools=(TOOL,))
+
+
+def test_calls_that_the_template_leaves_out_are_refused() -> None:
+    asked = [Message(role="assistant", content="I look.", tool_calls=[CALL])]
+
+    with pytest.raises(ApiError, match="the role 'assistant' in message 0"):
+        read(ANY_ROLE + "{{ tools }}", *asked)
+
+    assert "weather" in read(QWEN, *asked, tools=(TOOL,))  # what is said beside a call may go
+
+
+def test_messages_without_a_word_need_leave_no_trace() -> None:
+    told = read(QWEN, Message(role="user", content="Hi"), Message(role="assistant", content=""))
+
+    assert "Hi" in told
