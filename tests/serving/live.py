@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,15 @@ class LiveServer:
 
     url: str
     server: Server
+    clients: ExitStack
 
     def client(self, **options: Any) -> Any:
-        """The official client, unmodified; Any, because its types make every part of an answer optional."""
-        return OpenAI(base_url=f"{self.url}/v1", api_key="unused", max_retries=0, timeout=60, **options)
+        """The official client, unmodified; Any, because its types make every part of an answer optional.
+
+        Open until the server ends.
+        """
+        settings: dict[str, Any] = {"api_key": "unused", "max_retries": 0, "timeout": 60} | options
+        return self.clients.enter_context(OpenAI(base_url=f"{self.url}/v1", **settings))
 
     def post(self, path: str, **body: object) -> httpx.Response:
         """A request of our own making."""
@@ -82,10 +87,12 @@ def live_server(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        live = LiveServer(f"http://127.0.0.1:{listening.getsockname()[1]}", app.state.server)
         try:
-            live.wait_until(lambda: server.started and live.server.libraries.looked)
-            yield live
+            with ExitStack() as clients:
+                url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+                live = LiveServer(url, app.state.server, clients)
+                live.wait_until(lambda: server.started and live.server.libraries.looked)
+                yield live
         finally:
             server.should_exit = True
             thread.join(timeout=30)

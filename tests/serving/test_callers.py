@@ -70,8 +70,7 @@ def test_who_brings_a_pass_is_answered_and_known_by_it(
 
 
 def test_openais_client_takes_a_pass_as_its_key(guarded: Guarded) -> None:
-    ask = openai.OpenAI(base_url=f"{guarded.live.url}/v1", api_key=guarded.pass_of(), max_retries=0)
-    stranger = openai.OpenAI(base_url=f"{guarded.live.url}/v1", api_key="sk-none", max_retries=0)
+    ask, stranger = guarded.live.client(api_key=guarded.pass_of()), guarded.live.client(api_key="sk-none")
 
     assert ask.completions.create(model="tales", prompt=TEXT, max_tokens=2).choices[0].text
     assert "tales" in {model.id for model in ask.models.list()}
@@ -139,11 +138,7 @@ def test_texts_of_an_embedding_take_the_places_that_a_pass_has_and_its_tokens(
         return submit(engine, works, caller=caller)
 
     monkeypatch.setattr(Engine, "submit", noted)
-    client = openai.OpenAI(
-        base_url=f"{guarded.live.url}/v1",
-        api_key=guarded.pass_of(caller="emma", answers=2, tokens_per_minute=30),
-        max_retries=0,
-    )
+    client = guarded.live.client(api_key=guarded.pass_of(caller="emma", answers=2, tokens_per_minute=30))
 
     assert len(client.embeddings.create(model="tales", input=[TEXT] * 5).data) == 5
     assert seen == [2, 2, 1]
