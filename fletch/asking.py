@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -22,6 +23,8 @@ ABOUT_PRIVATE = "private_"
 ABOUT_PASSES = "pass_"
 MISSING_PASS = ("pass_missing", "pass_expired", "pass_forged")
 LEAST_SHARE = 0.005  # what rounds to nothing is not said
+# As many connections as there are questions at once; an idle one goes before a server would close it.
+CONNECTIONS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,35 @@ class Expired(CommandError):
         self.is_about_pass = code.startswith(ABOUT_PASSES)
 
 
+class Busy(Unreachable):
+    """Refused for now: after so many seconds the same question may be answered."""
+
+    def __init__(self, message: str, code: str, seconds: float) -> None:
+        super().__init__(message)
+        self.code = code
+        self.seconds = seconds
+
+
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=TIMEOUT, limits=CONNECTIONS)
+
+
 @dataclass(frozen=True)
 class Serving:
     """A serving process. It knows nothing of the hub's tokens, so none is sent to it; lists of private
     experts are made for it, and passes, which it is sent when it asks for one.
+
+    Several threads may ask; all do so over the same connections, which are set up once.
     """
 
     address: str
     private: Private | None = None
     hub_pass: HubPass | None = None
+    _client: httpx.Client = field(default_factory=_client, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Connections go with whoever asked."""
+        weakref.finalize(self, self._client.close)
 
     def complete(self, body: Mapping[str, Any], say: Callable[[str], None]) -> Answer:
         """Let it continue a text; `say` hears the answer as it comes."""
@@ -130,9 +153,7 @@ class Serving:
 
     def _figure(self, library: str, figure: str, headers: Mapping[str, str]) -> int | None:
         try:
-            response = httpx.get(
-                f"{self.address}/v1/models/{library}", headers=dict(headers), timeout=TIMEOUT
-            )
+            response = self._client.get(f"{self.address}/v1/models/{library}", headers=dict(headers))
         except httpx.TransportError as error:
             raise self._silent(error) from error
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -162,8 +183,8 @@ class Serving:
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> Iterator[dict[str, Any]]:
         try:
-            with httpx.stream(
-                "POST", self.address + path, json=dict(body), headers=dict(headers), timeout=TIMEOUT
+            with self._client.stream(
+                "POST", self.address + path, json=dict(body), headers=dict(headers)
             ) as response:
                 if response.is_error:
                     response.read()
@@ -195,7 +216,8 @@ def _refusal(response: httpx.Response) -> CommandError:
     except (ValueError, KeyError, TypeError, AttributeError):
         return _no_serving(response)
     if response.status_code >= SERVER_ERRORS or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        return Unreachable(message)
+        wait = response.headers.get("Retry-After", "")
+        return Busy(message, code, float(wait)) if wait.isdigit() else Unreachable(message)
     if code.startswith(ABOUT_PRIVATE):
         message += "; --no-private asks without them"
     if code in MISSING_PASS:

@@ -52,8 +52,9 @@ def command(
 ) -> Outcome:
     """Put load on what serves LIBRARY, and say how fast it answers whom.
 
-    Every answer is asked for as a stream, and is as long as allowed unless it ends by itself. Exit code 1
-    says that some were refused; the most that a serving process takes at once is its own to say.
+    Every answer is asked for as a stream, and is as long as allowed unless it ends by itself. What a serving
+    process puts off, because of a limit of its own or of yours, is asked again when it says so, and where
+    fewer at once are taken, fewer are asked for. Exit code 1 says that some were not answered in the end.
     """
     texts = _texts(prompts)
     body: dict[str, Any] = {
@@ -69,7 +70,9 @@ def command(
     serves = Serving(serving_address(library, hub, serving), hub_pass=hub_pass(library, hub))
     with screen.steps("answers") as report:
         load = put_on(serves, bodies, at_once=min(at_once, requests), heard=report)
-    return Outcome(load.to_json(), _said(load), Exit.NO if load.refusals else Exit.DONE)
+    return Outcome(
+        load.to_json(), _said(load, min(at_once, requests)), Exit.NO if load.refusals else Exit.DONE
+    )
 
 
 def _texts(prompts: Path | None) -> list[str]:
@@ -81,7 +84,12 @@ def _texts(prompts: Path | None) -> list[str]:
     return lines
 
 
-def _said(load: Load) -> str:
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _said(load: Load, asked: int) -> str:
+    """What came, in sentences; `asked` is how many at once were asked for."""
     found = load.to_json()
     answered, rate = found["answered"], found["completion_tokens_per_second"]
     lines = [f"{answered} of {found['requests']} answers in {load.seconds:.1f} s, {rate} tokens a second"]
@@ -95,5 +103,8 @@ def _said(load: Load) -> str:
                 f"{about}: {times['p50']:.3f} s at the median, {times['p95']:.3f} s for 95 %, "
                 f"{times['max']:.3f} s at most"
             )
+    if load.at_once < asked:
+        lines.append(f"{load.at_once} at once of the {asked} asked for: more were not taken")
+    lines += [f"put off {_times(count)}: {screen.harmless(why)}" for why, count in load.put_off.items()]
     lines += [f"{count} refused: {screen.harmless(refusal)}" for refusal, count in load.refusals.items()]
     return "\n".join(lines)
