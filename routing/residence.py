@@ -1,23 +1,26 @@
 """Residence: things of known size in a bounded memory, made when they are first asked for.
 
-What is asked for together comes together or not at all. It stays for as long as its `Stay` is held, and after
-that until its room is needed, the least recently used first. Whoever finds no room waits; what two ask for is
-made once, on the thread of the first. Nothing is ever changed or freed under somebody: what is put out is
-forgotten here, and its memory goes when nobody looks at it any more.
+What is asked for together comes together or not at all. It stays for as long as its `Stay` is held, and
+after that until its room is needed, the least recently used first. What two ask for is made once, on the
+thread of the first. Nothing is ever changed or freed under somebody: what is put out is forgotten here, and
+its memory goes when nobody looks at it any more.
+
+Whoever finds no room waits in line. Who came later may go before as long as what all of these hold leaves
+the first in line its room: so nobody waits for more than what was held when it became the first.
 """
 
 from __future__ import annotations
 
-import gc
+import contextlib
 import threading
 import time
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from routing.errors import RoutingError
 
@@ -90,8 +93,32 @@ class _Resident:
         return not self.stays and self.value.done()
 
 
-_ToMake = list[tuple[Wanted, _Resident]]
-_Entered = tuple[Mapping[Hashable, _Resident], _ToMake]
+class _Entered(NamedTuple):
+    """All that somebody needs, held, and what of it is still to be made."""
+
+    residents: Mapping[Hashable, _Resident]
+    missing: Sequence[tuple[Wanted, _Resident]]
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """Who wants to enter. `passed`: what those got who went before it since it is the first in line.
+
+    `bell` rings when something may have changed for it.
+    """
+
+    owner: str
+    wanted: Sequence[Wanted]
+    sizes: Mapping[Hashable, int]
+    passed: set[_Resident] = field(default_factory=set)
+    bell: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    entered: _Entered | None = None
+
+    def can_spare(self, other: _Waiter, limit: int) -> bool:
+        """Whether room for this one is left once all is let go that was held before it was the first."""
+        self.passed = {one for one in self.passed if not one.idle}
+        passed = {one.key: one.size for one in self.passed}
+        return sum({**self.sizes, **passed, **other.sizes}.values()) <= limit
 
 
 class Residence:
@@ -104,8 +131,9 @@ class Residence:
         self._residents: OrderedDict[Hashable, _Resident] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
-        self._turn = threading.Lock()  # of those who wait for room one is first
-        # A stay ends wherever its last reference goes, perhaps in the middle of anything: such a queue alone
+        self._line: deque[_Waiter] = deque()
+        self._first: _Waiter | None = None  # of the line
+        # A stay ends wherever its last reference goes, perhaps in the middle of anything: such queues alone
         # may be written to from there.
         self._ended: SimpleQueue[tuple[_Resident, ...]] = SimpleQueue()
 
@@ -120,9 +148,14 @@ class Residence:
         """Bytes in use."""
         return self._size
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for room."""
+        return len(self._line)
+
     def need(self, wanted: Iterable[Wanted]) -> int:
         """Bytes that these take while they are made, were nothing in memory."""
-        return sum({one.key: one.size for several in wanted for one in several.whole}.values())
+        return sum(_sizes(wanted).values())
 
     def require_fit(self, wanted: Sequence[Wanted]) -> None:
         """TooLarge if these can never be in memory together."""
@@ -136,9 +169,9 @@ class Residence:
         TooLarge, NoRoom, or whatever it was that making one of them raised.
         """
         self.require_fit(wanted)
-        residents, mine = self._enter(owner, wanted) or self._enter_when_there_is_room(owner, wanted)
+        residents, missing = self._enter(_Waiter(owner, wanted, _sizes(wanted)))
         try:
-            self._make(mine, residents)
+            self._make(missing, residents)
             values = [residents[one.key].value.result() for one in wanted]
         except BaseException:
             self._leave(residents.values())
@@ -147,43 +180,67 @@ class Residence:
         self._leave(resident for key, resident in residents.items() if key not in lasting)
         stay = Stay()
         held = tuple(resident for key, resident in residents.items() if key in lasting)
-        weakref.finalize(stay, self._ended.put, held).atexit = False
+        weakref.finalize(stay, self._leave, held).atexit = False
         return values, stay
 
-    def _enter_when_there_is_room(self, owner: str, wanted: Sequence[Wanted]) -> _Entered:
-        """As `_enter`, at last; NoRoom if it takes too long."""
+    def _enter(self, who: _Waiter) -> _Entered:
+        """What is needed, as soon as there is room for it; NoRoom if that takes too long."""
         until = time.monotonic() + self._patience
-        if not self._turn.acquire(timeout=self._patience):
-            raise self._no_room(wanted)
-        try:
-            gc.collect()  # a failed request's memory may hang on its own traceback, in a circle
-            while (entered := self._enter(owner, wanted)) is None:
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise self._no_room(wanted)
-                self._wait(left)
-            return entered
-        finally:
-            self._turn.release()
-
-    def _enter(self, owner: str, wanted: Sequence[Wanted]) -> _Entered | None:
-        """All that is needed for these, held, and what of it is to be made by the caller; None: no room."""
         with self._lock:
-            self._take_note()
-            needed = self._needed(wanted)
-            missing = [one for key, one in needed.items() if key not in self._residents]
-            if not self._make_room(sum(one.size for one in missing), needed.keys()):
-                return None
-            self._count(owner, wanted)
-            mine = [(one, _Resident(owner, one.key, one.size, not one.parts)) for one in missing]
-            for _, resident in mine:
-                self._residents[resident.key] = resident
-                self._size += resident.size
-            residents = {key: self._residents[key] for key in needed}
-            for key, resident in residents.items():
-                resident.stays += 1
-                self._residents.move_to_end(key)
-        return residents, mine
+            ended = self._take_note()
+            self._line.append(who)
+            self._let_in(list(self._line) if ended else [who])
+        while who.entered is None and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(Empty):
+                if self._ended.empty():
+                    who.bell.get(timeout=left)
+            with self._lock:
+                self._take_note()
+                self._let_in(list(self._line))
+        return who.entered or self._given_up(who)
+
+    def _given_up(self, who: _Waiter) -> _Entered:
+        """NoRoom, unless somebody has let it in at the last moment."""
+        with self._lock:
+            if who.entered is not None:
+                return who.entered
+            self._line.remove(who)
+            self._let_in(list(self._line))
+        needed = megabytes(sum(who.sizes.values()))
+        raise NoRoom(f"{needed} are needed, and others hold too much of {megabytes(self.limit)}")
+
+    def _let_in(self, candidates: Iterable[_Waiter]) -> None:
+        """Those of the line who find room, in their order, and nobody for whom the first would wait."""
+        for who in candidates:
+            first = self._line[0]
+            if who is first or first.can_spare(who, self.limit):
+                who.entered = self._entered(who)
+            if who.entered is not None:
+                self._line.remove(who)
+                first.passed.update(who.entered.residents.values())
+                who.bell.put(None)
+        first_now = self._line[0] if self._line else None
+        if first_now is not self._first:
+            self._first = first_now
+            if first_now is not None:
+                first_now.bell.put(None)  # for what ended meanwhile the one before may have been called
+
+    def _entered(self, who: _Waiter) -> _Entered | None:
+        """All that is needed, held; None: there is no room."""
+        needed = self._needed(who.wanted)
+        missing = [one for key, one in needed.items() if key not in self._residents]
+        if not self._make_room(sum(one.size for one in missing), needed.keys()):
+            return None
+        self._count(who.owner, who.wanted)
+        made = [(one, _Resident(who.owner, one.key, one.size, not one.parts)) for one in missing]
+        for _, resident in made:
+            self._residents[resident.key] = resident
+            self._size += resident.size
+        residents = {key: self._residents[key] for key in needed}
+        for key, resident in residents.items():
+            resident.stays += 1
+            self._residents.move_to_end(key)
+        return _Entered(residents, made)
 
     def _needed(self, wanted: Sequence[Wanted]) -> dict[Hashable, Wanted]:
         """What has to be there; of what is made already the parts are not asked for."""
@@ -209,9 +266,11 @@ class Residence:
                 self._witness.put_out(resident.owner)
         return True
 
-    def _make(self, mine: _ToMake, residents: Mapping[Hashable, _Resident]) -> None:
+    def _make(
+        self, missing: Sequence[tuple[Wanted, _Resident]], residents: Mapping[Hashable, _Resident]
+    ) -> None:
         """Make what is missing. What fails is forgotten; the others are made: somebody may wait for them."""
-        for wanted, resident in mine:
+        for wanted, resident in missing:
             began = time.monotonic()
             try:
                 parts = [residents[part.key].value.result() for part in wanted.parts]
@@ -226,20 +285,19 @@ class Residence:
             resident.value.set_result(value)
 
     def _leave(self, residents: Iterable[_Resident]) -> None:
+        """These are held by one less. May be called from anywhere."""
         self._ended.put(tuple(residents))
+        if (first := self._first) is not None:
+            first.bell.put(None)
 
-    def _wait(self, seconds: float) -> None:
-        """Until a stay ends, at most so long."""
-        try:
-            self._ended.put(self._ended.get(timeout=seconds))
-        except Empty:
-            return
-
-    def _take_note(self) -> None:
-        """Count the stays that have ended."""
+    def _take_note(self) -> bool:
+        """Count the stays that have ended; whether any has."""
+        noted = False
         while not self._ended.empty():
             for resident in self._ended.get():
                 resident.stays -= 1
+                noted = True
+        return noted
 
     def _forget(self, resident: _Resident) -> None:
         if self._residents.get(resident.key) is resident:
@@ -253,10 +311,10 @@ class Residence:
         there = sum(key in self._residents or whole.key in self._residents for key, whole in members.items())
         self._witness.asked(owner, there, len(members) - there)
 
-    def _no_room(self, wanted: Sequence[Wanted]) -> NoRoom:
-        return NoRoom(
-            f"{megabytes(self.need(wanted))} are needed, and others hold too much of {megabytes(self.limit)}"
-        )
+
+def _sizes(wanted: Iterable[Wanted]) -> dict[Hashable, int]:
+    """By key, the bytes of these and of their parts."""
+    return {one.key: one.size for several in wanted for one in several.whole}
 
 
 def megabytes(size: int) -> str:

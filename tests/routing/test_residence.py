@@ -128,6 +128,104 @@ def test_who_finds_no_room_waits_until_a_stay_ends(workshop: Workshop) -> None:
     assert found == ["b"]
 
 
+class Guest:
+    """Somebody who asks on a thread of its own, and lets go when told to."""
+
+    def __init__(self, residence: Residence, *wanted: Wanted) -> None:
+        self.got: list[Any] = []
+        self._in, self._go = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._ask, args=(residence, wanted))
+        before = residence.waiting
+        self._thread.start()
+        while not self._in.wait(0.001) and residence.waiting == before:
+            assert self._thread.is_alive()
+
+    def enters(self) -> list[Any]:
+        assert self._in.wait(10)
+        return self.got
+
+    def leaves(self) -> list[Any]:
+        self._go.set()
+        self._thread.join(10)
+        return self.got
+
+    def _ask(self, residence: Residence, wanted: Sequence[Wanted]) -> None:
+        values, stay = hold(residence, wanted)
+        self.got += values
+        self._in.set()
+        assert self._go.wait(10)
+        del stay
+
+    def end(self) -> list[Any]:
+        self._go.set()
+        self._thread.join(10)
+        return self.got
+
+
+def test_who_needs_much_is_not_passed_by_those_for_whom_it_would_wait_longer(workshop: Workshop) -> None:
+    residence = Residence(4, patience=10)
+    stays = [hold(residence, [workshop.thing(name)])[1] for name in "abcd"]
+    large = Guest(residence, *map(workshop.thing, "efg"))
+    first, second, third = (Guest(residence, workshop.thing(name)) for name in "hij")
+
+    del stays[2:]
+    assert first.enters() == ["h"]  # beside which the large one will have room
+    assert (large.got, second.got, third.got) == ([], [], [])
+    stays.clear()
+    assert large.enters() == ["e", "f", "g"]
+    assert (second.got, third.got) == ([], [])
+
+    for one in (large, first):
+        one.leaves()
+    assert second.leaves() + third.leaves() == ["i", "j"]
+
+
+def test_who_waits_is_passed_only_beside_what_it_needs(workshop: Workshop) -> None:
+    residence = Residence(4, patience=10)
+    _, stay = hold(residence, [workshop.thing("a"), workshop.thing("b")])
+    large = Guest(residence, *map(workshop.thing, "cde"))
+
+    there = Guest(residence, workshop.thing("a"))
+    beyond = Guest(
+        residence, workshop.thing("b")
+    )  # in memory too, but beside both there is no room for three
+
+    assert there.enters() == ["a"]
+    assert (large.got, beyond.got) == ([], [])
+    del stay
+    assert large.enters() == ["c", "d", "e"]
+    assert (large.leaves(), there.leaves(), beyond.leaves()) == (["c", "d", "e"], ["a"], ["b"])
+
+
+def test_what_needs_much_comes_in_though_others_come_and_go(workshop: Workshop) -> None:
+    residence, done = Residence(4, patience=20), threading.Event()
+
+    def come_and_go(name: str) -> None:
+        step = 0
+        while not done.is_set():
+            step += 1
+            hold(residence, [workshop.thing(f"{name}{step}")])
+
+    others = [threading.Thread(target=come_and_go, args=(name,)) for name in "abcdef"]
+    for other in others:
+        other.start()
+    try:
+        assert hold(residence, [workshop.together("x", "y")])[0] == ["x+y"]
+    finally:
+        done.set()
+        for other in others:
+            other.join(10)
+
+
+def test_who_gives_up_makes_way_for_who_comes_behind(workshop: Workshop) -> None:
+    residence = Residence(2, patience=0.2)
+    _, _stay = hold(residence, [workshop.thing("a")])
+
+    with pytest.raises(NoRoom):
+        hold(residence, [workshop.thing("b"), workshop.thing("c")])
+    assert hold(residence, [workshop.thing("d")])[0] == ["d"]
+
+
 def test_nobody_waits_for_ever(workshop: Workshop) -> None:
     residence = Residence(1, patience=0.05)
     _, _stay = hold(residence, [workshop.thing("a")])
