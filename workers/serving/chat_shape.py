@@ -7,6 +7,7 @@ from typing import Any
 
 from routing.streaming import TextToken
 from workers.serving.shapes import Writing
+from workers.serving.spelling import Spelling, Spelt
 from workers.serving.tool_calls import Call, CallReader
 
 
@@ -54,12 +55,13 @@ def _logprobs(tokens: Sequence[TextToken], tokenizer: Any) -> dict[str, Any] | N
     likely = [(token, token.likelihood) for token in tokens if token.likelihood is not None]
     if not likely:
         return None
+    spelling = Spelling(tokenizer)
     return {
         "content": [
             {
-                **_spelt(token.text, likelihood.logprob),
+                **_spelt(spelling.at(token, token.token), likelihood.logprob),
                 "top_logprobs": [
-                    _spelt(tokenizer.decode([other]), logprob) for other, logprob in likelihood.alternatives
+                    _spelt(spelling.at(token, other), logprob) for other, logprob in likelihood.alternatives
                 ],
             }
             for token, likelihood in likely
@@ -68,5 +70,5 @@ def _logprobs(tokens: Sequence[TextToken], tokenizer: Any) -> dict[str, Any] | N
     }
 
 
-def _spelt(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+def _spelt(spelt: Spelt, logprob: float) -> dict[str, Any]:
+    return {"token": spelt.text, "logprob": logprob, "bytes": list(spelt.content)}

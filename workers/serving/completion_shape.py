@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from routing.sampling import Likelihood
 from routing.streaming import TextToken
 from workers.serving.shapes import Writing
+from workers.serving.spelling import Spelling
 
 
 class CompletionShape:
@@ -42,18 +42,24 @@ def _logprobs(tokens: Sequence[TextToken], tokenizer: Any, offset: int) -> dict[
     for token in tokens:
         offsets.append(offset)
         offset += len(token.text)
+    spelling = Spelling(tokenizer)
     return {
-        "tokens": [token.text for token in tokens],
+        "tokens": [spelling.at(token, token.token).text for token in tokens],
         "token_logprobs": [token.likelihood.logprob if token.likelihood else None for token in tokens],
-        "top_logprobs": [_alternatives(token.likelihood, tokenizer) for token in tokens],
+        "top_logprobs": [_alternatives(token, spelling) for token in tokens],
         "text_offset": offsets,
     }
 
 
-def _alternatives(likelihood: Likelihood | None, tokenizer: Any) -> dict[str, float] | None:
+def _alternatives(token: TextToken, spelling: Spelling) -> dict[str, float] | None:
+    """The likeliest, and the token itself, by their spelling; what is spelt as another is, by its number."""
+    likelihood = token.likelihood
     if likelihood is None or not likelihood.alternatives:
         return None
     found: dict[str, float] = {}
-    for token, logprob in likelihood.alternatives:
-        found.setdefault(tokenizer.decode([token]), logprob)
+    own = spelling.at(token, token.token).text
+    for other, logprob in dict([*likelihood.alternatives, (token.token, likelihood.logprob)]).items():
+        name = spelling.at(token, other).text
+        taken = other != token.token and (name == own or name in found)
+        found[f"token_id:{other}" if taken else name] = logprob
     return found

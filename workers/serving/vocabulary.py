@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +11,7 @@ from llguidance.hf import from_tokenizer
 
 from routing.base import Base
 from routing.errors import RoutingError
-
-BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how tokenizers with byte fallback spell a byte that has no token
+from workers.serving.spelling import of_piece
 
 
 class Unguidable(RoutingError):
@@ -58,8 +56,7 @@ class _Spelt:
         self.special_token_ids = sorted(set(tokenizer.all_special_ids))
         self.tokens = [b""] * size
         for word, token in tokenizer.get_vocab().items():
-            byte = BYTE.fullmatch(word)
-            self.tokens[token] = bytes.fromhex(byte[1]) if byte else word.replace("▁", " ").encode()
+            self.tokens[token] = of_piece(word)
         plain = set(range(size)) - set(self.special_token_ids)
         self._places = {self.tokens[token]: token for token in sorted(plain, reverse=True)}
         self._longest = max(map(len, self._places), default=0)
