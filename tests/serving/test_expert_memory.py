@@ -63,7 +63,7 @@ def test_what_fits_is_answered_as_by_all_in_memory(small: PublishedLibrary, comp
     assert first.json()["choices"] == again.json()["choices"]
     assert "narrowed" not in first.json()["fletch"]
     assert misses == resident == len(NAMES)
-    assert hits == 2 * len(NAMES)  # the canary of the version brought them in
+    assert hits == len(NAMES)  # of the second answer: the canary of the version looks nothing up
 
 
 def test_what_does_not_fit_is_narrowed_and_says_so(live: LiveServer) -> None:
@@ -172,6 +172,26 @@ def test_a_damaged_expert_fails_its_own_answers_alone(live: LiveServer, small: P
     assert report.status_code == 200
     assert "expert bob/wide: MissingObject" in report.json()["libraries"][0]["problem"]
     assert degraded == 1.0
+
+
+def test_an_expert_larger_than_the_memory_is_said_to_be_and_others_answer(
+    published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = {name: entry.factors_size for name, entry in published.entries.items()}
+    giant, other = sorted(sizes, key=sizes.__getitem__, reverse=True)[:2]
+    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", sizes[giant] - 1)
+    published.publish(1)
+    with live_server(published.url, limits=Limits(expert_megabytes=1, expert_patience=5.0)) as live:
+        live.wait_for_version("tales", 1)
+        alone, named = ask(live, model=f"tales/{giant}"), ask(live, routing={"experts": [giant, other]})
+        anybody, report = ask(live, model=f"tales/{other}"), live.get("/readyz").json()
+
+    for refused in (alone, named):
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "expert_unavailable")
+        assert "--expert-megabytes" in refused.json()["error"]["message"]
+    assert anybody.status_code == 200
+    assert report["status"] == "degraded"
+    assert f"expert {giant}: found" in report["libraries"][0]["problem"]
 
 
 def test_a_new_version_finds_the_experts_that_it_shares_in_memory(

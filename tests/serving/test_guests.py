@@ -185,9 +185,9 @@ def test_few_are_held_and_the_longest_unused_goes_first(
     read: list[list[str]] = []
     real = versions.with_guests
 
-    def counted(store: Any, version: Any, guests: Any) -> versions.Version:
+    def counted(store: Any, version: Any, guests: Any, **more: Any) -> versions.Version:
         read.append(guests.names)
-        return real(store, version, guests)
+        return real(store, version, guests, **more)
 
     monkeypatch.setattr(joined, "with_guests", counted)
     for names in (["bob/wide"], ["di/patterned"], ["bob/wide"], GUESTS, ["bob/wide"], ["di/patterned"]):
@@ -217,10 +217,10 @@ def test_neither_others_nor_a_swap_wait_while_experts_are_read(
     reading, go_on = threading.Event(), threading.Event()
     real = versions.with_guests
 
-    def slow(store: Any, version: Any, guests: Any) -> versions.Version:
+    def slow(store: Any, version: Any, guests: Any, **more: Any) -> versions.Version:
         reading.set()
         assert go_on.wait(30)
-        return real(store, version, guests)
+        return real(store, version, guests, **more)
 
     monkeypatch.setattr(joined, "with_guests", slow)
     answers: list[httpx.Response] = []
@@ -275,7 +275,7 @@ def test_what_nobody_asked_for_lately_is_forgotten(
 def test_experts_that_do_not_fit_into_memory_are_refused_and_the_library_answers(
     live: LiveServer, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "_free_memory", lambda _device: 10_000)
+    monkeypatch.setattr(versions, "free_memory", lambda _device: 10_000)
 
     refused = ask(live, hub.header("bob/wide"))
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from routing.index import ExpertEntry
+from routing.store import Current
 from workers.serving import versions
 from workers.serving.versions import NotEnoughMemory, assemble
 
@@ -33,14 +34,14 @@ def begin(
     def reached(*_: object, **__: object) -> None:
         raise Reached
 
-    monkeypatch.setattr(versions, "_free_memory", lambda _device: free)
+    monkeypatch.setattr(versions, "free_memory", lambda _device: free)
     monkeypatch.setattr(versions, "load_pack", reached)
     manifest = SimpleNamespace(experts=tuple(entry(*one) for one in SIZES.items()))
     base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=None)
     store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
     model: Any = SimpleNamespace(base=base)
     previous: Any = known and SimpleNamespace(pack=known)
-    assemble(store, model, library="tales", number=1, manifest_digest="m", previous=previous)
+    assemble(store, model, library="tales", current=Current(1, "m"), previous=previous)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
-from workers.serving import libraries, versions
+from workers.serving import library, versions
 from workers.serving.options import Limits
 from workers.serving.versions import Version
 
@@ -30,12 +30,12 @@ def reading_slowly(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[thr
     begun, go_on, assemble = threading.Event(), threading.Event(), versions.assemble
 
     def slowly(*args: Any, **named: Any) -> Version:
-        if named["number"] == number:
+        if named["current"].number == number:
             begun.set()
             assert go_on.wait(60)
         return assemble(*args, **named)
 
-    monkeypatch.setattr(libraries, "assemble", slowly)
+    monkeypatch.setattr(library, "assemble", slowly)
     try:
         yield begun
     finally:

@@ -132,11 +132,11 @@ def test_a_version_with_a_damaged_object_is_refused_and_the_old_one_answers(
 def test_a_version_whose_canary_fails_is_refused(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def croak(version: versions.Version) -> None:
-        if version.number == 2:
+    def croak(number: int, *_: object) -> None:
+        if number == 2:
             raise RoutingError("the canary is silent")
 
-    monkeypatch.setattr(versions, "prove", croak)
+    monkeypatch.setattr(versions, "prove_policy", croak)
     published.publish(1, MEMBERS[0])
     with live_server(published.url) as live:
         live.wait_for_version("tales", 1)
@@ -164,7 +164,7 @@ def test_an_expert_whose_numbers_are_sound_but_too_large_is_found_by_the_canary(
 def test_a_version_that_does_not_fit_into_memory_is_refused_with_numbers(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "_free_memory", lambda _device: 10_000)
+    monkeypatch.setattr(versions, "free_memory", lambda _device: 10_000)
     published.publish(1)
     with live_server(published.url) as live:
         live.wait_until(lambda: "5 experts need" in live.get("/readyz").text)

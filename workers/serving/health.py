@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.serving.libraries import Libraries, Library
+from workers.serving.libraries import Libraries
+from workers.serving.library import Library
 
 
 def readiness(libraries: Libraries, *, alive: bool) -> tuple[bool, dict[str, Any]]:

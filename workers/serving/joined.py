@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from routing.errors import RoutingError
 from routing.pack import Pack
 from routing.store import IndexStore
+from workers.serving.canary import Proven
 from workers.serving.errors import ApiError
 from workers.serving.guests import Guests, not_taken, unusable
 from workers.serving.metrics import Metrics
@@ -38,8 +39,11 @@ class Joined:
     One is assembled at a time, on the thread of who asked: neither the model's thread nor a swap waits.
     """
 
-    def __init__(self, store: IndexStore, options: Options, metrics: Metrics, retiring: Retiring) -> None:
+    def __init__(
+        self, store: IndexStore, options: Options, metrics: Metrics, retiring: Retiring, proven: Proven
+    ) -> None:
         self._store = store
+        self._proven = proven
         self._retiring = retiring
         self._limit = options.limits.private_versions
         self._metrics = metrics
@@ -88,7 +92,7 @@ class Joined:
         self._make_room()
         started = time.monotonic()
         try:
-            joined = with_guests(self._store, version, guests)
+            joined = with_guests(self._store, version, guests, proven=self._proven)
         except NotEnoughMemory as error:
             raise _busy(str(error)) from error
         except RoutingError as error:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from workers.serving import names
-from workers.serving.libraries import Libraries, Library
+from workers.serving.libraries import Libraries
+from workers.serving.library import Library
 
 Model = dict[str, Any]
 

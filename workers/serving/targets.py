@@ -23,7 +23,8 @@ from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
 from workers.serving.guests import HEADER, Guests, believed, unusable
-from workers.serving.libraries import Libraries, Library
+from workers.serving.libraries import Libraries
+from workers.serving.library import Library
 from workers.serving.versions import Version
 
 OF_POLICY = {field.name for field in fields(RoutingPolicy)}
@@ -149,11 +150,20 @@ def _route(
     try:
         return version.queries.unread_route(wanted)
     except UnknownExpert as error:
+        _require_none_left_out(version, wanted)
         if isinstance(address, names.Single):
             raise not_found(f"{address.library}/{address.expert}", str(error)) from error
         strangers = not set(body.general or ()) <= version.pack.places.keys()
         param = "routing.general" if strangers else "routing.force" if body.force else "routing.experts"
         raise invalid(param, str(error), code="unknown_expert") from error
+
+
+def _require_none_left_out(version: Version, wanted: Routing) -> None:
+    """ApiError where somebody is asked for whom this process cannot hear, though the version has them."""
+    for name in wanted.experts or ():
+        if name in version.left_out:
+            message = f"expert {name} cannot be heard here: {version.left_out[name]}"
+            raise ApiError(503, message, code="expert_unavailable")
 
 
 def _routing(version: Version, address: names.Routed | names.Single, body: RoutingBody) -> Routing:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
 from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
-from routing.errors import NotFinite, RoutingError
+from routing.errors import RoutingError
 from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
 from routing.laid_base import load_laid
@@ -25,20 +22,21 @@ from routing.pack import Pack
 from routing.packing import join_guests, key_of, load_pack
 from routing.prefixes import Prefixes
 from routing.queries import QueryRouter
+from routing.residence import Residence, megabytes
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
-from routing.routes import Routing, route, routing_of, within_reach
+from routing.routes import routing_of, within_reach
 from routing.spec import BaseRef, BaseSpec
 from routing.spread import parts
-from routing.store import IndexStore, LibraryRef
+from routing.store import Current, IndexStore, LibraryRef
 from routing.uses import Uses
+from workers.serving.canary import Proven, canary, prove_alone, prove_experts, prove_policy
+from workers.serving.free_memory import free_memory
 from workers.serving.guests import Guests
 from workers.serving.layout_lines import laid_in_words
 from workers.serving.options import Options
 
 log = logging.getLogger(__name__)
-CANARY_TOKENS = 8
-MEMORY = Path("/proc/meminfo")
 
 
 class NotEnoughMemory(RoutingError):
@@ -58,6 +56,7 @@ class Version:
     encoder: Encoder | None = None
     guests: Guests | None = None
     resident: ResidentPack | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)  # experts that cannot be heard here, and why
     uses: Uses | None = None  # counts whom answers by this version choose, where that is reported to the hub
 
     @property
@@ -65,6 +64,12 @@ class Version:
         """What answers with the same fingerprint were answered by."""
         own = f"fletch-{self.manifest[:16]}"
         return own if self.guests is None else f"{own}-{self.guests.digest[:16]}"
+
+    @property
+    def unheard(self) -> Mapping[str, str]:
+        """By name of its experts that cannot be heard here: why not."""
+        damaged = {} if self.resident is None else self.resident.damaged
+        return {**self.left_out, **damaged}
 
     @cached_property
     def queries(self) -> QueryRouter:
@@ -106,17 +111,22 @@ def assemble(
     model: RoutedModel,
     *,
     library: str,
-    number: int,
-    manifest_digest: str,
+    current: Current,
     previous: Version | None,
     shelf: Shelf | None = None,
+    proven: Proven | None = None,
 ) -> Version:
     """Read, verify, pack and prove one index version; RoutingError if it must not be served.
 
-    With a shelf only its vectors are read: its experts' factors are when they are wanted.
+    Experts that are `proven` are not heard again. With a shelf only vectors are read, and the factors of
+    experts that `previous` did not have; those that are larger than all of it are left out.
     """
-    manifest = store.read_manifest(manifest_digest)
+    manifest = store.read_manifest(current.manifest)
     base = model.base
+    left_out = _too_large(manifest.experts, base, shelf)
+    if left_out:
+        fitting = tuple(entry for entry in manifest.experts if entry.adapter not in left_out)
+        manifest = replace(manifest, experts=fitting)
     known = None if previous is None else previous.pack
     _require_room_for(manifest.experts, known, base, shelf)
     dtype = base.dtype if shelf is None else None
@@ -127,17 +137,28 @@ def assemble(
     resident = None
     if shelf is not None:
         resident = _resident(shelf, library, store, model, pack, manifest.experts)
-    policy = _within_reach(manifest.policy, pack, resident)
-    encoder = _encoder(manifest, base, previous)
-    version = Version(library, number, manifest_digest, pack, policy, model, encoder, resident=resident)
-    prove(version)
-    return version
+    version = Version(
+        library,
+        current.number,
+        current.manifest,
+        pack,
+        manifest.policy,
+        model,
+        _encoder(manifest, base, previous),
+        resident=resident,
+        left_out=left_out,
+    )
+    new = {place: entry.factors for place, entry in enumerate(manifest.experts)}
+    return _sound(store, version, new, previous, set() if proven is None else proven)
 
 
-def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
+def with_guests(
+    store: IndexStore, version: Version, guests: Guests, *, proven: Proven | None = None
+) -> Version:
     """The version with these experts added, over all that it has: only they are read and measured.
 
-    RoutingError as `assemble`. The policy stays the version's own, and so does the classifier.
+    RoutingError as `assemble`. The policy stays the version's own, and so does the classifier. With a shelf
+    private experts are read and proven when they are first heard: none but those who brought them wait.
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
@@ -149,10 +170,37 @@ def with_guests(store: IndexStore, version: Version, guests: Guests) -> Version:
     if version.resident is not None and shelf is not None:
         entries = (*version.resident.entries, *guests.entries)
         resident = _resident(shelf, version.library, store, version.model, pack, entries)
-    policy = _within_reach(version.policy, pack, resident)
-    joined = replace(version, pack=pack, policy=policy, guests=guests, resident=resident)
-    prove(joined)
-    return joined
+    joined = replace(version, pack=pack, guests=guests, resident=resident)
+    new = {pack.places[entry.adapter]: entry.factors for entry in guests.entries}
+    return _sound(store, joined, new, None, set() if proven is None else proven)
+
+
+def _sound(
+    store: IndexStore, version: Version, new: Mapping[int, str], previous: Version | None, proven: Proven
+) -> Version:
+    """The version with the policy that it can follow, when all of it is proven; RoutingError if not.
+
+    `new` are the digests of factors, by place, of experts that may not be proven yet. Of a version whose
+    factors are elsewhere those that `previous` has are not read; without one nobody is, but for the policy:
+    then there is nothing better to go on with, and thousands may be there of whom few are ever heard.
+    """
+    resident, model = version.resident, version.model
+    if resident is None:
+        version = replace(version, policy=within_reach(version.policy, version.pack))
+        prove_experts(model, version.pack, new, proven)
+        queries = version.queries
+    else:
+        aside = _aside(store, version, resident)
+        version = replace(version, policy=_within_reach(version.policy, version.pack, aside))
+        if previous is not None and previous.resident is not None:
+            read = {entry.factors for entry in previous.resident.entries}
+            for place in [place for place, factors in new.items() if factors not in read]:
+                aside.packs([frozenset({place})])
+        queries = QueryRouter(
+            model, version.pack, version.encoder, resident=aside, known=version.queries.known
+        )
+    prove_policy(version.number, model, queries, routing_of(version.policy))
+    return version
 
 
 def _resident(
@@ -164,12 +212,42 @@ def _resident(
     entries: Sequence[ExpertEntry],
 ) -> ResidentPack:
     """A bare pack on the shelf, whose experts are proven one by one; of one name the last entry counts."""
-    return ResidentPack(shelf, library, store, model, pack, entries, prove=partial(_prove_alone, model))
+    return ResidentPack(shelf, library, store, model, pack, entries, prove=partial(prove_alone, model))
 
 
-def _within_reach(policy: RoutingPolicy, pack: Pack, resident: ResidentPack | None) -> RoutingPolicy:
+def _aside(store: IndexStore, version: Version, resident: ResidentPack) -> ResidentPack:
+    """The same pack in room of its own, for the largest expert beside the general ones.
+
+    There a version is proven whatever answers hold of the shelf, and nobody has to make room for experts of
+    whom it is not known that anybody wants them. Who is proven there is proven.
+    """
+    pack, policy, shelf = version.pack, version.policy, resident.shelf
+    if policy.router == "uniform":
+        limit = shelf.near.limit  # the mean of all cannot be tried with some
+    else:
+        general = frozenset(pack.places[name] for name in policy.general if name in pack.places)
+        needs = (resident.need(general | {place}) for place in range(len(pack.experts)))
+        limit = min(shelf.near.limit, max(needs, default=0))
+    own = Shelf(Residence(limit), proven=shelf.proven)
+    return _resident(own, version.library, store, version.model, pack, resident.entries)
+
+
+def _too_large(experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None) -> dict[str, str]:
+    """The experts that the shelf can never hold, and why: they alone are not heard, and stop no version."""
+    if shelf is None:
+        return {}
+    sizes = {entry.adapter: _factors([entry], base) for entry in experts}
+    return {
+        name: f"found {megabytes(size)} of factors, expected at most {megabytes(shelf.near.limit)} "
+        "(--expert-megabytes)"
+        for name, size in sizes.items()
+        if size > shelf.near.limit
+    }
+
+
+def _within_reach(policy: RoutingPolicy, pack: Pack, resident: ResidentPack) -> RoutingPolicy:
     """As `within_reach`; what kind general experts are of, their factors tell."""
-    if resident is not None and policy.general:
+    if policy.general:
         places = frozenset(pack.places[name] for name in policy.general if name in pack.places)
         pack = resident.packs([places])[0][0] if places else pack
     return within_reach(policy, pack)
@@ -184,21 +262,6 @@ def _encoder(manifest: IndexManifest, base: Base, previous: Version | None) -> E
     return known if known is not None and known.name == ref.name else pinned_encoder(ref, base)
 
 
-def prove(version: Version) -> None:
-    """A forward pass with the policy's router and with every expert must be finite; NotFinite if not.
-
-    Of a version whose experts' factors are elsewhere each is proven when it is first read.
-    """
-    ids = _canary(version.model)
-    everyone = [Routing("uniform", top_k=1)] if version.resident is None else []
-    for wanted in (routing_of(version.policy), *everyone):
-        way = version.queries.route(wanted, ids[0].tolist())
-        if not bool(torch.isfinite(version.model.logits(ids, route=way)).all()):
-            raise NotFinite(
-                f"version {version.number}: the canary's logits are not finite with router {wanted.router}"
-            )
-
-
 def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -> None:
     """From now on a GPU replays the decoding of up to `most` answers by this version's policy, if it can.
 
@@ -209,7 +272,7 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
         return
     wanted = routing_of(version.policy)
     slots = slots_of(version.pack, wanted)
-    way = everywhere(version.pack) if slots else version.queries.route(wanted, _canary(model)[0].tolist())
+    way = everywhere(version.pack) if slots else version.queries.route(wanted, canary(model)[0].tolist())
     if model.graphs.holds(way, slots):
         return  # it was served before, and its answers use them
     decoder = decoder_for(model, way, slots=slots, most=most, told=told)
@@ -224,18 +287,6 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
             f" of up to {slots} experts each" if slots else "",
             decoder.size // 2**20,
         )
-
-
-def _prove_alone(model: RoutedModel, pack: Pack) -> None:
-    """The same of a pack of one expert."""
-    logits = model.logits(_canary(model), route=route(pack, Routing("arrow", top_k=1)))
-    if not bool(torch.isfinite(logits).all()):
-        raise NotFinite("the canary's logits are not finite")
-
-
-def _canary(model: RoutedModel) -> Int[Tensor, "1 tokens"]:
-    tokens = torch.arange(CANARY_TOKENS, device=model.base.device)
-    return tokens.remainder(model.base.spec.vocabulary).unsqueeze(0)
 
 
 def _require_room_for(
@@ -270,9 +321,10 @@ def _require_memory(
     if shelf is None:
         room = factors + _factors(twice, base)
     else:
-        room = min(factors, shelf.near.limit - shelf.near.size)
+        aside = max((_factors([entry], base) for entry in read), default=0)  # where experts are proven
+        room = min(factors, shelf.near.limit - shelf.near.size) + aside
     needed = copied + vectors + room
-    free = _free_memory(base.device)
+    free = free_memory(base.device)
     if free is not None and needed > free:
         hint = "; --expert-megabytes says how much of their factors to hold" if shelf is None else ""
         raise NotEnoughMemory(
@@ -284,13 +336,3 @@ def _require_memory(
 def _factors(experts: Sequence[ExpertEntry], base: Base) -> int:
     """Bytes of their factors in memory; files have float32."""
     return sum(entry.factors_size for entry in experts) * base.dtype.itemsize // torch.float32.itemsize
-
-
-def _free_memory(device: torch.device) -> int | None:
-    """Bytes that could be taken on this device; None where nobody says."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    if not MEMORY.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024
