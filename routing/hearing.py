@@ -33,6 +33,7 @@ from routing.routes import (
 )
 from routing.scores import arrow
 from routing.subtracting import prepare
+from routing.turns import ANYBODY, Asker
 
 MOST = 32  # experts that a request is narrowed to: behind the best of a prompt others hardly ever speak
 SHARE = 4  # so many narrowed prompts fit into memory side by side
@@ -52,11 +53,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Hearing:
-    """The way from plans to routes through one resident pack; `scores` asks a prior about a prompt."""
+    """The way from plans to routes through one resident pack; `scores` asks a prior about a prompt, in the
+    name of the asker.
+    """
 
     model: RoutedModel
     resident: ResidentPack
     scores: Callable[[str, Sequence[int]], PromptScores]
+    asker: Asker = ANYBODY
 
     @property
     def pack(self) -> Pack:
@@ -146,7 +150,8 @@ class Hearing:
         prior = self._prior(routing)
         if prior != RAW:
             return self.scores(prior, prompt).experts, prior
-        found = recent_evidence(self.model, self.pack, prompt, score=arrow)
+        with self.asker.turn(len(prompt)):
+            found = recent_evidence(self.model, self.pack, prompt, score=arrow)
         return found.nan_to_num(nan=-torch.inf), prior
 
     def _prior(self, routing: Routing) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -23,12 +24,17 @@ from routing.routed import RoutedModel
 from routing.routers import QUERY_ROUTERS, ROUTERS
 from routing.routes import PromptScores, Route, Routing, route, speakers
 from routing.subtracting import prepare
+from routing.turns import ANYBODY, Asker
 
 REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a request ask again
+_Key = tuple[Hashable, str, tuple[int, ...]]  # who asked, which prior, what
 
 
 class QueryRouter:
     """The priors of one index version, and a short memory of what they said. Safe to use from threads.
+
+    What was said to one asker is not remembered for another, who would tell by the time it takes that
+    somebody has asked the same. A prior reads a prompt in its asker's turn.
 
     Of a bare pack `resident` brings in the factors of those who are heard. `known` is what the priors know,
     where that is something else than all about this pack.
@@ -45,7 +51,7 @@ class QueryRouter:
     ) -> None:
         self._known = known or Known(model, pack, encoder)
         self._resident = resident
-        self._said: OrderedDict[tuple[str, tuple[int, ...]], PromptScores] = OrderedDict()
+        self._said: OrderedDict[_Key, PromptScores] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -53,14 +59,23 @@ class QueryRouter:
         """What the priors know."""
         return self._known
 
-    def scores(self, prior: str, prompt: Sequence[int]) -> PromptScores:
-        """What a prior says of a prompt; BadRouting if this index version cannot tell."""
-        key = (prior, tuple(prompt))
+    def scores(self, prior: str, prompt: Sequence[int], asker: Asker = ANYBODY) -> PromptScores:
+        """What a prior says of a prompt; BadRouting if this version cannot tell, Left if the asker has."""
+        key = (asker.name, prior, tuple(prompt))
+        found = self._remembered(key)
+        if found is not None:
+            return found
+        with asker.turn(len(prompt)):
+            found = self._remembered(key)  # by another request of the same asker, which had its turn before
+            return self._keep(key, PRIORS[prior](self._known, key[2])) if found is None else found
+
+    def _remembered(self, key: _Key) -> PromptScores | None:
         with self._lock:
             if key in self._said:
                 self._said.move_to_end(key)
-                return self._said[key]
-        said = PRIORS[prior](self._known, key[1])
+            return self._said.get(key)
+
+    def _keep(self, key: _Key, said: PromptScores) -> PromptScores:
         with self._lock:
             self._said[key] = said
             while len(self._said) > REMEMBERED:
@@ -74,28 +89,31 @@ class QueryRouter:
         """
         if self._resident is None:
             return self._way(routing, Plan(routing))
-        return self._hearing(self._resident).unheard(routing)
+        return self._hearing(self._resident, ANYBODY).unheard(routing)
 
     def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
         """The route of this prompt's answer. Errors as `routes`."""
         return self.routes(routing, [prompt])[0]
 
-    def routes(self, routing: Routing, prompts: Sequence[Sequence[int]]) -> list[Route]:
-        """The routes of these prompts' answers. Errors as `routing.routes.route`.
+    def routes(
+        self, routing: Routing, prompts: Sequence[Sequence[int]], asker: Asker = ANYBODY
+    ) -> list[Route]:
+        """The routes of these prompts' answers. Errors as `routing.routes.route`, and Left if the asker has.
 
         Of an empty prompt nothing can decide: tokens are routed by themselves alone and, where only a prompt
         could choose experts, nobody is chosen. Through a bare pack all are ready at once; errors also as
         `ResidentPack.packs`.
         """
-        plans = [self.plan(routing, prompt) for prompt in prompts]
+        plans = [self.plan(routing, prompt, asker) for prompt in prompts]
         if self._resident is None:
             return [self._way(routing, plan) for plan in plans]
-        return self._hearing(self._resident).routes(routing, plans, prompts)
+        return self._hearing(self._resident, asker).routes(routing, plans, prompts)
 
-    def _hearing(self, resident: ResidentPack) -> Hearing:
-        return Hearing(self._known.model, resident, self.scores)  # not kept: each would keep the other
+    def _hearing(self, resident: ResidentPack, asker: Asker) -> Hearing:
+        """Not kept: each would keep the other."""
+        return Hearing(self._known.model, resident, partial(self.scores, asker=asker), asker)
 
-    def plan(self, routing: Routing, prompt: Sequence[int]) -> Plan:
+    def plan(self, routing: Routing, prompt: Sequence[int], asker: Asker = ANYBODY) -> Plan:
         """Who may speak in the answer to this prompt."""
         pack, prior = self._known.pack, routing.asked_prior
         if prior is None or not pack.experts:
@@ -104,7 +122,7 @@ class QueryRouter:
             return Plan(None)
         if not prompt:
             return Plan(replace(routing, shortlist=0, prior_weight=0.0, prior_abstain=False))
-        said = self.scores(prior, prompt)
+        said = self.scores(prior, prompt, asker)
         chosen = _chosen(pack, routing, said)
         return Plan(replace(routing, experts=chosen, shortlist=0) if chosen else None, said)
 

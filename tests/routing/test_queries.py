@@ -210,7 +210,7 @@ def test_a_prompt_that_is_nobodys_is_left_to_the_plain_base(model: ComposedModel
     said = model.prior("gulls gulls", "retrieval")
 
     told = replace(said, nobody=lambda: float(said.experts.max()) + 1.0)
-    model.queries._said["retrieval", model.tokens("gulls gulls")] = told
+    model.queries._said[None, "retrieval", model.tokens("gulls gulls")] = told
 
     torch.testing.assert_close(model.logits("gulls gulls", routing), model.base_logits("gulls gulls"))
     assert model.generate("gulls gulls", max_tokens=2, routing=routing).shares == {}

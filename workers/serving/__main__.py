@@ -39,6 +39,7 @@ KEEP_ALIVE = 75  # seconds
 COUNTS = {
     "running": "how many answers are under way at once",
     "waiting": "how many more wait for a place before others are refused with 429",
+    "judging": "how many prompts are judged by priors at once, before answers begin; one of each caller",
     "prompt_tokens": "the longest prompt and answer together, where the base would read more",
     "max_tokens": "the longest answer that anybody may ask for",
 }

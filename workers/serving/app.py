@@ -7,6 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -46,8 +47,8 @@ from workers.serving.logs import say
 from workers.serving.metrics import Metrics
 from workers.serving.models import describe, find
 from workers.serving.options import Limits, Options
-from workers.serving.preparing import Preparing
-from workers.serving.prompts import chat_generations, completion_generations
+from workers.serving.preparing import Place, Preparing
+from workers.serving.prompts import answers_of, chat_generations, completion_generations
 from workers.serving.reporting import Reporter
 from workers.serving.runner import Runner
 from workers.serving.scrape import look_up
@@ -62,7 +63,8 @@ UNKNOWN = (
 )
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AddressedBody)
-Prepare = Callable[[Body, Target, Limits, Guides], list[Generation]]
+Answered = TypeVar("Answered", CompletionBody, ChatBody)
+Prepare = Callable[[Answered, Target, Limits, Guides], list[Generation]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -93,7 +95,7 @@ class Server:
         )
         self.budgets = Budgets()
         self.started = int(time.time())
-        self.preparing = Preparing(limits, self.metrics)
+        self.preparing = Preparing(engine, limits, self.metrics)
         self.embedder = Embedder(self.runner, self.preparing, self.metrics, limits)
 
     @contextlib.asynccontextmanager
@@ -126,28 +128,19 @@ class Server:
 
     async def completions(self, request: Request) -> Response:
         body = await self._body(request, CompletionBody)
-        self.runner.engine.require_room()
-        target = await self._target(request, body)
-        generations = await self._prepared(target, completion_generations, body)
+        target, generations = await self._prepared(request, body, completion_generations)
         return await self._answer(request, body, target, generations, shape=CompletionShape())
 
     async def chat(self, request: Request) -> Response:
         body = await self._body(request, ChatBody)
-        self.runner.engine.require_room()
-        target = await self._target(request, body)
-        generations = await self._prepared(target, chat_generations, body)
+        target, generations = await self._prepared(request, body, chat_generations)
         return await self._answer(
             request, body, target, generations, shape=ChatShape(lambda: reader_of(body))
         )
 
     async def embeddings(self, request: Request) -> Response:
         body = await self._body(request, EmbeddingBody)
-        self.runner.engine.require_room()
-        target = await self._target(request, body)
-        prompts = await run_in_threadpool(embedding_prompts, body, target, self.options.limits)
-        caller: Caller = request.state.caller
-        name, charge = _sharing(caller, body), partial(self.budgets.charge, caller)
-        order = Order(body, target, prompts, caller, name, request.state.entry, charge)
+        order = await self._order(request, body)
         done = await unless_gone(request, self.embedder.embed(order))
         return await run_in_threadpool(lambda: JSONResponse(embedding_document(order, done)))
 
@@ -174,17 +167,22 @@ class Server:
         return JSONResponse(report, 200 if ready else 503)
 
     async def counts(self, _request: Request) -> Response:
-        look_up(self.metrics, self.runner.engine, self.libraries)
+        look_up(self.metrics, self.runner.engine, self.preparing, self.libraries)
         return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def _target(self, request: Request, body: AddressedBody) -> Target:
+    def _place(self, request: Request, body: AddressedBody, answers: int) -> Place:
+        """Places for answers, of which nothing is worked out yet; whatever forbids them is said now."""
         caller: Caller = request.state.caller
         self._require_admitted(caller, body.model)
         self.budgets.require_tokens(caller)
+        name = _sharing(caller, body)
+        require_answers(caller, self.preparing.held(name), answers)
+        return self.preparing.place(name, answers)
+
+    async def _target(self, request: Request, body: AddressedBody, place: Place) -> Target:
         guest_list = request.headers.get(HEADER)
-        target = await run_in_threadpool(
-            resolve, self.libraries, body.model, body.routing, guest_list=guest_list
-        )
+        found = partial(resolve, self.libraries, body.model, body.routing, guest_list=guest_list)
+        target = replace(await self.preparing.run(found), asker=place.asker)
         entry: Entry = request.state.entry
         entry.library, entry.version, entry.router = target.said
         return target
@@ -195,9 +193,32 @@ class Server:
         if address is not None and address.library in self.libraries.served:
             self.door.require(caller, address.library)
 
-    async def _prepared(self, target: Target, prepare: Prepare[Body], body: Body) -> list[Generation]:
-        make = partial(prepare, body, target, self.options.limits, self.guides)
-        return await self.preparing.made(target, make)
+    async def _prepared(
+        self, request: Request, body: Answered, prepare: Prepare[Answered]
+    ) -> tuple[Target, list[Generation]]:
+        """Who answers, and the works: to be submitted at once, for their places are free again."""
+        limits = self.options.limits
+
+        async def made(place: Place) -> tuple[Target, list[Generation]]:
+            target = await self._target(request, body, place)
+            make = partial(prepare, body, target, limits, self.guides)
+            return target, await self.preparing.made(place, target, make)
+
+        with self._place(request, body, answers_of(body, limits)) as place:
+            return await unless_gone(request, place.kept(made(place)))
+
+    async def _order(self, request: Request, body: EmbeddingBody) -> Order:
+        """What is to be embedded; the texts take places of their own, a lot after the other."""
+        caller: Caller = request.state.caller
+        name, charge = _sharing(caller, body), partial(self.budgets.charge, caller)
+
+        async def made(place: Place) -> Order:
+            target = await self._target(request, body, place)
+            prompts = await self.preparing.run(partial(embedding_prompts, body, target, self.options.limits))
+            return Order(body, target, prompts, caller, name, request.state.entry, charge)
+
+        with self._place(request, body, 1) as place:
+            return await unless_gone(request, place.kept(made(place)))
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
         """The parsed body; more bytes than allowed are not even read."""
@@ -227,13 +248,11 @@ class Server:
         envelope = Envelope(f"{shape.prefix}-{uuid.uuid4().hex}", int(time.time()), body.model, target)
         entry: Entry = request.state.entry
         caller: Caller = request.state.caller
-        name = _sharing(caller, body)
-        require_answers(caller, self.runner.engine.held(name), len(generations))
         entry.answers, entry.streamed, entry.submitted = len(generations), bool(body.stream), time.monotonic()
         charge = partial(self.budgets.charge, caller)
         counting = Counting(target, generations, body.n or 1, self.metrics, entry, charge)
         job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
-        steps = self.runner.submit(generations, caller=name)
+        steps = self.runner.submit(generations, caller=_sharing(caller, body))
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage

@@ -39,7 +39,7 @@ class Counting:
                         now = time.monotonic()
                         if entry.first_token is None:
                             entry.first_token = now
-                            self.metrics.first_token.observe(now - self.started)
+                            self.metrics.first_token.observe(now - entry.began)
                         if place in latest:
                             self.metrics.between_tokens.observe(now - latest[place])
                         latest[place] = now

@@ -7,7 +7,7 @@ import base64
 import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,8 +25,8 @@ from workers.serving.inputs import deciding, require_fit, several, tokens_of
 from workers.serving.journal import Entry
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
-from workers.serving.preparing import Preparing
-from workers.serving.runner import Runner, Steps
+from workers.serving.preparing import Place, Preparing
+from workers.serving.runner import Runner
 from workers.serving.shapes import provenance
 from workers.serving.targets import Target
 
@@ -72,23 +72,26 @@ class Embedder:
         # Where not all experts are in memory, texts would wait for and narrow each other's.
         width = self._most if version is None or version.resident is None else 1
         if order.caller.answers is not None:
-            width = min(width, max(1, order.caller.answers - self._runner.engine.held(order.name)))
-        make = partial(_embeddings, order.body, order.target, left[:width])
-        works = await self._preparing.made(order.target, make)
-        steps = await self._submitted(works, order, patience)
+            width = min(width, max(1, order.caller.answers - self._preparing.held(order.name)))
+        prompts = left[:width]
+        with await self._place(order, len(prompts), patience) as place:
+            target = replace(order.target, asker=place.asker)
+            made = self._preparing.made(place, target, partial(_embeddings, order.body, target, prompts))
+            works = await place.kept(made)
+        steps = self._runner.submit(works, caller=order.name)
         counting = Counting(order.target, works, 1, self._metrics, order.entry, order.charge)
         async with aclosing(counting.counted(steps)) as counted:
             async for _ in counted:
                 pass
         return works
 
-    async def _submitted(self, works: Sequence[Embedding], order: Order, patience: float) -> Steps:
-        """In the engine's care, as soon as there are places."""
+    async def _place(self, order: Order, texts: int, patience: float) -> Place:
+        """Places for so many texts, as soon as there are some."""
         deadline = time.monotonic() + patience
         while True:
             try:
-                require_answers(order.caller, self._runner.engine.held(order.name), len(works))
-                return self._runner.submit(works, caller=order.name)
+                require_answers(order.caller, self._preparing.held(order.name), texts)
+                return self._preparing.place(order.name, texts)
             except (ApiError, EngineFull):
                 if time.monotonic() >= deadline:
                     raise

@@ -44,7 +44,16 @@ class Metrics:
             registry=self.registry,
         )
         self.first_token = Histogram(
-            "fletch_first_token_seconds", "Time to the first token", buckets=SECONDS, registry=self.registry
+            "fletch_first_token_seconds",
+            "Time from a request to the first token of its answer",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.prepare_seconds = Histogram(
+            "fletch_prepare_seconds",
+            "Time that answers were prepared: their prompts judged, versions and experts read",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.between_tokens = Histogram(
             "fletch_between_tokens_seconds",
@@ -67,6 +76,7 @@ class Metrics:
         self.replays = self._of_library("fletch_replays", "Passes that were replayed by a CUDA graph")
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
+        self.preparing = Gauge("fletch_preparing", "Answers being prepared", registry=self.registry)
         self.queue_seconds = Histogram(
             "fletch_queue_seconds",
             "Time that a request waited for a place",

@@ -30,6 +30,9 @@ class Limits:
     trace_entries: int = 2_000_000
     running: int = 16
     waiting: int = 64
+    judging: int = (
+        2  # prompts that a prior reads at once, of one caller one; it takes the processor from answers
+    )
     memory_megabytes: int | None = None  # of answers under way, for keys and values; None: no limit
     pinned_versions: int = 2
     pinned_waiting: int = 4  # requests whose index version is being read; each keeps a thread waiting

@@ -1,50 +1,140 @@
-"""Preparing a request's works, on threads beside the event loop: prompts, routes, and experts in memory."""
+"""Where requests stand from the moment they come until the engine has their works.
+
+Each takes its places before anything is worked out for it, out of the same number that the engine has: what
+waits for a prior, for an index version or for experts to be read counts as what waits for its turn to be
+answered. A prompt is judged by its prior in turns (see `routing.turns`). Who leaves, or must make room, has
+given their places back at once, and what is worked out for them ends where it next asks whether it is wanted.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextvars import copy_context
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
-from starlette.concurrency import run_in_threadpool
-
-from routing.engine import EngineFull
+from routing.engine import Engine, EngineFull
+from routing.turns import Asker, Turns
 from routing.work import Work
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
 from workers.serving.targets import Target
 
 Kind = TypeVar("Kind", bound=Work)
+Result = TypeVar("Result")
+
+
+class Place:
+    """The places of one request that is being prepared; they are free again behind the `with` of this."""
+
+    def __init__(self, preparing: Preparing, asker: Asker, answers: int) -> None:
+        self.asker = asker
+        self.answers = answers
+        self.since = time.monotonic()
+        self._preparing = preparing
+        self._work: asyncio.Future[Any] | None = None
+        self._lost: EngineFull | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.asker.leave()
+        self._preparing.free(self)
+
+    async def kept(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What `work` comes to; EngineFull if others need the room more before it has come to it."""
+        self._work = asyncio.ensure_future(work)
+        try:
+            return await self._work
+        except asyncio.CancelledError:
+            if self._lost is not None:
+                raise self._lost from None
+            raise
+
+    def lose(self, reason: EngineFull) -> None:
+        """Make room: whoever waits for the work of this place is told why."""
+        self._lost = reason
+        self._preparing.free(self)
+        if self._work is not None:
+            self._work.cancel()
 
 
 class Preparing:
-    """Where works are made before the engine takes them."""
+    """The places, and the threads on which works are made. For the event loop alone."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
+        self._engine = engine
         self._most = limits.running + limits.waiting
         self._metrics = metrics
-        # Where experts are read when they are wanted, a request may wait for room: on a thread of these, so
-        # that those of the others are not taken. As many as the engine takes answers, and no more.
-        self._waiters = ThreadPoolExecutor(max(1, self._most), "experts")
-        self._waiting = 0
+        self._turns = Turns(limits.judging)
+        self._places: list[Place] = []
+        # Whoever waits here, for a turn or for room for experts, keeps a thread: there is one for each place.
+        self._threads = ThreadPoolExecutor(max(1, self._most), "prepare")
 
     def end(self) -> None:
         """Begin nothing any more."""
-        self._waiters.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def made(self, target: Target, make: Callable[[], list[Kind]]) -> list[Kind]:
-        """A request's works, with its experts in memory; EngineFull if too many are being prepared."""
+    @property
+    def answers(self) -> int:
+        """How many answers are being prepared."""
+        return sum(place.answers for place in self._places)
+
+    def held(self, caller: Hashable) -> int:
+        """How many answers of this caller are being prepared, under way, or wait."""
+        return self._engine.held(caller) + sum(
+            place.answers for place in self._places if place.asker.name == caller
+        )
+
+    def place(self, caller: Hashable, answers: int) -> Place:
+        """Places for so many answers. EngineFull if there are none, and errors as `Engine.require_room`.
+
+        Where all are taken, who has more in all than this caller then would gives up the newest of theirs.
+        """
+        while answers > self._most - self.answers - self._engine.running - self._engine.waiting:
+            self._most_greedy(self.held(caller) + answers).lose(self._full())
+        self._engine.require_room()
+        place = Place(self, Asker(caller, self._turns), answers)
+        self._places.append(place)
+        return place
+
+    def free(self, place: Place) -> None:
+        """Count a place no more."""
+        if place in self._places:
+            self._places.remove(place)
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """What `work` comes to on a thread; who is cancelled does not wait for that."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, work)
+
+    async def made(self, place: Place, target: Target, make: Callable[[], list[Kind]]) -> list[Kind]:
+        """A request's works, with its experts in memory."""
+        works = await self.run(make)
+        self._metrics.prepare_seconds.observe(time.monotonic() - place.since)
         if target.version is None or target.version.resident is None:
-            return await run_in_threadpool(make)
-        if self._waiting >= self._most:
-            raise EngineFull(f"{self._waiting} requests wait for their experts")
-        self._waiting += 1
-        try:
-            works = await asyncio.get_running_loop().run_in_executor(self._waiters, make)
-        finally:
-            self._waiting -= 1
+            return works
         ways = {id(way): way for one in works if (way := one.route) is not None}
         narrowed = sum(way.narrowed is not None for way in ways.values())
         self._metrics.narrowed.labels(target.library).inc(narrowed)
         return works
+
+    def _most_greedy(self, fair: int) -> Place:
+        """The newest place of whoever has most, if that is more than is `fair`; EngineFull if nobody has."""
+        having = Counter({place.asker.name: self.held(place.asker.name) for place in self._places})
+        for caller, count in having.most_common(1):
+            if count > fair:
+                return next(place for place in reversed(self._places) if place.asker.name == caller)
+        raise self._full()
+
+    def _full(self) -> EngineFull:
+        engine = self._engine
+        return EngineFull(
+            f"{engine.running} answers are under way, {engine.waiting} wait and {self.answers} are prepared"
+        )

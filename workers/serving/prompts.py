@@ -32,6 +32,14 @@ class _Wanted:
     ends: tuple[str, ...] = ()
 
 
+def answers_of(body: AnyBody, limits: Limits) -> int:
+    """How many answers a body asks for; ApiError where these are more than any request may."""
+    prompts = len(several(body.prompt, "prompt")) if isinstance(body, CompletionBody) else 1
+    answers = prompts * (body.n or 1)
+    _require_few(answers, limits)
+    return answers
+
+
 def completion_generations(
     body: CompletionBody, target: Target, limits: Limits, guides: Guides
 ) -> list[Generation]:

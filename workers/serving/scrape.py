@@ -9,10 +9,12 @@ from prometheus_client import Gauge
 from routing.engine import Engine
 from workers.serving.libraries import Libraries
 from workers.serving.metrics import Metrics
+from workers.serving.preparing import Preparing
 
 
-def look_up(metrics: Metrics, engine: Engine, libraries: Libraries) -> None:
+def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: Libraries) -> None:
     """Set the gauges of the queue and of memory to what they are now."""
+    metrics.preparing.set(preparing.answers)
     metrics.running.set(engine.running)
     metrics.waiting.set(engine.waiting)
     models = {id(library.model): library.model for library in libraries.served.values()}

@@ -19,6 +19,7 @@ from routing.index import RoutingPolicy
 from routing.residence import NoRoom, TooLarge
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing, needs_moments, routing_of
+from routing.turns import ANYBODY, Asker
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
 from workers.serving.errors import ApiError, invalid, not_found
@@ -32,13 +33,14 @@ OF_POLICY = {field.name for field in fields(RoutingPolicy)}
 
 @dataclass(frozen=True)
 class Target:
-    """Who answers: a model with a route through one version, or (both None) the plain base."""
+    """Who answers: a model with a route through one version, or (both None) the plain base; and who asks."""
 
     library: str
     model: RoutedModel
     version: Version | None
     route: Route | None
     routing: Routing | None = None
+    asker: Asker = ANYBODY
 
     @property
     def said(self) -> tuple[str, int | None, str]:
@@ -50,13 +52,14 @@ class Target:
         """The routes of these prompts, shaped by them where the routing says so, ready to be run.
 
         `param` is the field that they came in, to name where they are too many.
-        Where not all experts are in memory this reads those that are wanted, and may wait for room.
+        A prior reads prompts when it is the asker's turn. Where not all experts are in memory this reads
+        those that are wanted, and may wait for room.
         """
         version, wanted = self.version, self.routing
         if version is None or wanted is None or (version.resident is None and wanted.asked_prior is None):
             return [self.route] * len(prompts)
         try:
-            return [*version.queries.routes(wanted, prompts)]
+            return [*version.queries.routes(wanted, prompts, self.asker)]
         except BadRouting as error:
             raise invalid(f"routing.{error.field}", str(error).removeprefix(f"{error.field}: ")) from error
         except TooLarge as error:
