@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from workers.serving.counting import Counting
-from workers.serving.errors import ApiError
+from workers.serving.errors import ApiError, let_go
 from workers.serving.journal import BROKE_OFF
 from workers.serving.leaving import unless_gone
 from workers.serving.runner import Steps
@@ -87,6 +87,7 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
         log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)
         job.counting.entry.error = failure.code
+        let_go(error)
         yield _event(failure.body())
         return
     if include_usage:

@@ -35,7 +35,7 @@ from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.counting import Counting
 from workers.serving.embeddings import Embedder, Order, embedding_document, embedding_prompts
-from workers.serving.errors import ApiError, from_validation, gone_away, not_found
+from workers.serving.errors import ApiError, from_validation, gone_away, let_go, not_found
 from workers.serving.guests import HEADER
 from workers.serving.guides import Guides
 from workers.serving.health import readiness
@@ -307,6 +307,7 @@ def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
             refusal = _refusal(error, pattern)
             request.state.entry.error = refusal.code
             response = refusal.response()
+            let_go(error)
         metrics.requests.labels(pattern, response.status_code).inc()
         return response
 

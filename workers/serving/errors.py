@@ -68,6 +68,19 @@ def gone_away() -> ApiError:
     return ApiError(499, "the client has gone away", code="client_closed_request")
 
 
+def let_go(error: BaseException) -> None:
+    """Forget where an error that was told, and those that it came from, were raised.
+
+    A call that has the error in a variable, too, is kept by it, and so is all that the request held, such as
+    the memory of its experts, until somebody looks for garbage.
+    """
+    told: list[BaseException | None] = [error]
+    while told:
+        if (one := told.pop()) is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            told += [one.__cause__, one.__context__]
+
+
 def from_validation(error: ValidationError) -> ApiError:
     """What is wrong with a body in one message; `param` is the first field."""
     problems = error.errors(include_url=False, include_input=False, include_context=False)[:SAID_PROBLEMS]
