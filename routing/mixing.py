@@ -1,7 +1,8 @@
 """Adding the chosen experts' updates to a module's output, each in the way that suits the number of tokens.
 
 All ways compute the sum over the chosen experts of weight * b_e.T (a_e x): a mixture of outputs, without
-cross terms. None touches an expert that was not chosen, except `add_dense`, for when that costs less.
+cross terms. None touches an expert that was not chosen, except `add_dense`, for when that costs less. An
+expert without weight has no part in any, whatever it makes of a token: in float16 that may be infinite.
 """
 
 from __future__ import annotations
@@ -100,6 +101,8 @@ def add_one_by_one(
     chosen = zip(selection.experts.tolist(), selection.weights.tolist(), strict=True)
     for x, y, (rows, weights) in zip(hidden, output, chosen, strict=True):
         for row, weight in zip(rows, weights, strict=True):
+            if not weight:
+                continue
             mine = slice(bounds[row], bounds[row + 1])
             y.addmv_(experts.b[mine].T, torch.mv(experts.a[mine], x), alpha=weight)
 
@@ -112,7 +115,7 @@ def add_gathered(
 ) -> None:
     """Decoding on an accelerator: the host never waits to learn which experts were chosen."""
     inside = torch.einsum("tkrd,td->tkr", experts.a[experts.row_table[selection.experts]], hidden)
-    _expand(output, inside * experts.row_mask[selection.experts], selection, experts)
+    _expand(output, inside, selection, experts)
 
 
 def add_dense(
@@ -124,7 +127,7 @@ def add_dense(
     """All rows at once, those of experts that were not chosen with a weight of zero."""
     weights = selection.weights.new_zeros(len(hidden), len(experts))
     weights.scatter_add_(1, selection.experts, selection.weights)  # an expert may be there twice, once for 0
-    inside = (hidden @ experts.a.T) * weights.to(hidden.dtype)[:, experts.owners]
+    inside = _weighed(hidden @ experts.a.T, weights.to(hidden.dtype)[:, experts.owners])
     output.addmm_(inside, experts.b)
 
 
@@ -155,6 +158,12 @@ def _expand(
     experts: ModulePack,
 ) -> None:
     """Weigh what is inside the experts and carry it out: a weighted sum of rows of `b` for each token."""
-    weighted = inside * selection.weights.to(inside.dtype).unsqueeze(-1)
+    shares = selection.weights.to(inside.dtype).unsqueeze(-1) * experts.row_mask[selection.experts]
     rows = experts.row_table[selection.experts].flatten(1)
-    output += functional.embedding_bag(rows, experts.b, per_sample_weights=weighted.flatten(1), mode="sum")
+    weighted = _weighed(inside, shares).flatten(1)
+    output += functional.embedding_bag(rows, experts.b, per_sample_weights=weighted, mode="sum")
+
+
+def _weighed(inside: Float[Tensor, "*rows"], shares: Float[Tensor, "*rows"]) -> Float[Tensor, "*rows"]:
+    """Their product, and nothing where there is no share: zero times infinity would be heard by all."""
+    return (inside * shares).masked_fill_(shares == 0, 0.0)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from routing.accelerated import kernels_for
@@ -21,8 +21,7 @@ from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.scores import SCORES, calibrated, evidence
 
-# float32 has 24 significant bits, float64 53: so small a step parts equal scores and reorders no others.
-TIE_STEP = 2.0**-40
+MAGNITUDE = 0x7FFFFFFF  # all bits of a float32 but its sign
 SHORT = 8  # LAG found its answers flat beyond about 5
 ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
 SCORED_BY = {"arrow": "arrow", "phatgoose": "gate", "spectral": "subspace", "delta-norm": "delta-norm"}
@@ -92,7 +91,7 @@ def two_stage(hidden: Float[Tensor, "tokens d_in"], module: ModulePack, terms: T
     """LAG (arXiv 2507.05346), calibrated: each token's Arrow list of `SHORT`, ranked anew by subspace."""
     first = calibrated("arrow", hidden, module)
     listed = _allowed_only(first if terms.prior is None else first + terms.prior, terms)
-    listed = listed.topk(min(SHORT, len(module)), dim=-1).indices
+    listed = _leading(listed, min(SHORT, len(module)))
     scores = torch.full_like(first, -torch.inf).scatter_(1, listed, 0.0)
     return best(scores + calibrated("subspace", hidden, module), terms)
 
@@ -152,9 +151,9 @@ def settled(router: Router, module: ModulePack, terms: Terms) -> Selection | Non
 def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     """The k best allowed scores of each token, mixed by softmax over those k alone; a prior is added first.
 
-    Scores that are not finite never win. Of equal scores (if not negative) the earlier expert wins. A token
-    without any finite score, or whose best expert's own score is below `terms.abstain`, gets weights of zero,
-    and so keeps the plain base.
+    Scores that are not finite never win. Of equal scores the earlier expert wins, however they are chosen. A
+    token without any finite score, or whose best expert's own score is below `terms.abstain`, gets weights of
+    zero, and so keeps the plain base.
     """
     if terms.allowed is None and terms.prior is None:
         on_gpu = kernels_for(terms.top_k, scores)
@@ -166,8 +165,8 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     own = _finite(scores if terms.allowed is None else scores[:, terms.allowed])
     contested = own if terms.prior is None else _finite(own + _of_allowed(terms.prior, terms))
     width = own.shape[-1]
-    ranked = contested.double() * _seniority(width, own.device)
-    kept, rows = ranked.topk(min(terms.top_k, width), dim=-1)
+    rows = _leading(contested, min(terms.top_k, width))
+    kept = contested.gather(1, rows).double()
     # behind the best, so that the smallest temperature sharpens and never overflows
     behind = (kept - kept[:, :1]) / terms.temperature
     weights = behind.softmax(dim=-1).nan_to_num(nan=0.0).float()
@@ -207,7 +206,18 @@ def _allowed_only(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Floa
     return torch.full_like(scores, -torch.inf).index_copy_(1, terms.allowed, scores[:, terms.allowed])
 
 
+def _leading(scores: Float[Tensor, "tokens experts"], k: int) -> Int[Tensor, "tokens k"]:
+    """Where each token's k best scores are, best first; of equal scores, whatever their sign, the first.
+
+    Torch's `topk` promises no order of equal numbers. So they are compared as integers in the same order (a
+    float's bits are its magnitude behind its sign), which its place makes different from all others.
+    """
+    bits = (scores.float() + 0.0).view(torch.int32)  # minus zero becomes zero
+    in_order = bits ^ ((bits >> 31) & MAGNITUDE)
+    width = scores.shape[-1]
+    return (in_order.long() * width - _places(width, scores.device)).topk(k, dim=-1).indices
+
+
 @lru_cache(maxsize=1024)
-def _seniority(experts: int, device: torch.device) -> Float64[Tensor, " experts"]:
-    """Factors just below one that fall from expert to expert."""
-    return 1.0 - torch.arange(experts, dtype=torch.float64, device=device) * TIE_STEP
+def _places(experts: int, device: torch.device) -> Int[Tensor, " experts"]:
+    return torch.arange(experts, device=device)

@@ -28,7 +28,7 @@ DTYPES = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}  # the
 CPU = torch.device("cpu")
 SCORES = st.one_of(
     st.floats(-100, 100, width=32),
-    st.sampled_from([0.0, 0.5, 0.5, 1.0, float("nan"), float("inf"), -float("inf")]),
+    st.sampled_from([-0.5, -0.5, 0.0, 0.5, 0.5, 1.0, float("nan"), float("inf"), -float("inf")]),
 )
 DRAWN = settings(max_examples=12)  # the interpreter takes its time
 

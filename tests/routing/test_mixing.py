@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,11 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import mixing
+from routing.compiled import kernels
 from routing.pack import ModulePack, Update, pack_updates
 from routing.routers import Selection
 
-WAYS = [mixing.add_one_by_one, mixing.add_gathered, mixing.add_dense, mixing.add_grouped, mixing.add_mixture]
 D_IN, D_OUT = 12, 9
+
+
+def add_compiled(
+    output: torch.Tensor, hidden: torch.Tensor, selection: Selection, experts: ModulePack
+) -> None:
+    if output.dtype != torch.float32:  # there is no loop for it
+        mixing.add_mixture(output, hidden, selection, experts)
+        return
+    mixing.add_compiled(kernels(), output, hidden, selection, experts)
+
+
+WAYS = [
+    mixing.add_one_by_one,
+    mixing.add_gathered,
+    mixing.add_dense,
+    mixing.add_grouped,
+    add_compiled,
+    mixing.add_mixture,
+]
+RANKS = st.lists(st.integers(0, 6), min_size=1, max_size=7).filter(any)
 
 
 def module_pack(ranks: list[int], *, seed: int = 0) -> ModulePack:
@@ -46,7 +67,7 @@ def reference(
 
 @pytest.mark.parametrize("way", WAYS)
 @given(
-    ranks=st.lists(st.integers(1, 6), min_size=1, max_size=7),
+    ranks=RANKS,
     tokens=st.integers(1, 30),
     seed=st.integers(0, 99),
 )
@@ -65,6 +86,55 @@ def test_each_way_equals_the_formula(way: object, ranks: list[int], tokens: int,
     torch.testing.assert_close(
         output.double(), reference(before, hidden, selection, experts), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(
+    ranks=RANKS, tokens=st.integers(1, 30), seed=st.integers(0, 99), large=st.sampled_from([3e38, math.inf])
+)
+def test_whoever_has_no_weight_has_no_part_whatever_it_makes_of_a_token(
+    way: Callable[..., None], ranks: list[int], tokens: int, seed: int, large: float
+) -> None:
+    """Beside it, before it and behind it: experts whose products are infinite, and who are not heard."""
+    experts = module_pack([2, *ranks, 3], seed=seed)
+    sound = module_pack([2, *ranks, 3], seed=seed)
+    for loud in (slice(0, 2), slice(len(experts.a) - 3, None)):
+        experts.a[loud] = large
+    generator = torch.Generator().manual_seed(seed)
+    heard = torch.randint(1, 1 + len(ranks), (tokens, 1), generator=generator)
+    chosen = torch.cat([torch.zeros_like(heard), heard, torch.full_like(heard, 1 + len(ranks))], dim=1)
+    selection = Selection(chosen, torch.tensor([[0.0, 0.75, 0.0]]).repeat(tokens, 1))
+    hidden = torch.rand(tokens, D_IN, generator=generator) + 1
+    before = torch.randn(tokens, D_OUT, generator=generator)
+
+    output = before.clone()
+    way(output, hidden, selection, experts)
+
+    torch.testing.assert_close(
+        output.double(), reference(before, hidden, selection, sound), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_finite_shows_where_it_is_heard(way: Callable[..., None]) -> None:
+    experts = module_pack([2, 3, 1])
+    experts.a[:2] = math.inf
+    selection = Selection(torch.tensor([[0, 1], [2, 1]]), torch.full((2, 2), 0.5))
+
+    output = torch.zeros(2, D_OUT)
+    way(output, torch.ones(2, D_IN), selection, experts)
+
+    assert output.isfinite().all(1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_experts_without_rows_add_nothing(tokens: int) -> None:
+    output = torch.ones(tokens, D_OUT)
+    selection = Selection(torch.tensor([[1, 0]]).repeat(tokens, 1), torch.full((tokens, 2), 0.5))
+
+    mixing.add_mixture(output, torch.ones(tokens, D_IN), selection, module_pack([0, 0]))
+
+    assert (output == 1).all()
 
 
 @pytest.mark.parametrize("way", WAYS)

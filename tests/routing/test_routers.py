@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.pack import ModulePack, Update, pack_updates
+from routing.pack import ModulePack, Moments, Update, pack_updates
 from routing.routers import ROUTERS, Terms, best, settled, uniform
 
 arrow = ROUTERS["arrow"]
@@ -81,10 +82,39 @@ def test_a_token_without_any_finite_score_keeps_the_plain_base() -> None:
     assert chosen.weights.tolist() == [[0.0, 0.0]]
 
 
-def test_of_equal_scores_the_earlier_expert_wins() -> None:
-    scores = torch.tensor([[0.5, 1.5, 1.5, 1.5, 0.25]]).repeat(300, 1)
+NUMBERS = st.sampled_from([-2.0, -0.5, -0.0, 0.0, 1e-45, 0.5, 1.5, float("nan"), -float("inf"), float("inf")])
 
-    assert best(scores, terms(2)).experts.tolist() == [[1, 2]] * 300
+
+@given(
+    row=st.lists(NUMBERS, min_size=1, max_size=9), top_k=st.integers(1, 4), tokens=st.sampled_from([1, 40])
+)
+def test_of_equal_scores_the_earlier_expert_wins_on_every_way(
+    row: list[float], top_k: int, tokens: int
+) -> None:
+    """Compiled, by torch, with all experts named, and beside a prior of nothing."""
+    scores, everyone = torch.tensor([row]).repeat(tokens, 1), list(range(len(row)))
+    ways = [terms(top_k), terms(top_k, allowed=everyone), replace(terms(top_k), prior=torch.zeros(len(row)))]
+    ranked = sorted((e for e in everyone if math.isfinite(row[e])), key=lambda expert: -row[expert])[:top_k]
+
+    with torch.no_grad():
+        found = [best(scores, way) for way in ways]
+    found.append(best(scores, terms(top_k)))  # who may learn from it has torch
+
+    for selection in found:
+        assert selection.experts[:, : len(ranked)].tolist() == [ranked] * tokens
+        assert (selection.weights[:, len(ranked) :] == 0).all()
+        torch.testing.assert_close(selection.weights, found[0].weights)
+
+
+def test_a_list_for_a_second_look_keeps_the_earlier_of_equal_experts() -> None:
+    rows = torch.eye(12)[:1].repeat(12, 1)
+    module = of_prototypes(rows)
+    moments = Moments(torch.full((12,), 5.0), torch.ones(12))  # calibrated, all are equal and negative
+    module = replace(module, moments={"arrow": moments, "subspace": moments})
+
+    chosen = ROUTERS["two-stage"](torch.eye(12)[:1], module, terms(3))
+
+    assert chosen.experts.tolist() == [[0, 1, 2]]
 
 
 def test_scores_that_differ_in_their_last_bit_are_not_taken_for_equal() -> None:
