@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from jinja2 import TemplateError
@@ -13,6 +14,7 @@ from routing.errors import RoutingError
 
 # Without a template nothing marks the end of a turn, so the next turn's mark is where an answer ends.
 PLAIN_STOPS = ("\nuser:", "\nsystem:", "\nassistant:")
+NO_WISHES: Mapping[str, str] = MappingProxyType({})
 
 
 class BadConversation(RoutingError):
@@ -27,15 +29,24 @@ def chat_prompt(tokenizer: Any, turns: Sequence[Turn]) -> list[int]:
 
 
 def tool_prompt(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    wishes: Mapping[str, str] = NO_WISHES,
 ) -> list[int]:
-    """`chat_prompt` by a template, of messages and tools as OpenAI's API writes them; BadConversation."""
-    text = _rendered(tokenizer, messages, tools, open_ended=True)
+    """`chat_prompt` by a template, of messages and tools as OpenAI's API writes them; BadConversation.
+
+    `wishes` are variables for it by name, which most templates do not read.
+    """
+    text = _rendered(tokenizer, messages, tools, wishes, open_ended=True)
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def left_out(
-    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]] = (),
+    wishes: Mapping[str, str] = NO_WISHES,
 ) -> list[int]:
     """The places of messages of which the template leaves no trace: a model would answer as if unsaid.
 
@@ -43,7 +54,7 @@ def left_out(
     """
     marked = [_marked(message, _mark(place)) for place, message in enumerate(messages)]
     try:
-        text = _rendered(tokenizer, marked, tools, open_ended=True)
+        text = _rendered(tokenizer, marked, tools, wishes, open_ended=True)
     except BadConversation:  # it reads contents, and refuses these
         return []
     said = (
@@ -119,13 +130,18 @@ def _rendered(
     tokenizer: Any,
     messages: Sequence[Mapping[str, Any]],
     tools: Sequence[Mapping[str, Any]] = (),
+    wishes: Mapping[str, str] = NO_WISHES,
     *,
     open_ended: bool,
 ) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
-                list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=open_ended
+                list(messages),
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=open_ended,
+                **wishes,
             )
         )
     except (TemplateError, TypeError) as error:  # a TypeError is jinja's for a field that is not there

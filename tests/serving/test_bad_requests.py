@@ -28,7 +28,15 @@ BAD_COMPLETIONS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"max_tokens": 10**9}, 400, "invalid_value", "max_tokens"),
     ({"temperature": -0.1}, 400, "invalid_value", "temperature"),
     ({"temperature": 2.1}, 400, "invalid_value", "temperature"),
-    ({"top_p": 0}, 400, "invalid_value", "top_p"),
+    ({"top_p": -0.1}, 400, "invalid_value", "top_p"),
+    ({"store": True}, 400, "invalid_value", "store"),
+    ({"service_tier": "priority"}, 400, "invalid_value", "service_tier"),
+    (
+        {"stream_options": {"include_obfuscation": True}},
+        400,
+        "invalid_value",
+        "stream_options.include_obfuscation",
+    ),
     ({"n": 0}, 400, "invalid_value", "n"),
     ({"n": 1000}, 400, "invalid_value", "n"),
     ({"logprobs": 1000}, 400, "invalid_value", "logprobs"),
@@ -65,6 +73,9 @@ BAD_CHATS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "invalid_value", "messages.role"),
     ({"messages": [{"role": "user"}]}, 400, "missing_required_parameter", "messages.content"),
     ({"messages": [{"role": "user", "content": "word " * 300}]}, 400, "context_length_exceeded", "messages"),
+    ({"top_logprobs": 2}, 400, "invalid_value", "top_logprobs"),
+    ({"reasoning_effort": "most"}, 400, "invalid_value", "reasoning_effort"),
+    ({"functions": [{"name": "f"}]}, 400, "unknown_parameter", "functions"),
     ({"top_logprobs": 21}, 400, "invalid_value", "top_logprobs"),
     ({"response_format": {"type": "xml"}}, 400, "invalid_value", "response_format"),
     (
@@ -168,6 +179,12 @@ def test_stop_strings_as_many_and_as_long_as_may_be_are_taken(live: LiveServer) 
     stop = [chr(65 + place) * 256 for place in range(16)]
 
     assert live.post("/v1/completions", **COMPLETION | {"stop": stop}).status_code == 200
+
+
+def test_what_would_be_missed_is_refused_with_what_was_found_and_would_be_right(live: LiveServer) -> None:
+    error = live.post("/v1/completions", **COMPLETION | {"store": True}).json()["error"]
+
+    assert error["message"] == "store: found True, but no answer is kept here; expected false"
 
 
 def test_a_smallest_temperature_is_one(live: LiveServer) -> None:

@@ -34,10 +34,10 @@ TOOL = Tool.model_validate({"type": "function", "function": {"name": "weather"}}
 CALL = ToolCall(id="1", function=Called(name="weather", arguments='{"place": "Bergen"}'))
 
 
-def read(template: str | None, *messages: Message, tools: tuple[Tool, ...] = ()) -> str:
+def read(template: str | None, *messages: Message, tools: tuple[Tool, ...] = (), **wishes: str) -> str:
     tokenizer: Any = AutoTokenizer.from_pretrained(tiny_llama())
     tokenizer.chat_template = template
-    return str(tokenizer.decode(chat_prompt(tokenizer, messages, tools)))
+    return str(tokenizer.decode(chat_prompt(tokenizer, messages, tools, wishes)))
 
 
 @pytest.mark.parametrize("template", [QWEN, ANY_ROLE, None])
@@ -80,3 +80,12 @@ def test_messages_without_a_word_need_leave_no_trace() -> None:
     told = read(QWEN, Message(role="user", content="Hi"), Message(role="assistant", content=""))
 
     assert "Hi" in told
+
+
+def test_a_wish_reaches_the_template_that_reads_it_and_no_other() -> None:
+    asked = Message(role="user", content="Hi")
+
+    assert "Reasoning: low" in read(
+        ANY_ROLE + "Reasoning: {{ reasoning_effort }}", asked, reasoning_effort="low"
+    )
+    assert read(ANY_ROLE, asked, reasoning_effort="low") == read(ANY_ROLE, asked)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
 import torch
+from openai.types import completion_create_params as completion_params
+from openai.types.chat import completion_create_params as chat_params
+from pydantic import BaseModel
 
 from routing.composed import ComposedModel
 from tests.routing.libraries import TEXT
 from tests.serving.live import LiveServer
+from tests.tiny import VOCABULARY
+from workers.serving.bodies import ChatBody, CompletionBody
+
+CHAT: dict[str, Any] = {"model": "tales", "messages": [{"role": "user", "content": "Why?"}]}
 
 
 @pytest.fixture
@@ -169,16 +176,101 @@ def test_stop_strings_overlap_cross_tokens_and_are_of_any_characters(client: Any
         assert "".join(chunk.choices[0].text for chunk in chunks) == text
 
 
-def test_what_asks_for_nothing_that_we_lack_is_taken(client: Any) -> None:
-    client.completions.create(model="tales", prompt="x", max_tokens=1, best_of=1, suffix=None)
-    client.chat.completions.create(
-        model="tales",
-        messages=[{"role": "user", "content": "x"}],
-        max_tokens=1,
-        store=False,
-        service_tier="auto",
-        modalities=["text"],
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"store": False, "service_tier": "auto", "modalities": ["text"], "metadata": {"ours": "yes"}},
+        {"service_tier": "flex", "safety_identifier": "ada", "user": "ada"},
+        {"reasoning_effort": "low", "verbosity": "low"},
+        {"prompt_cache_key": "one of ours", "prompt_cache_retention": "24h"},
+        {"prediction": {"type": "content", "content": "Because."}},
+        {"stream": True, "stream_options": {"include_usage": True, "include_obfuscation": False}},
+        {"parallel_tool_calls": True, "n": None, "stop": None, "logit_bias": None, "seed": -1},
+    ],
+    ids=lambda said: next(iter(said)),
+)
+def test_what_asks_for_nothing_that_we_lack_changes_no_answer(client: Any, said: dict[str, Any]) -> None:
+    ask = {**CHAT, "max_tokens": 3, "temperature": 0}
+    plain = client.chat.completions.create(**ask).choices[0].message.content
+
+    answer = client.chat.completions.create(**ask, **said)
+
+    texts = (
+        [chunk.choices[0].delta.content or "" for chunk in answer if chunk.choices]
+        if "stream" in said
+        else [answer.choices[0].message.content]
     )
+    assert "".join(texts) == plain
+
+
+def test_every_field_that_the_client_knows_is_taken_or_refused_with_intent() -> None:
+    chat, plain = (
+        set(of.CompletionCreateParamsBase.__annotations__) for of in (chat_params, completion_params)
+    )
+
+    assert chat - ChatBody.model_fields.keys() == {
+        "audio",
+        "function_call",
+        "functions",
+        "moderation",
+        "prompt_cache_options",
+        "web_search_options",
+    }
+    assert plain <= CompletionBody.model_fields.keys()
+
+
+def test_the_smallest_nucleus_is_the_likeliest_token(client: Any) -> None:
+    ask = {"model": "tales", "prompt": TEXT, "max_tokens": 8}
+
+    smallest = client.completions.create(**ask, temperature=2, top_p=0)
+
+    assert smallest.choices[0].text == client.completions.create(**ask, temperature=0).choices[0].text
+
+
+class Direction(BaseModel):
+    """What the client parses answers into."""
+
+    left: bool
+    way: Literal["path", "road"]
+
+
+@pytest.fixture
+def brief(live: LiveServer) -> dict[str, Any]:
+    """A form that is soon complete: no token of nothing but space is said."""
+    model = live.server.libraries["tales"].model
+    assert model is not None
+    blank = [n for n in range(VOCABULARY) if not model.base.tokenizer.decode([n]).strip()]
+    return {"max_tokens": 60, "response_format": Direction, "logit_bias": {str(n): -100 for n in blank}}
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the client's own, of what it has parsed
+def test_the_client_parses_an_answer_and_sends_it_back(client: Any, brief: dict[str, Any]) -> None:
+    first = client.chat.completions.parse(**CHAT, **brief)
+    message = first.choices[0].message
+
+    second = client.chat.completions.parse(
+        model="tales",
+        messages=[*CHAT["messages"], message, {"role": "user", "content": "And now?"}],
+        **brief,
+    )
+
+    assert isinstance(message.parsed, Direction)
+    assert isinstance(second.choices[0].message.parsed, Direction)
+
+
+def test_the_client_hears_the_events_of_a_stream_and_parses_its_end(
+    client: Any, brief: dict[str, Any]
+) -> None:
+    with client.chat.completions.stream(**CHAT, **brief) as stream:
+        heard = [event.type for event in stream]
+        end = stream.get_final_completion().choices[0].message
+
+    assert heard.count("content.delta") > 1
+    assert isinstance(end.parsed, Direction)
+
+
+def test_other_ways_to_ask_are_not_there(client: Any) -> None:
+    client.completions.create(model="tales", prompt="x", max_tokens=1, best_of=1, suffix=None)
     with pytest.raises(openai.NotFoundError, match="/v1/responses: not served here; expected POST /v1/chat"):
         client.responses.create(model="tales", input="x")
 

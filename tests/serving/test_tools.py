@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routing import generation
 from tests.serving.live import LiveServer
 from workers.serving.tool_calls import CallReader
 
@@ -41,6 +42,14 @@ ASKED: dict[str, Any] = {
     "max_tokens": 120,
     "seed": 3,
 }
+
+
+CALL = '{"name": "weather", "arguments": {"place": "Bergen"}}'
+
+
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
 
 
 @pytest.fixture
@@ -90,6 +99,43 @@ def test_required_calls_come_through_a_stream_as_they_come_whole(client: Any) ->
         ]
         assert [call.index for call in calls] == [0]
         assert not any(one.delta.content for one in mine)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_of_free_calls_only_the_first_is_written_where_none_may_stand_beside_it(
+    live: LiveServer, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, *, streamed: bool
+) -> None:
+    monkeypatch.setattr(tokenizer, "chat_template", MARKED)
+    text = f"I look.\n<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>"
+    written = tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def ask(**more: Any) -> list[Any]:
+        said = iter([*written, tokenizer.eos_token_id])
+        monkeypatch.setattr(generation, "draw", lambda *_: next(said))
+        asked = {**ASKED, "max_tokens": 200, "tools": [WEATHER], "stream": streamed}
+        answer = live.client().chat.completions.create(**asked, **more)
+        choices = [part.choices[0] for part in answer] if streamed else answer.choices
+        assert choices[-1].finish_reason == "tool_calls"
+        messages = [choice.delta if streamed else choice.message for choice in choices]
+        assert "".join(message.content or "" for message in messages) == "I look."
+        return [call.function.arguments for message in messages for call in message.tool_calls or []]
+
+    assert ask(parallel_tool_calls=False) == ['{"place": "Bergen"}']
+    assert ask() == ['{"place": "Bergen"}'] * 2
+
+
+def test_only_allowed_tools_are_told_of_and_called(client: Any, tokenizer: Any) -> None:
+    def read(**more: Any) -> int:
+        asked = {**ASKED, "max_tokens": 1, "tools": more.pop("tools", [WEATHER, STOP])}
+        return client.chat.completions.create(**asked, **more).usage.prompt_tokens
+
+    must = client.chat.completions.create(
+        **ASKED, tools=[WEATHER, STOP], tool_choice=allowed("required", "stop"), n=4
+    )
+
+    called = {call.function.name for choice in must.choices for call in choice.message.tool_calls or []}
+    assert called == {"stop"}
+    assert read(tool_choice=allowed("auto", "stop")) == read(tools=[STOP]) < read()
 
 
 def test_the_template_reads_tools_calls_and_their_answers(client: Any, tokenizer: Any) -> None:
@@ -157,6 +203,13 @@ def test_a_base_that_knows_no_tools_says_so(live: LiveServer) -> None:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
         ({"tools": [WEATHER], "response_format": {"type": "json_object"}}, "response_format"),
+        *(
+            ({"tools": [WEATHER], "tool_choice": choice, "structured_outputs": {"choice": ["a"]}}, param)
+            for choice, param in (("required", "structured_outputs"), ("auto", "structured_outputs"))
+        ),
+        ({"tools": [WEATHER], "tool_choice": allowed("auto", "stop")}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": allowed("auto")}, "tool_choice"),
+        ({"tools": [WEATHER], "tool_choice": {"type": "custom"}}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": "required", "stop": "x"}, "stop"),
         (
             {
@@ -191,7 +244,6 @@ def test_what_is_wrong_with_tools_is_said_by_field(
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
 
 
-CALL = '{"name": "weather", "arguments": {"place": "Bergen"}}'
 ANSWERS = [
     (f"<tool_call>\n{CALL}\n</tool_call>", "", 1),
     (f"I look.\n<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>\n", "I look.", 2),
@@ -224,3 +276,21 @@ def test_calls_are_found_however_an_answer_is_cut(answer: tuple[str, str, int], 
 
     assert (found, len(calls)) == (said, count)
     assert all(json.loads(call.arguments) == {"place": "Bergen"} for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "count"),
+    [
+        (f"I look.\n<tool_call>\n{CALL}\n", "I look.", 1),
+        (CALL, "", 1),
+        ("<tool_call>{broken", "<tool_call>{broken", 0),
+        ("It rains.", "It rains.", 0),
+    ],
+)
+def test_a_single_call_is_read_without_the_mark_behind_it(text: str, said: str, count: int) -> None:
+    reader = CallReader(["weather"], single=True)
+
+    pieces = [reader.push(letter, last=False)[0] for letter in text]
+
+    assert "".join(pieces) + reader.push("", last=True)[0] == said
+    assert len(reader.calls) == count

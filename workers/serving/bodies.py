@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 Strict = ConfigDict(extra="forbid", frozen=True, strict=True)
 # A list is left at its first mistake: a body has room for a million of them.
@@ -14,6 +15,17 @@ Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 BriefTrace = Literal["tokens", "modules"]
 BRIEF_TRACES: tuple[str, ...] = get_args(BriefTrace)
 Bias = Annotated[Number, Field(ge=-100, le=100)]
+
+
+def lacking(*values: object, why: str) -> AfterValidator:
+    """Refuses what OpenAI's API knows and would be missed here, and says why."""
+
+    def checked(value: object) -> object:
+        if value in values:
+            raise PydanticCustomError("lacking", "found {value}, {why}", {"value": repr(value), "why": why})
+        return value
+
+    return AfterValidator(checked)
 
 
 class RoutingBody(BaseModel):
@@ -45,6 +57,9 @@ class StreamOptions(BaseModel):
     model_config = Strict
 
     include_usage: bool = False
+    include_obfuscation: Annotated[
+        bool | None, lacking(True, why="but no chunk is padded here; expected false")  # noqa: FBT003 - a value
+    ] = None
 
 
 class PlainFormat(BaseModel):
@@ -112,10 +127,13 @@ class EmbeddingBody(AddressedBody):
 
 
 class AnyBody(AddressedBody):
-    """What both kinds of completion share. Options that we lack are accepted where they ask for nothing."""
+    """What both kinds of completion share.
+
+    Options that we lack are accepted where they ask for nothing that an answer would show (docs/serve.md).
+    """
 
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: str | Strings | None = None
     seed: int | None = None
@@ -128,9 +146,16 @@ class AnyBody(AddressedBody):
     repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    safety_identifier: str | None = None
     metadata: dict[str, str] | None = None
-    store: Literal[False] | None = None
-    service_tier: Literal["auto", "default"] | None = None
+    store: Annotated[bool | None, lacking(True, why="but no answer is kept here; expected false")] = None  # noqa: FBT003
+    service_tier: Annotated[
+        Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
+        lacking(
+            "scale", "priority", "fast", why="but nobody is served first here; expected auto, default, flex"
+        ),
+    ] = None
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
 
@@ -162,6 +187,7 @@ class Called(BaseModel):
 
     name: Annotated[str, Field(min_length=1)]
     arguments: str
+    parsed_arguments: Any = None  # where OpenAI's client keeps what it has read them as
 
 
 class ToolCall(BaseModel):
@@ -189,6 +215,7 @@ class Message(BaseModel):
     annotations: None = None
     audio: None = None
     function_call: None = None
+    parsed: Any = None  # where OpenAI's client keeps what it has read the content as
 
     @property
     def text(self) -> str | None:
@@ -235,6 +262,33 @@ class NamedTool(BaseModel):
     function: FunctionName
 
 
+class AllowedTools(BaseModel):
+    """The only tools that may be called, and whether one must be."""
+
+    model_config = Strict
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=128, fail_fast=True)]
+
+
+class AllowedToolChoice(BaseModel):
+    """Fewer tools than those of the request."""
+
+    model_config = Strict
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class Prediction(BaseModel):
+    """A guess of the answer, by which others are sooner done with it."""
+
+    model_config = Strict
+
+    type: Literal["content"]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+
+
 class ChatBody(AnyBody):
     """POST /v1/chat/completions."""
 
@@ -244,6 +298,13 @@ class ChatBody(AnyBody):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=128, fail_fast=True)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: (
+        Literal["none", "auto", "required"]
+        | Annotated[NamedTool | AllowedToolChoice, Field(discriminator="type")]
+        | None
+    ) = None
     parallel_tool_calls: bool | None = None
     modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    prediction: Prediction | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from routing import chat
@@ -12,8 +12,16 @@ from workers.serving.bodies import Message, Tool, ToolCall
 from workers.serving.errors import ApiError, invalid
 
 
-def chat_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Tool]) -> list[int]:
-    """The tokens of a conversation up to where the assistant's answer begins."""
+def chat_prompt(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    tools: Sequence[Tool],
+    wishes: Mapping[str, str] = chat.NO_WISHES,
+) -> list[int]:
+    """The tokens of a conversation up to where the assistant's answer begins; ApiError.
+
+    `wishes` are variables for the base's chat template.
+    """
     if any(message.tool_calls for message in messages) and not chat.knows_tools(tokenizer):
         raise invalid("messages", "the chat template of this base has no place for `tool_calls`")
     written = [_message(message, tokenizer) for message in messages]
@@ -21,10 +29,10 @@ def chat_prompt(tokenizer: Any, messages: Sequence[Message], tools: Sequence[Too
         if tokenizer.chat_template is None:
             return chat.chat_prompt(tokenizer, [Turn(one["role"], one["content"]) for one in written])
         told = [tool.model_dump(exclude_none=True) for tool in tools]
-        prompt = chat.tool_prompt(tokenizer, written, told)
+        prompt = chat.tool_prompt(tokenizer, written, told, wishes)
     except chat.BadConversation as error:
         raise invalid("messages", str(error)) from error
-    if lost := chat.left_out(tokenizer, written, told):
+    if lost := chat.left_out(tokenizer, written, told, wishes):
         said = (
             f"found the role {messages[lost[0]].role!r} in message {lost[0]}, which the chat template of this"
         )

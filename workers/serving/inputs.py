@@ -51,7 +51,7 @@ def deciding(prompt: tuple[int, ...], body: AddressedBody) -> tuple[int, ...]:
 
 def require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits: Limits, param: str) -> None:
     """ApiError for a prompt that is too long with what is to be written behind it."""
-    context = min(target.model.base.spec.context, limits.prompt_tokens)
+    context = context_of(target, limits)
     if max_tokens > limits.max_tokens:
         raise invalid("max_tokens", f"found {max_tokens}, expected at most {limits.max_tokens}")
     family = target.model.base.family
@@ -67,6 +67,11 @@ def require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits: 
             f"memory each; answers have {limits.memory_megabytes} MiB, so expected at most {most} together"
         )
         raise ApiError(400, message, code="memory_exceeded", param=param)
+
+
+def context_of(target: Target, limits: Limits) -> int:
+    """How many tokens a prompt and its answer may have together, or each where the base reads them apart."""
+    return min(target.model.base.spec.context, limits.prompt_tokens)
 
 
 def longest(target: Target, limits: Limits) -> int | None:

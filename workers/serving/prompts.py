@@ -12,11 +12,11 @@ from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import invalid
 from workers.serving.formats import form_of
 from workers.serving.guides import Grammar, Guides
-from workers.serving.inputs import beginning, deciding, longest, require_fit, several, tokens_of
+from workers.serving.inputs import beginning, context_of, deciding, longest, require_fit, several, tokens_of
 from workers.serving.options import Limits
 from workers.serving.samplings import sampling_of
 from workers.serving.targets import Target
-from workers.serving.tools import demanded, offered
+from workers.serving.tools import demanded, ends_of, offered
 
 COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
@@ -57,7 +57,10 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Gui
     """A generation for each choice."""
     tokenizer = target.model.base.tokenizer
     tools = offered(body, tokenizer)
-    prompt = tuple(chat_prompt(tokenizer, body.messages, tools)) or beginning(target, "messages")
+    if body.top_logprobs and not body.logprobs:
+        raise invalid("top_logprobs", f"found {body.top_logprobs}, expected with `logprobs` alone")
+    prompt = tuple(chat_prompt(tokenizer, body.messages, tools, _wishes(body)))
+    prompt = prompt or beginning(target, "messages")
     asked = body.max_completion_tokens or body.max_tokens
     require_fit(prompt, asked or 1, target, limits, "messages")
     wanted = _Wanted(
@@ -65,9 +68,15 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Gui
         asked or _room(prompt, target, limits),
         (body.top_logprobs or 0) if body.logprobs else None,
         demanded(body, tokenizer) or form_of(body),
-        chat_stops(tokenizer),
+        (*chat_stops(tokenizer), *ends_of(body)),
     )
     return _generations(body, wanted, target, limits, guides)
+
+
+def _wishes(body: ChatBody) -> dict[str, str]:
+    """What only a model can heed that was trained to: its chat template reads it, or nobody does."""
+    said = {"reasoning_effort": body.reasoning_effort, "verbosity": body.verbosity}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _generations(
@@ -136,11 +145,11 @@ def _require_few(answers: int, limits: Limits) -> None:
 
 def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:
     """How long an answer may become, when nothing is said of it."""
-    base = target.model.base
-    taken = base.family.length(prompt, range(base.spec.context)) - base.spec.context
+    context = context_of(target, limits)
+    taken = target.model.base.family.length(prompt, range(context)) - context
     most = longest(target, limits)
     fitting = limits.max_tokens if most is None else most - len(prompt)
-    return max(1, min(base.spec.context - taken, limits.max_tokens, fitting))
+    return max(1, min(context - taken, limits.max_tokens, fitting))
 
 
 def _require_small_trace(body: AnyBody, wanted: _Wanted, target: Target, limits: Limits) -> None:

@@ -33,10 +33,14 @@ class Call:
 
 
 class CallReader:
-    """Reads one answer. Text comes out as soon as it is certain that it belongs to no call."""
+    """Reads one answer. Text comes out as soon as it is certain that it belongs to no call.
 
-    def __init__(self, names: Collection[str]) -> None:
+    A `single` call is one behind which the answer was ended, so that it lacks the mark of its end.
+    """
+
+    def __init__(self, names: Collection[str], *, single: bool = False) -> None:
         self._names = frozenset(names)
+        self._single = single
         self._held = ""
         self._said = False
         self.calls: list[Call] = []
@@ -78,6 +82,8 @@ class CallReader:
 
     def _end(self) -> str:
         said, self._held = self._held, ""
+        if self._single and (start := said.find(OPEN)) >= 0 and self._take(said[start + len(OPEN) :]):
+            return said[:start].rstrip()
         if not self._said and not self.calls and self._take(said):
             return ""
         return "" if self.calls and not said.strip() else said

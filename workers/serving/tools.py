@@ -9,7 +9,7 @@ from typing import Any
 from llguidance import LLMatcher
 
 from routing import chat
-from workers.serving.bodies import ChatBody, NamedTool, Tool
+from workers.serving.bodies import AllowedToolChoice, ChatBody, NamedTool, Tool
 from workers.serving.errors import invalid
 from workers.serving.formats import OPTIONS
 from workers.serving.guides import Grammar
@@ -23,39 +23,65 @@ def offered(body: ChatBody, tokenizer: Any) -> Sequence[Tool]:
     names = [tool.function.name for tool in body.tools or ()]
     if len(set(names)) != len(names):
         raise invalid("tools", "found one name twice")
-    choice = body.tool_choice
-    if not names and choice not in (None, "none"):
+    if not names and body.tool_choice not in (None, "none"):
         raise invalid("tool_choice", "there are no tools to choose from; give `tools`")
-    if isinstance(choice, NamedTool) and choice.function.name not in names:
-        raise invalid("tool_choice", f"found {choice.function.name!r}, expected one of {', '.join(names)}")
-    if not names or choice == "none":
+    for name in _chosen(body) or ():
+        if name not in names:
+            raise invalid("tool_choice", f"found {name!r}, expected one of {', '.join(names)}")
+    if not names or body.tool_choice == "none":
         return ()
     if not chat.knows_tools(tokenizer):
         raise invalid("tools", "the chat template of this base has no place for tools; leave them out")
     if body.response_format is not None and body.response_format.type != "text":
         raise invalid("response_format", "and `tools` both say what an answer looks like; leave one out")
-    return body.tools or ()
+    if body.structured_outputs is not None:
+        raise invalid("structured_outputs", "and `tools` both say what an answer looks like; leave one out")
+    return body.tools or () if isinstance(body.tool_choice, NamedTool) else _callable(body)
 
 
 def reader_of(body: ChatBody) -> CallReader | None:
     """What finds calls in an answer; None if none is expected."""
     if not body.tools or body.tool_choice == "none":
         return None
-    return CallReader([tool.function.name for tool in body.tools])
+    return CallReader([tool.function.name for tool in _callable(body)], single=bool(ends_of(body)))
+
+
+def ends_of(body: ChatBody) -> tuple[str, ...]:
+    """What ends an answer that may be a call, and hold no second one: the mark behind the first."""
+    free = bool(body.tools) and body.tool_choice != "none" and not _must_call(body)
+    return (CLOSE,) if free and body.parallel_tool_calls is False else ()
 
 
 def demanded(body: ChatBody, tokenizer: Any) -> Grammar | None:
     """The form of an answer that must be a call: of any tool, or of the one that was named."""
-    choice, tools = body.tool_choice, body.tools or []
-    if choice in (None, "auto", "none"):
+    if not _must_call(body):
         return None
-    several = not isinstance(choice, NamedTool) and body.parallel_tool_calls is not False
+    several = not isinstance(body.tool_choice, NamedTool) and body.parallel_tool_calls is not False
+    lark = _lark(_callable(body), marked=chat.marks_calls(tokenizer), several=several)
+    return Grammar(LLMatcher.grammar_from_lark(lark), "tools")
+
+
+def _must_call(body: ChatBody) -> bool:
+    choice = body.tool_choice
+    if isinstance(choice, AllowedToolChoice):
+        return choice.allowed_tools.mode == "required"
+    return choice == "required" or isinstance(choice, NamedTool)
+
+
+def _chosen(body: ChatBody) -> list[str] | None:
+    """The names that `tool_choice` has; None if it leaves all tools as they are."""
+    choice = body.tool_choice
     if isinstance(choice, NamedTool):
-        tools = [tool for tool in tools if tool.function.name == choice.function.name]
-    return Grammar(
-        LLMatcher.grammar_from_lark(_lark(tools, marked=chat.marks_calls(tokenizer), several=several)),
-        "tools",
-    )
+        return [choice.function.name]
+    if isinstance(choice, AllowedToolChoice):
+        return [tool.function.name for tool in choice.allowed_tools.tools]
+    return None
+
+
+def _callable(body: ChatBody) -> list[Tool]:
+    """The tools of the request that may be called."""
+    chosen = _chosen(body)
+    return [tool for tool in body.tools or () if chosen is None or tool.function.name in chosen]
 
 
 def _lark(tools: Sequence[Tool], *, marked: bool, several: bool) -> str:
