@@ -37,10 +37,10 @@ class PublishedLibrary:
             expert, RELEASE, stored.vectors, stored.factors, stored.vectors_size, stored.factors_size
         )
 
-    def manifest(self, experts: Sequence[str] | None = None) -> IndexManifest:
-        """A manifest of these experts (all)."""
+    def manifest(self, experts: Sequence[str] | None = None, *, base: str | None = None) -> IndexManifest:
+        """A manifest of these experts (all), on the base of this digest (the library's own)."""
         chosen = [entry for name, entry in self.entries.items() if experts is None or name in experts]
-        return manifest_of(self.spec.digest, chosen, policy=POLICY)
+        return manifest_of(base or self.spec.digest, chosen, policy=POLICY)
 
     def publish(self, number: int, experts: Sequence[str] | None = None) -> IndexManifest:
         """Write a version and make it the current one."""

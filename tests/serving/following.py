@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+from routing.base import inspect_base
 from routing.layouts import Wanted
+from routing.spec import BaseRef
+from routing.store import LibraryRef
 from tests.routing.published import PublishedLibrary
 from workers.serving.libraries import Libraries
 from workers.serving.library import Library
@@ -52,3 +57,12 @@ class Follower:
     def counted(self, name: str) -> float:
         """A figure of the library."""
         return self.metrics.registry.get_sample_value(name, {"library": self.published.name}) or 0.0
+
+
+def another_base(published: PublishedLibrary, folder: Path) -> LibraryRef:
+    """A base of the same shapes whose configuration differs: another one, on which nothing is published."""
+    shutil.copytree(published.base.source, folder)
+    config = folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    spec = inspect_base(BaseRef(str(folder)), name="another")
+    return LibraryRef(BaseRef(str(folder)), published.store.put_base(spec))

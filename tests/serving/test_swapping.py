@@ -14,7 +14,6 @@ from typing import Any
 import httpx
 import pytest
 
-from routing.base import inspect_base
 from routing.composed import ComposedModel, compose
 from routing.errors import RoutingError
 from routing.routed import RoutedModel
@@ -22,6 +21,7 @@ from routing.spec import BaseRef
 from routing.store import LibraryRef, open_store
 from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import POLICY, PublishedLibrary
+from tests.serving.following import another_base
 from tests.serving.live import LiveServer, live_server
 from workers.serving import versions
 from workers.serving.options import Limits
@@ -259,12 +259,15 @@ def test_a_base_that_no_library_grows_on_any_more_is_let_go(
         assert model is not None
         first = weakref.ref(model)
         del model
-        moved = _another_base(published, tmp_path / "moved")
+        moved = another_base(published, tmp_path / "moved")
 
         published.store.set_library("tales", moved)
+        published.store.write_version("tales", 2, published.manifest(MEMBERS[1], base=moved.base))
+        published.store.set_current("tales", 2)
+        live.wait_for_version("tales", 2)
         live.wait_until(lambda: say(live, "tales/base").status_code == 200 and _collected(first))
 
-        assert live.get("/readyz").json()["libraries"][0]["problem"] is not None
+        assert live.get("/readyz").json()["libraries"][0]["problem"] is None
 
 
 def test_a_base_that_lies_elsewhere_now_interrupts_nobody(
@@ -311,15 +314,6 @@ def test_one_librarys_broken_document_holds_up_no_other(published: PublishedLibr
 
         live.wait_for_version("tales", 2)
         assert "BadManifest" in live.get("/readyz").json()["libraries"][0]["problem"]
-
-
-def _another_base(published: PublishedLibrary, folder: Path) -> LibraryRef:
-    """A base of the same shapes whose configuration differs, so that no version fits it."""
-    shutil.copytree(published.base.source, folder)
-    config = folder / "config.json"
-    config.write_text(config.read_text() + "\n")
-    spec = inspect_base(BaseRef(str(folder)), name="another")
-    return LibraryRef(BaseRef(str(folder)), published.store.put_base(spec))
 
 
 def _collected(model: weakref.ref[RoutedModel]) -> bool:

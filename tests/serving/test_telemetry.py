@@ -111,7 +111,7 @@ def test_a_new_version_is_a_span_and_one_that_fails_says_why(
 ) -> None:
     (first,) = traced.found("assemble version")
     traced.kept.clear()
-    monkeypatch.setattr("workers.serving.libraries.assemble", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("workers.serving.library.assemble", lambda *_, **__: 1 / 0)
     published.publish(2)
     (second,) = traced.found("assemble version")
 

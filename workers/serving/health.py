@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from workers.serving.libraries import Libraries
 from workers.serving.library import Library
+from workers.serving.problems import Problem
 
 
 def readiness(libraries: Libraries, *, alive: bool) -> tuple[bool, dict[str, Any]]:
@@ -33,5 +36,20 @@ def _report(library: Library) -> dict[str, Any]:
         "ready": library.model is not None and (live is not None or problem is None),
         "version": None if live is None else live.number,
         "versions_held": library.held,
+        "refused": _refused(problem),
         "problem": library.trouble,
+    }
+
+
+def _refused(problem: Problem | None) -> dict[str, Any] | None:
+    """The version that should be served and cannot be, and in how many seconds it is tried again."""
+    version = None if problem is None else problem.version
+    if problem is None or version is None:
+        return None
+    wait = max(0, math.ceil(problem.retry_at - time.monotonic()))
+    return {
+        "version": version.number,
+        "manifest": version.manifest,
+        "tries": problem.tries,
+        "retry_in": wait,
     }

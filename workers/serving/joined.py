@@ -69,6 +69,11 @@ class Joined:
         finally:
             self._places.release()
 
+    def of(self, library: str) -> list[Version]:
+        """Those of a library that are held."""
+        with self._lock:
+            return [one.version for key, one in self._held.items() if key[0] == library]
+
     def tidy(self, held: set[tuple[str, str]]) -> None:
         """Forget what nobody asked for lately, and what stands on a version that is no longer in memory."""
         oldest = time.monotonic() - IDLE_SECONDS

@@ -12,11 +12,13 @@ from routing.residence import MEGABYTE, Residence
 from routing.resident import Shelf, Warm
 from routing.routed import RoutedModel
 from routing.store import IndexStore
+from workers.serving.canary import Proven
 from workers.serving.giving_way import give_way
 from workers.serving.joined import Joined
-from workers.serving.library import Household, Library, Tell, reason_of
+from workers.serving.library import Household, Library, Tell
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.problems import reason_of
 from workers.serving.retiring import Retiring
 
 log = logging.getLogger(__name__)
@@ -38,8 +40,11 @@ class Libraries:
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
         self.shelf = _shelf(options, metrics)
         self._retiring = Retiring()
-        self._household = Household(store, options, metrics, tell, self._retiring, self.shelf)
-        self.joined = Joined(store, options, metrics, self._retiring, self._household.proven)
+        proven: Proven = set()
+        self.joined = Joined(store, options, metrics, self._retiring, proven)
+        self._household = Household(
+            store, options, metrics, tell, self._retiring, self.joined, self.shelf, proven
+        )
         self.unreachable: str | None = None
         self.looked = False
 

@@ -7,16 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from routing.errors import BadManifest, RoutingError, UnknownVersion
+from routing.errors import BadManifest, RoutingError, UnknownVersion, WrongBase
 from routing.resident import Shelf
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
 from workers.serving import heap
 from workers.serving.book import Page
 from workers.serving.canary import Proven
+from workers.serving.joined import Joined
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.pinned import Pinned
+from workers.serving.problems import Problem, Wish, problem_of, reason_of
 from workers.serving.retiring import Retiring
 from workers.serving.telemetry import Assembly
 from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
@@ -35,17 +37,9 @@ class Household:
     metrics: Metrics
     tell: Tell
     retiring: Retiring
+    joined: Joined
     shelf: Shelf | None = None
     proven: Proven = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why something is not served, and what it is; tried again at `retry_at`, or when it changes."""
-
-    target: LibraryRef | Current | None  # None: the documents that should name one
-    reason: str
-    retry_at: float
 
 
 class Library:
@@ -94,21 +88,31 @@ class Library:
             return
         if ref is None:
             return
-        if ref != self._ref and self._may_try(ref):
-            self._attempt(ref, lambda: self._take_base(ref, bases))
-        if self._ref == ref and current is not None and not self._serves(current) and self._may_try(current):
-            self._attempt(current, lambda: self._swap(current))
-        elif self._ref == ref and (current is None or self._serves(current)):
+        wish = Wish(ref, current)
+        if self._fulfils(wish):
             self.problem = None
+        elif self._may_try(wish):
+            self._attempt(wish, bases)
         self._metrics.degraded.labels(self.name).set(0 if self.trouble is None else 1)
 
     @property
     def trouble(self) -> str | None:
-        """Why a library is not served as it should be: its version, or experts of it that cannot be read."""
-        live = self.live
-        damaged = {} if live is None else dict(live.unheard)
-        reasons = [] if self.problem is None else [self.problem.reason]
-        reasons += [f"expert {name}: {reason}" for name, reason in sorted(damaged.items())[:MOST_SAID]]
+        """Why a library is not served as it should be: its version, or experts of it that cannot be read.
+
+        Those of versions in memory that requests name are in it, and how many private ones: not who they are.
+        """
+        live, private = self.live, self._household.joined.of(self.name)
+        unheard = {} if live is None else {f"expert {name}": why for name, why in live.unheard.items()}
+        for version in [*self._pinned.held, *private]:
+            at = "" if live is not None and version.number == live.number else f"version {version.number}: "
+            found = {
+                f"expert {name}": why for name, why in version.unheard.items() if name not in version.own
+            }
+            unheard |= {at + name: why for name, why in found.items() if unheard.get(name) != why}
+        guests = sum(len(version.unheard.keys() & version.own) for version in private)
+        reasons = [] if self.problem is None else [self.problem.said]
+        reasons += [f"{name}: {why}" for name, why in sorted(unheard.items())[:MOST_SAID]]
+        reasons += [f"{guests} private experts cannot be read"] if guests else []
         return "; ".join(reasons) or None
 
     def version(self, number: int) -> Version:
@@ -130,47 +134,78 @@ class Library:
             return False
 
     def _read(self, number: int) -> Version:
-        return self._assemble(Current(number, self._store.version_digest(self.name, number)))
+        live = self.live
+        model = self.model if live is None else live.model
+        if model is None:
+            raise UnknownVersion(f"{self.name}: its base is not loaded")
+        return self._assemble(Current(number, self._store.version_digest(self.name, number)), model)
 
     def _serves(self, current: Current) -> bool:
         live = self.live
         return live is not None and (live.number, live.manifest) == (current.number, current.manifest)
 
-    def _may_try(self, target: LibraryRef | Current) -> bool:
-        problem = self.problem
-        return problem is None or problem.target != target or time.monotonic() >= problem.retry_at
+    def _fulfils(self, wish: Wish) -> bool:
+        return self._ref == wish.ref and (wish.current is None or self._serves(wish.current))
 
-    def _attempt(self, target: LibraryRef | Current, action: Callable[[], None]) -> None:
+    def _may_try(self, wish: Wish) -> bool:
+        problem = self.problem
+        return problem is None or problem.wish != wish or time.monotonic() >= problem.retry_at
+
+    def _attempt(self, wish: Wish, bases: dict[str, RoutedModel]) -> None:
         try:
-            action()
+            self._fulfil(wish, bases)
             self.problem = None
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, what is served stays
-            self._refuse(target, error)
+            self._refuse(wish, error)
 
-    def _refuse(self, target: LibraryRef | Current | None, error: Exception) -> None:
-        reason = reason_of(error)
-        if self.problem is None or self.problem.reason != reason:
-            log.error("library %s: cannot serve %s: %s", self.name, target or "its documents", reason)
+    def _refuse(self, wish: Wish | None, error: Exception) -> None:
+        """Each version that cannot be served is counted once; the log says it again if the reason is new."""
+        before, wanted = self.problem, None if wish is None else wish.current
+        version = None if wanted is None or self._serves(wanted) else wanted
+        found = problem_of(wish, version, error, before, retry_seconds=self._options.retry_seconds)
+        self.problem = found
+        first = before is None or before.wish != wish
+        if first or before is None or before.reason != found.reason:
+            log.error("library %s: cannot be served as the store says: %s", self.name, found.said)
+        if first and version is not None:
             self._metrics.refused.labels(self.name).inc()
-        self.problem = Problem(target, reason, time.monotonic() + self._options.retry_seconds)
         self._metrics.degraded.labels(self.name).set(1)
 
-    def _take_base(self, ref: LibraryRef, bases: dict[str, RoutedModel]) -> None:
-        model = bases.get(ref.base) or load_model(self._store, ref, self._options)
-        bases[ref.base] = model
+    def _fulfil(self, wish: Wish, bases: dict[str, RoutedModel]) -> None:
+        """Take the base and then the version; who is answered on another base is so until both are there."""
+        ref, current = wish.ref, wish.current
+        model = self.model
+        if ref != self._ref:
+            here = model is not None and model.base.spec.digest == ref.base
+            if self.live is not None and not here:
+                self._require_version_on(ref, current)
+            model = bases[ref.base] = bases.get(ref.base) or load_model(self._store, ref, self._options)
+            if self.live is None or here:
+                self._stand_on(ref, model)
+        if current is not None and model is not None and not self._serves(current):
+            self._swap(current, ref, model)
+
+    def _require_version_on(self, ref: LibraryRef, current: Current | None) -> None:
+        """WrongBase where there is nothing to go to on a new base, which then need not be loaded."""
+        if current is None or self._store.base_of(current.manifest) != ref.base:
+            raise WrongBase(
+                f"the library's base is {ref.base} now, and its current version grows on another one; "
+                "what is served stays until a version on the new base is current"
+            )
+
+    def _stand_on(self, ref: LibraryRef, model: RoutedModel) -> None:
         if model is not self.model:
-            self.live = None
             self.model = model
             self._pinned.forget()
+            log.info("library %s: base %s is loaded", self.name, model.base.spec.name)
         self._ref = ref
-        log.info("library %s: base %s is loaded", self.name, model.base.spec.name)
 
-    def _swap(self, current: Current) -> None:
-        """Assemble beside the live version, then switch by one assignment."""
+    def _swap(self, current: Current, ref: LibraryRef, model: RoutedModel) -> None:
+        """Assemble beside the live version, then switch by one assignment, to another base with it."""
         started, at = time.monotonic(), time.time()
         told = Assembly(self.name, current.number, at)
         try:
-            version = self._pinned.find(current.number) or self._assemble(current)
+            version = self._pinned.taken(current, model) or self._assemble(current, model)
         except Exception as error:
             self._household.tell(replace(told, seconds=time.monotonic() - started, error=reason_of(error)))
             raise
@@ -180,6 +215,7 @@ class Library:
         if self.live is None and self._options.alone:
             heap.settle()  # the base and what was compiled for it; nobody is answered by it yet
         self.live = version
+        self._stand_on(ref, model)
         taken = time.monotonic() - started
         self._household.tell(replace(told, seconds=taken, experts=len(version.pack.experts)))
         self._metrics.load_seconds.observe(taken)
@@ -192,23 +228,17 @@ class Library:
             "library %s: version %d with %d experts", self.name, version.number, len(version.pack.experts)
         )
 
-    def _assemble(self, current: Current) -> Version:
-        if self.model is None:
-            raise UnknownVersion(f"{self.name}: its base is not loaded")
+    def _assemble(self, current: Current, model: RoutedModel) -> Version:
+        live, household = self.live, self._household
         version = assemble(
             self._store,
-            self.model,
+            model,
             library=self.name,
             current=current,
-            previous=self.live,
-            shelf=self._household.shelf,
-            proven=self._household.proven,
+            previous=live if live is not None and live.model is model else None,
+            shelf=household.shelf,
+            proven=household.proven,
         )
-        self._household.retiring.after_use(version.pack)
+        household.retiring.after_use(version.pack)
         book, page = self._metrics.book, Page(self.name, current.number, current.manifest)
         return version if book is None else replace(version, uses=book.uses(page, version.pack))
-
-
-def reason_of(error: Exception) -> str:
-    """An error in words."""
-    return f"{type(error).__name__}: {error}"

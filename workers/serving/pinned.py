@@ -6,6 +6,8 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
+from routing.routed import RoutedModel
+from routing.store import Current
 from workers.serving.errors import ApiError
 from workers.serving.options import Limits
 from workers.serving.versions import Version
@@ -39,6 +41,13 @@ class Pinned:
             if number in self._held:
                 self._held.move_to_end(number)
             return self._held.get(number)
+
+    def taken(self, current: Current, model: RoutedModel) -> Version | None:
+        """What is to be live now, if it is here; another one of its number is forgotten."""
+        with self._lock:
+            found = self._held.pop(current.number, None)
+        same = found is not None and found.manifest == current.manifest and found.model is model
+        return found if same else None
 
     def version(self, number: int, read: Callable[[int], Version]) -> Version:
         """The version of this number, read if it is not here; ApiError if many wait for others already."""

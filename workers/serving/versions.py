@@ -66,6 +66,11 @@ class Version:
         return own if self.guests is None else f"{own}-{self.guests.digest[:16]}"
 
     @property
+    def own(self) -> frozenset[str]:
+        """The names of its private experts."""
+        return frozenset(() if self.guests is None else self.guests.names)
+
+    @property
     def unheard(self) -> Mapping[str, str]:
         """By name of its experts that cannot be heard here: why not."""
         damaged = {} if self.resident is None else self.resident.damaged
