@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from routing.passes import Step as Step
@@ -16,7 +16,9 @@ from routing.work import Work
 log = logging.getLogger(__name__)
 RUNNING = 16
 WAITING = 64
+SHARE = 3  # a caller may wait with so many times as many answers as there are places left for others
 
+Held = Mapping[Hashable, int]  # answers, by caller
 Listener = Callable[[Step], None]
 Told = Callable[[int, int], None]
 
@@ -80,23 +82,30 @@ class Engine:
         """Take the works of one request into care, all or none; EngineFull if too many wait already.
 
         Who waits longest comes next, but a `caller` with fewer answers under way comes before one with more.
-        EngineEnded after `end`.
+        Nobody may wait with more than `SHARE` times as many as there are places left, so that some are left
+        for others; who has nothing here is taken while there is any. What is remembered of a conversation is
+        for its caller alone. EngineEnded after `end`.
         """
-        counted = self._may_take is not None
-        tickets = [
-            Ticket(work, listener, caller, work.most_bytes if counted else 0) for work, listener in works
-        ]
+        tickets = self._tickets(works, caller)
         with self._work:
             self._require_places(len(tickets))
-            self._waiting += tickets
-            self._admit()
-            self._work.notify()
-        return tickets
+            self._require_share(caller, len(tickets), {})
+            return self._taken(tickets)
 
-    def require_room(self) -> None:
-        """EngineFull if not even one more would be taken: ask before preparing any."""
+    def take(self, works: Sequence[tuple[Work, Listener]], *, caller: Hashable = "") -> list[Ticket]:
+        """As `submit`, for those for whom `require_room` was asked before anything was worked out for them."""
+        tickets = self._tickets(works, caller)
+        with self._work:
+            return self._taken(tickets)
+
+    def require_room(self, caller: Hashable = "", wanted: int = 1, prepared: Held | None = None) -> None:
+        """EngineFull if not even so many more of this caller would be taken: ask before preparing any.
+
+        `prepared` says by caller how many are being prepared already: as if they waited.
+        """
         with self._lock:
-            self._require_places(1)
+            self._require_places(wanted)
+            self._require_share(caller, wanted, prepared or {})
 
     def cancel(self, ticket: Ticket) -> None:
         """Forget one, wherever it is; its listener hears no more than a step that is under way."""
@@ -129,9 +138,7 @@ class Engine:
     def held(self, caller: Hashable) -> int:
         """How many answers of this caller are under way or wait."""
         with self._lock:
-            return sum(
-                ticket.caller == caller for queue in (self._running, self._waiting) for ticket in queue
-            )
+            return self._held(caller)
 
     def memory_bytes(self) -> dict[str, int]:
         """By base: how much memory the keys and values of the answers under way take."""
@@ -199,11 +206,43 @@ class Engine:
             return [first]
         return [ticket for ticket in self._running if ticket.work.model is model]
 
+    def _tickets(self, works: Sequence[tuple[Work, Listener]], caller: Hashable) -> list[Ticket]:
+        counted = self._may_take is not None
+        for work, _ in works:
+            work.caller = caller
+        return [Ticket(work, listener, caller, work.most_bytes if counted else 0) for work, listener in works]
+
+    def _taken(self, tickets: list[Ticket]) -> list[Ticket]:
+        self._require_places(len(tickets))
+        self._waiting += tickets
+        self._admit()
+        self._work.notify()
+        return tickets
+
     def _require_places(self, wanted: int) -> None:
         if self._ended is not None:
             raise self._ended
-        if wanted > self._may_run + self._may_wait - len(self._running) - len(self._waiting):
-            raise EngineFull(f"{len(self._running)} answers are under way and {len(self._waiting)} wait")
+        running, waiting = len(self._running), len(self._waiting)
+        if wanted > self._may_run + self._may_wait - running - waiting:
+            raise EngineFull(f"{running} answers are under way and {waiting} wait")
+
+    def _require_share(self, caller: Hashable, wanted: int, prepared: Held) -> None:
+        """Whoever has something here leaves places in the queue for others."""
+        beside = prepared.get(caller, 0)
+        if not beside + self._held(caller):
+            return
+        free = self._may_run - len(self._running)
+        waiting = len(self._waiting) + max(0, sum(prepared.values()) - free)
+        new = wanted if waiting else max(0, sum(prepared.values()) + wanted - free)
+        left = self._may_wait - waiting
+        mine = min(waiting, beside + sum(ticket.caller == caller for ticket in self._waiting))
+        if new and mine + new > SHARE * (left - new):
+            raise EngineFull(
+                f"{mine} of your answers wait already, and {left} places are left, which others may come for"
+            )
+
+    def _held(self, caller: Hashable) -> int:
+        return sum(ticket.caller == caller for queue in (self._running, self._waiting) for ticket in queue)
 
     def _fits(self, ticket: Ticket) -> bool:
         if self._may_take is None or not self._running:

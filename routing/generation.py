@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from jaxtyping import Float
@@ -30,7 +31,8 @@ class Request:
 
     With `trace` every selection is kept, with `voices` each token says who spoke where it was predicted.
     `choice` tells apart the answers to one prompt, so that each draws its own tokens from one seed. Answers
-    with an equal `conversation` do not read again what they have in common (see `routing.prefixes`).
+    to one caller with an equal `conversation` do not read again what they have in common (see
+    `routing.prefixes`).
     """
 
     prompt: tuple[int, ...]
@@ -109,15 +111,20 @@ class Generation(Work):
         asked = self.request.conversation is not None and self.model.prefixes is not None
         return asked and isinstance(self._memory, Strand)
 
+    @property
+    def _kept_under(self) -> Hashable:
+        """Whoever else chooses the same name for a conversation must not learn what was said in this one."""
+        return (self.caller, self.request.conversation)
+
     def _recall(self) -> None:
         """Begin with what an earlier answer of the conversation read, where nobody asks about its tokens."""
         request, prefixes = self.request, self.model.prefixes
-        if not self._remembers or prefixes is None or request.conversation is None:
+        if not self._remembers or prefixes is None:
             return
         if self.trace is not None or request.echo:
             return
         try:
-            found = prefixes.recall(request.conversation, request.route, request.prompt)
+            found = prefixes.recall(self._kept_under, request.route, request.prompt)
         except Exception as error:  # noqa: BLE001 - what costs time alone must not cost the answer
             log.warning("the beginning of a conversation is read again, it could not be recalled: %s", error)
             return
@@ -136,10 +143,9 @@ class Generation(Work):
         request, prefixes, memory = self.request, self.model.prefixes, self._memory
         if not self._remembers or prefixes is None or not isinstance(memory, Strand):
             return
-        assert request.conversation is not None
         try:
             spoken = joined(self._spoken) if self._spoken else None
-            prefixes.keep(request.conversation, request.route, self.read_tokens, memory, spoken)
+            prefixes.keep(self._kept_under, request.route, self.read_tokens, memory, spoken)
         except Exception as error:  # noqa: BLE001 - as above
             log.warning("what an answer has read is not kept for the next of its conversation: %s", error)
 

@@ -1,17 +1,18 @@
 """Prefixes: what answers of one conversation have read already is not read again.
 
 The turns of a conversation begin alike. What a finished answer remembers is kept for a while, under a key
-that whoever asks has chosen, and a later answer under the same key begins with a copy of the longest
-beginning that both have in common. It must be routed by the same rule through the same index version: keys
-and values depend on what experts added to them. Who spoke in those tokens is remembered with them.
+made of who asks and a name that they have chosen, and a later answer under the same key begins with a copy of
+the longest beginning that both have in common. It must be routed by the same rule through the same index
+version: keys and values depend on what experts added to them. Who spoke in those tokens is remembered too.
 
-Nothing is shared without a key. Otherwise the time to the first token would tell what others have asked.
+Nothing is shared without a name, nor with another caller who has chosen the same. Otherwise the time to the
+first token, and the number of tokens recalled, would tell what others have asked.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from weakref import ref
@@ -40,7 +41,7 @@ class Recalled(NamedTuple):
 class Kept:
     """What one answer has read."""
 
-    key: str
+    key: Hashable
     pack: ref[Pack] | None  # of an index version that is served no longer nothing is kept
     rule: Routing | None
     tokens: Int[Tensor, " tokens"]
@@ -52,7 +53,7 @@ class Kept:
         """Bytes."""
         return self.strand.size + (0 if self.spoken is None else self.spoken.size)
 
-    def fits(self, key: str, route: Route | None) -> bool:
+    def fits(self, key: Hashable, route: Route | None) -> bool:
         """Whether an answer under this key, so routed, would remember the same of the same tokens."""
         if self.key != key:
             return False
@@ -82,7 +83,12 @@ class Prefixes:
         return self._size
 
     def keep(
-        self, key: str, route: Route | None, tokens: Sequence[int], strand: Strand, spoken: ModuleTrace | None
+        self,
+        key: Hashable,
+        route: Route | None,
+        tokens: Sequence[int],
+        strand: Strand,
+        spoken: ModuleTrace | None,
     ) -> None:
         """Keep a copy of what a finished answer has read, unless the prompt itself had a say in its route."""
         if route is not None and route.rule is None:
@@ -102,7 +108,7 @@ class Prefixes:
         while self._size > self._room:
             self._forget(next(iter(self._kept)))
 
-    def recall(self, key: str, route: Route | None, prompt: Sequence[int]) -> Recalled | None:
+    def recall(self, key: Hashable, route: Route | None, prompt: Sequence[int]) -> Recalled | None:
         """A copy of the longest beginning of a prompt that is remembered under this key, if any is."""
         if route is not None and route.rule is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal
 
 from routing.routed import RoutedModel
@@ -37,6 +37,7 @@ class Work:
         if route is not None and not route.can_run:
             raise ValueError("the factors of this route's experts are not in memory; see routing.resident")
         self.model = model
+        self.caller: Hashable = ""  # who asks, for whom alone what it leaves behind is remembered
         self.prompt = tuple(prompt)
         self.route = route
         self.narrowed = None if route is None else route.narrowed

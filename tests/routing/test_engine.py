@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from routing.base import load_base
-from routing.engine import Engine, EngineEnded, Step
+from routing.engine import RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
 from routing.generation import Generation, Request
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
@@ -120,3 +120,47 @@ def test_an_engine_that_has_ended_tells_everybody_and_takes_nothing(model: Route
     for ask in asked:
         with pytest.raises(EngineEnded, match="it has"):
             ask()
+
+
+def flooded(model: RoutedModel, engine: Engine, caller: str) -> int:
+    """How many answers a caller holds who asks for one after the other until none is taken."""
+    while True:
+        try:
+            engine.submit([(answer_to(model, 3), Listener())], caller=caller)
+        except EngineFull:
+            return engine.held(caller)
+
+
+def test_whoever_fills_the_queue_leaves_places_for_those_who_have_none(model: RoutedModel) -> None:
+    engine = Engine()
+
+    held = [flooded(model, engine, caller) for caller in ("one", "two", "three")]
+
+    assert held[0] == RUNNING + SHARE * WAITING // (SHARE + 1)
+    assert held[0] > held[1] > held[2] > 0
+    with pytest.raises(EngineFull, match=r"48 of your answers wait already, and 1 places are left"):
+        engine.require_room("one")
+    engine.require_room("another")
+
+
+def test_a_caller_is_taken_at_once_however_often_another_refills_the_queue(model: RoutedModel) -> None:
+    engine, listeners = Engine(running=2, waiting=4), list[Listener]()
+
+    for _ in range(40):
+        flooded(model, engine, "flood")
+        if not engine.held("other"):
+            listeners.append(Listener())
+            engine.submit([(answer_to(model, 3), listeners[-1])], caller="other")
+        engine.step()
+
+    answered = [one for one in listeners if len(one.tokens) == 3]
+    assert len(answered) >= 5  # of some 13 that two places can answer in so many steps
+
+
+def test_one_request_may_take_every_place_where_nobody_else_is(model: RoutedModel) -> None:
+    engine = Engine(running=2, waiting=3)
+
+    engine.submit([(answer_to(model, 3), Listener()) for _ in range(5)], caller="alone")
+
+    with pytest.raises(EngineFull, match="2 answers are under way and 3 wait"):
+        engine.require_room("other")

@@ -124,20 +124,22 @@ def test_a_pass_is_no_list_of_private_experts(guarded: Guarded) -> None:
 def test_more_answers_than_a_pass_allows_at_once_are_refused(guarded: Guarded) -> None:
     token = guarded.pass_of(caller="cy", answers=2)
 
-    assert guarded.ends(token, n=3) == (429, "too_many_answers")
+    never = guarded.ask(token, n=3)
+    assert (never.status_code, never.json()["error"]["code"]) == (400, "too_many_answers")
+    assert "n: found 3 answers, expected at most 2" in never.json()["error"]["message"]
     assert guarded.ends(token, n=2) == (200, None)
 
 
 def test_texts_of_an_embedding_take_the_places_that_a_pass_has_and_its_tokens(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen, submit = list[int](), Engine.submit
+    seen, take = list[int](), Engine.take
 
-    def noted(engine: Engine, works: Any, *, caller: str = "") -> Any:
+    def noted(engine: Engine, works: Any, *, caller: Any = "") -> Any:
         seen.append(len(works))
-        return submit(engine, works, caller=caller)
+        return take(engine, works, caller=caller)
 
-    monkeypatch.setattr(Engine, "submit", noted)
+    monkeypatch.setattr(Engine, "take", noted)
     client = guarded.live.client(api_key=guarded.pass_of(caller="emma", answers=2, tokens_per_minute=30))
 
     assert len(client.embeddings.create(model="tales", input=[TEXT] * 5).data) == 5
@@ -167,18 +169,39 @@ def test_a_stream_is_charged_too(guarded: Guarded) -> None:
 def test_places_are_shared_by_pass_and_not_by_what_a_caller_calls_itself(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
-    submit = Engine.submit
+    seen: list[Any] = []
+    take = Engine.take
 
-    def noted(engine: Engine, works: Any, *, caller: str = "") -> Any:
+    def noted(engine: Engine, works: Any, *, caller: Any = "") -> Any:
         seen.append(caller)
-        return submit(engine, works, caller=caller)
+        return take(engine, works, caller=caller)
 
-    monkeypatch.setattr(Engine, "submit", noted)
+    monkeypatch.setattr(Engine, "take", noted)
     for user in ("one", "two"):
         guarded.ask(guarded.pass_of(caller="flo"), user=user)
 
-    assert seen == ["flo", "flo"]
+    assert seen[0] == seen[1]
+    assert "flo" in seen[0]
+
+
+def test_who_shares_places_and_conversations_is_known_by_hub_and_name_or_by_address_and_user() -> None:
+    callers = [Caller("ada", key=b"one"), Caller("ada", key=b"two"), Caller("eve", key=b"one"), Caller("ada")]
+    open_door = [Caller("10.0.0.1 x").identity(None), Caller("10.0.0.1").identity("x")]
+
+    assert len({one.identity(None) for one in callers}) == len(callers)
+    assert callers[0].identity("bob") == callers[0].identity(None)
+    assert callers[3].identity("bob") != callers[3].identity(None)
+    assert open_door[0] != open_door[1]
+
+
+def test_what_is_said_under_a_cache_key_is_recalled_for_whoever_said_it_alone(guarded: Guarded) -> None:
+    def cached(caller: str) -> int:
+        answer = guarded.ask(guarded.pass_of(caller=caller), prompt=TEXT * 3, prompt_cache_key="bot")
+        recalled: int = answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"]
+        return recalled
+
+    assert [cached("gus"), cached("hal")] == [0, 0]
+    assert cached("gus") > 0
 
 
 def test_a_new_key_of_the_hub_is_believed_and_the_old_one_no_longer(published: PublishedLibrary) -> None:

@@ -34,13 +34,40 @@ def narrow(published: PublishedLibrary) -> Any:
         yield live
 
 
-def test_requests_beyond_the_queue_are_told_when_to_come_back(narrow: LiveServer) -> None:
-    together = narrow.post("/v1/completions", **LONG | {"n": 4})
+def test_requests_beyond_the_queue_are_told_when_to_come_back(
+    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, said, go, hear = narrow.server.runner.engine, list[int](), threading.Event(), Generation.hear
 
-    assert together.status_code == 429
-    assert together.headers["retry-after"] == "1"
-    assert together.json()["error"]["code"] == "queue_full"
-    assert narrow.post("/v1/completions", **LONG | {"n": 3, "max_tokens": 2}).status_code == 200
+    def held(generation: Generation, *heard: Any) -> list[TextToken]:
+        go.wait(30)
+        return hear(generation, *heard)
+
+    monkeypatch.setattr(Generation, "hear", held)
+
+    def ask() -> None:
+        said.append(narrow.post("/v1/completions", **LONG | {"n": 3, "max_tokens": 2}).status_code)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    narrow.wait_until(lambda: engine.waiting == 1)
+    refused = narrow.post("/v1/completions", **LONG, user="somebody else")
+    go.set()
+    asking.join()
+
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "1"
+    assert refused.json()["error"]["code"] == "queue_full"
+    assert said == [200]
+
+
+def test_more_answers_than_there_are_places_are_never_taken_and_refused_for_good(narrow: LiveServer) -> None:
+    refused = narrow.post("/v1/completions", **LONG | {"n": 4})
+
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"], error["code"]) == (400, "n", "invalid_value")
+    assert error["message"] == "n: found 4 answers, expected at most 3"
+    assert "retry-after" not in refused.headers
 
 
 def test_a_client_that_leaves_frees_its_place(narrow: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,29 +44,39 @@ def test_what_is_prepared_counts_with_what_is_answered_and_waits() -> None:
     preparing, engine = places()
     work: Any = SimpleNamespace()
     engine.submit([(work, lambda _step: None)], caller="ada")
-    with preparing.place("ada", 3):
-        assert (preparing.answers, preparing.held("ada"), preparing.held("bob")) == (3, 4, 0)
+    with preparing.place("ada", 2), preparing.place("cy", 1):
+        assert (preparing.answers, preparing.held("ada"), preparing.held("bob")) == (3, 3, 0)
         with pytest.raises(EngineFull, match="1 answers are under way, 0 wait and 3 are prepared"):
-            preparing.place("ada", 1)
+            preparing.place("cy", 1)
 
     assert preparing.held("ada") == 1
-    with preparing.place("ada", 3):
-        assert preparing.answers == 3
+    with preparing.place("ada", 2):
+        assert preparing.answers == 2
+
+
+def test_what_is_prepared_leaves_places_for_others_as_what_waits_does() -> None:
+    preparing, _ = places(Limits(running=2, waiting=4))
+    for _ in range(5):
+        preparing.place("flood", 1)
+
+    with pytest.raises(EngineFull, match="3 of your answers wait already, and 1 places are left"):
+        preparing.place("flood", 1)
+    assert preparing.place("ada", 1).answers == 1
 
 
 def test_where_all_is_taken_who_has_most_gives_up_what_came_last() -> None:
     preparing, _ = places()
 
     async def ask() -> None:
-        flood = [preparing.place("flood", 1) for _ in range(4)]
+        flood = [preparing.place("flood", answers) for answers in (2, 1)]
         waiting = [asyncio.ensure_future(place.kept(for_ever())) for place in flood]
         await asyncio.sleep(0)
 
         others = [preparing.place(name, 1) for name in ("ada", "bob")]
 
-        ended = await asyncio.gather(*waiting[2:], return_exceptions=True)
-        assert [type(one) for one in ended] == [EngineFull, EngineFull]
-        assert [one.done() for one in waiting[:2]] == [False, False]
+        ended = await asyncio.gather(waiting[1], return_exceptions=True)
+        assert [type(one) for one in ended] == [EngineFull]
+        assert not waiting[0].done()
         assert [preparing.held(name) for name in ("flood", "ada", "bob")] == [2, 1, 1]
         with pytest.raises(EngineFull):  # nobody has more than this caller would then have
             preparing.place("ada", 1)
@@ -157,7 +167,7 @@ def test_few_prompts_are_judged_at_once_and_what_cannot_be_taken_is_refused_befo
     with live_server(published.url, limits=limits) as live:
         live.wait_for_version("tales", 1)
         preparing = live.server.preparing
-        taken = ask_in_threads(live, ["ada", "ada", "bob", "cy"])
+        taken = ask_in_threads(live, ["ada", "bob", "cy", "eve"])
         live.wait_until(lambda: preparing.answers == 4 and held_up.begun == 2)
         refused = live.post("/v1/completions", model="tales", prompt="gulls", max_tokens=1, user="ada")
         with pytest.raises(httpx.ReadTimeout):  # a client that leaves
@@ -166,7 +176,7 @@ def test_few_prompts_are_judged_at_once_and_what_cannot_be_taken_is_refused_befo
                 json={"model": "tales", "prompt": "x", "user": "di", "routing": {"router": "lm"}},
                 timeout=0.5,
             )
-        live.wait_until(lambda: preparing.held("127.0.0.1 di") == 0)
+        live.wait_until(lambda: preparing.held((None, "127.0.0.1", "di")) == 0)
         gauge = live.get("/metrics").text
         held_up.go_on.set()
         statuses = taken()

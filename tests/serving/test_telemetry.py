@@ -92,8 +92,11 @@ def test_no_word_of_what_was_said_is_in_a_span(traced: Traced) -> None:
     assert "xylophone" not in "".join(span.to_json() for span in spans)
 
 
-def test_a_refusal_ends_where_it_was_refused_and_is_no_failure(traced: Traced) -> None:
-    traced.live.post("/v1/completions", **BODY | {"n": 3})
+def test_a_refusal_ends_where_it_was_refused_and_is_no_failure(
+    traced: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traced.live.server.runner.engine, "_may_wait", -2)
+    traced.live.post("/v1/completions", **BODY)
     (request,) = traced.found("POST /v1/completions")
 
     assert (request.attributes or {})["error.type"] == "queue_full"

@@ -175,9 +175,9 @@ class Server:
         caller: Caller = request.state.caller
         self._require_admitted(caller, body.model)
         self.budgets.require_tokens(caller)
-        name = _sharing(caller, body)
-        require_answers(caller, self.preparing.held(name), answers)
-        return self.preparing.place(name, answers)
+        who = caller.identity(body.user)
+        require_answers(caller, self.preparing.held(who), answers)
+        return self.preparing.place(who, answers)
 
     async def _target(self, request: Request, body: AddressedBody, place: Place) -> Target:
         guest_list = request.headers.get(HEADER)
@@ -210,12 +210,12 @@ class Server:
     async def _order(self, request: Request, body: EmbeddingBody) -> Order:
         """What is to be embedded; the texts take places of their own, a lot after the other."""
         caller: Caller = request.state.caller
-        name, charge = _sharing(caller, body), partial(self.budgets.charge, caller)
+        who, charge = caller.identity(body.user), partial(self.budgets.charge, caller)
 
         async def made(place: Place) -> Order:
             target = await self._target(request, body, place)
             prompts = await self.preparing.run(partial(embedding_prompts, body, target, self.options.limits))
-            return Order(body, target, prompts, caller, name, request.state.entry, charge)
+            return Order(body, target, prompts, caller, who, request.state.entry, charge)
 
         with self._place(request, body, 1) as place:
             return await unless_gone(request, place.kept(made(place)))
@@ -252,7 +252,7 @@ class Server:
         charge = partial(self.budgets.charge, caller)
         counting = Counting(target, generations, body.n or 1, self.metrics, entry, charge)
         job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
-        steps = self.runner.submit(generations, caller=_sharing(caller, body))
+        steps = self.runner.submit(generations, caller=caller.identity(body.user))
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage
@@ -260,11 +260,6 @@ class Server:
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
         )
-
-
-def _sharing(caller: Caller, body: AddressedBody) -> str:
-    """By whom places are shared: by caller, and where nothing says who that is by the field `user` too."""
-    return f"{caller.name} {body.user or ''}" if caller.shares_by_user else caller.name
 
 
 def create_app(options: Options, traces: Traces | None = None) -> Starlette:

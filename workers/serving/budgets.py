@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from workers.serving.callers import Caller
-from workers.serving.errors import ApiError
+from workers.serving.errors import ApiError, invalid
 
 MINUTE = 60.0
 MANY = 10_000  # callers; beyond, those who have all of their tokens again are forgotten
@@ -73,6 +73,11 @@ class Budgets:
 
 def require_answers(caller: Caller, held: int, wanted: int) -> None:
     """ApiError if so many answers, beside those that the caller has already, are more than they may have."""
+    if caller.answers is not None and wanted > caller.answers:
+        said = (
+            f"found {wanted} answers, expected at most {caller.answers}, as many as the pass allows at once"
+        )
+        raise invalid("n", said, code="too_many_answers")
     if caller.answers is not None and held + wanted > caller.answers:
         raise ApiError(
             429,

@@ -22,6 +22,7 @@ KINDS = ("open", "passes")
 FORMAT = 1
 BEARER = "bearer "
 LONGEST = 8192  # characters, as much as proxies let through in a header
+Identity = tuple[bytes | None, str, str]  # a hub's key, a name or an address, a user
 Keys = Callable[[], Mapping[str, bytes]]
 
 
@@ -35,10 +36,12 @@ class Caller:
     tokens_per_minute: int | None = None
     key: bytes | None = None
 
-    @property
-    def shares_by_user(self) -> bool:
-        """Whether the field `user` tells people apart: not where a pass has said who somebody is."""
-        return self.key is None
+    def identity(self, user: str | None) -> Identity:
+        """Who this is beside all others: by hub and name, or without a pass by address and the field `user`.
+
+        Places and limits are counted by it, and what was said under `prompt_cache_key` is kept apart.
+        """
+        return (self.key, self.name, "" if self.key is not None else user or "")
 
 
 class Door(Protocol):

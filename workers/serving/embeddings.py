@@ -18,7 +18,7 @@ from routing.embedding import Embedding
 from routing.engine import EngineFull
 from workers.serving.bodies import EmbeddingBody
 from workers.serving.budgets import require_answers
-from workers.serving.callers import Caller
+from workers.serving.callers import Caller, Identity
 from workers.serving.counting import Counting
 from workers.serving.errors import ApiError, invalid
 from workers.serving.inputs import deciding, require_fit, several, tokens_of
@@ -37,13 +37,13 @@ Prompt = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be embedded, and for whom: `name` is who shares places, `charge` is told of tokens."""
+    """What is to be embedded, and for whom: `who` is counted by places, `charge` is told of tokens."""
 
     body: EmbeddingBody
     target: Target
     prompts: Sequence[Prompt]
     caller: Caller
-    name: str
+    who: Identity
     entry: Entry
     charge: Callable[[int], None]
 
@@ -72,13 +72,13 @@ class Embedder:
         # Where not all experts are in memory, texts would wait for and narrow each other's.
         width = self._most if version is None or version.resident is None else 1
         if order.caller.answers is not None:
-            width = min(width, max(1, order.caller.answers - self._preparing.held(order.name)))
+            width = min(width, max(1, order.caller.answers - self._preparing.held(order.who)))
         prompts = left[:width]
         with await self._place(order, len(prompts), patience) as place:
             target = replace(order.target, asker=place.asker)
             made = self._preparing.made(place, target, partial(_embeddings, order.body, target, prompts))
             works = await place.kept(made)
-        steps = self._runner.submit(works, caller=order.name)
+        steps = self._runner.submit(works, caller=order.who)
         counting = Counting(order.target, works, 1, self._metrics, order.entry, order.charge)
         async with aclosing(counting.counted(steps)) as counted:
             async for _ in counted:
@@ -90,8 +90,8 @@ class Embedder:
         deadline = time.monotonic() + patience
         while True:
             try:
-                require_answers(order.caller, self._preparing.held(order.name), texts)
-                return self._preparing.place(order.name, texts)
+                require_answers(order.caller, self._preparing.held(order.who), texts)
+                return self._preparing.place(order.who, texts)
             except (ApiError, EngineFull):
                 if time.monotonic() >= deadline:
                     raise

@@ -45,6 +45,11 @@ class Limits:
     private_waiting: int = 4  # requests whose private experts are being read; each keeps a thread waiting
 
     @property
+    def answers(self) -> int:
+        """Of one request: more would never find a place, however long they waited."""
+        return min(self.choices, self.running + self.waiting)
+
+    @property
     def memory_bytes(self) -> int | None:
         """What answers under way may take."""
         return None if self.memory_megabytes is None else self.memory_megabytes * MEGABYTE

@@ -96,9 +96,15 @@ class Preparing:
     def place(self, caller: Hashable, answers: int) -> Place:
         """Places for so many answers. EngineFull if there are none, and errors as `Engine.require_room`.
 
-        Where all are taken, who has more in all than this caller then would gives up the newest of theirs.
+        While there are some, whoever has more than their share leaves them to others. Where all are taken,
+        who has more in all than this caller then would gives up the newest of theirs.
         """
-        while answers > self._most - self.answers - self._engine.running - self._engine.waiting:
+        if answers <= self._free:
+            prepared = Counter[Hashable]()
+            for place in self._places:
+                prepared[place.asker.name] += place.answers
+            self._engine.require_room(caller, answers, prepared)
+        while answers > self._free:
             self._most_greedy(self.held(caller) + answers).lose(self._full())
         self._engine.require_room()
         place = Place(self, Asker(caller, self._turns), answers)
@@ -124,6 +130,10 @@ class Preparing:
         narrowed = sum(way.narrowed is not None for way in ways.values())
         self._metrics.narrowed.labels(target.library).inc(narrowed)
         return works
+
+    @property
+    def _free(self) -> int:
+        return self._most - self.answers - self._engine.running - self._engine.waiting
 
     def _most_greedy(self, fair: int) -> Place:
         """The newest place of whoever has most, if that is more than is `fair`; EngineFull if nobody has."""

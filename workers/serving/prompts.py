@@ -139,8 +139,8 @@ def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
 
 
 def _require_few(answers: int, limits: Limits) -> None:
-    if answers > limits.choices:
-        raise invalid("n", f"found {answers} answers, expected at most {limits.choices}")
+    if answers > limits.answers:
+        raise invalid("n", f"found {answers} answers, expected at most {limits.answers}")
 
 
 def _room(prompt: Sequence[int], target: Target, limits: Limits) -> int:

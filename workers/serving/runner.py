@@ -71,11 +71,11 @@ class Runner:
         self._thread.join()
 
     def submit(self, works: Sequence[Work], *, caller: Hashable) -> Steps:
-        """Begin some works together; EngineFull if there is no room for all of them, EngineEnded too late."""
+        """Begin some works together, who have had places until now (see `Engine.take`); EngineEnded too late."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
         listeners = [_Bridge(loop, queue, place) for place in range(len(works))]
-        tickets = self.engine.submit(list(zip(works, listeners, strict=True)), caller=caller)
+        tickets = self.engine.take(list(zip(works, listeners, strict=True)), caller=caller)
         return Steps(self.engine, tickets, queue)
 
     def _run(self) -> None:
