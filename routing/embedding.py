@@ -52,6 +52,7 @@ class Embedding(Work):
         assert heard.states is not None
         self._unread = self._unread[len(reading.tokens) :]
         self._listen(heard)
+        self._count_uses(heard)
         self.read_tokens += reading.tokens
         part = heard.states.double().sum(dim=0).cpu()
         self._sum = part if self._sum is None else self._sum + part

@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
+from routing.common import read_in_common
 from routing.passes import Step as Step
 from routing.passes import Turn, advance
 from routing.work import Work
@@ -50,8 +51,8 @@ class Engine:
     """Works of any models and versions, run together. Submitting and cancelling are thread-safe.
 
     A step is one forward pass: a token of each answer that is being written, and a piece of the prompts that
-    are being read. Answers of another model take the next step; a base that cannot read together (see
-    `routing.ragged_trial`) takes a step for each of its answers in turn.
+    are being read, by turns among their callers. Answers of another model take the next step; a base that
+    cannot read together (see `routing.ragged_trial`) takes a step for each of its answers in turn.
     """
 
     def __init__(
@@ -74,12 +75,15 @@ class Engine:
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
         self._waiting: deque[Ticket] = deque()
+        self._passes = 0
         self._ended: EngineEnded | None = None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
 
     def submit(self, works: Sequence[tuple[Work, Listener]], *, caller: Hashable = "") -> list[Ticket]:
         """Take the works of one request into care, all or none; EngineFull if too many wait already.
+
+        A prompt that several of them have is read once; those who wait for a place hear of it too.
 
         Who waits longest comes next, but a `caller` with fewer answers under way comes before one with more.
         Nobody may wait with more than `SHARE` times as many as there are places left, so that some are left
@@ -93,7 +97,7 @@ class Engine:
             return self._taken(tickets)
 
     def take(self, works: Sequence[tuple[Work, Listener]], *, caller: Hashable = "") -> list[Ticket]:
-        """As `submit`, for those for whom `require_room` was asked before anything was worked out for them."""
+        """As `submit`, for whom `require_room` was asked before anything was worked out for them."""
         tickets = self._tickets(works, caller)
         with self._work:
             return self._taken(tickets)
@@ -143,9 +147,9 @@ class Engine:
     def memory_bytes(self) -> dict[str, int]:
         """By base: how much memory the keys and values of the answers under way take."""
         with self._lock:
-            works = [ticket.work for ticket in self._running]
+            works = [ticket.work for ticket in (*self._running, *self._waiting)]
         taken: Counter[str] = Counter()
-        for work in works:
+        for work in {id(one.memory): one for one in works}.values():  # some have theirs in common
             taken[work.model.base.spec.name] += work.memory_bytes
         return taken
 
@@ -174,21 +178,35 @@ class Engine:
     def _step(self) -> bool:
         with self._lock:
             tickets = self._in_turn()
+            others = [ticket.work for ticket in (*self._running, *self._waiting)]
         if not tickets:
             return False
-        turn = advance([ticket.work for ticket in tickets])
+        self._passes += 1
+        turn = advance([ticket.work for ticket in tickets], others, number=self._passes)
         self._count(turn)
-        told = list(zip(tickets, turn.steps, strict=True))
         with self._lock:
-            there = [(ticket, step) for ticket, step in told if ticket in self._running]  # or cancelled
-            for ticket, step in there:
-                self._running.remove(ticket)
-                if step.finish is None and step.error is None:
+            for ticket in tickets:
+                if ticket in self._running:  # or cancelled meanwhile
+                    self._running.remove(ticket)
                     self._running.append(ticket)
+            told = self._heard(turn)
             self._admit()
-        for ticket, step in there:
+        for ticket, step in told:
             _tell(ticket, step)
         return True
+
+    def _heard(self, turn: Turn) -> list[tuple[Ticket, Step]]:
+        """Whom to tell what of a step; those who have ended go."""
+        told = []
+        for queue in (self._running, self._waiting):
+            for ticket in tuple(queue):
+                step = turn.steps.get(ticket.work)
+                if step is None:
+                    continue
+                told.append((ticket, step))
+                if step.finish is not None or step.error is not None:
+                    queue.remove(ticket)
+        return told
 
     def _count(self, turn: Turn) -> None:
         try:
@@ -210,6 +228,7 @@ class Engine:
         counted = self._may_take is not None
         for work, _ in works:
             work.caller = caller
+        read_in_common([work for work, _ in works])
         return [Ticket(work, listener, caller, work.most_bytes if counted else 0) for work, listener in works]
 
     def _taken(self, tickets: list[Ticket]) -> list[Ticket]:
@@ -248,6 +267,9 @@ class Engine:
         if self._may_take is None or not self._running:
             return True
         promised = sum(one.most_bytes for one in self._running)
+        running = {id(one.work.memory) for one in self._running}
+        read = {id(one.work.memory): one.work.memory_bytes for one in self._waiting if one is not ticket}
+        promised += sum(size for memory, size in read.items() if memory not in running)
         return promised + ticket.most_bytes <= self._may_take
 
     def _admit(self) -> None:

@@ -8,6 +8,7 @@ in this package asks the base's family and is the same for both. Inputs are keyw
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -34,6 +35,10 @@ class Memory:
 
     cache: Any
     heard: Inputs = field(default_factory=dict)
+
+    def copy(self) -> Memory:
+        """Another that may go on otherwise; what an encoder has made is read by both."""
+        return Memory(deepcopy(self.cache), dict(self.heard))
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from routing.guidance import Guide
 from routing.penalties import Bent
+from routing.prefixes import Recalled
 from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
@@ -74,6 +75,7 @@ class Generation(Work):
         self._before: Float[Tensor, " vocabulary"] | None = None
         self._spoken: list[ModuleTrace] = []
         self._voice: Voice | None = None
+        self._begun = False
 
     @property
     def speaks(self) -> bool:
@@ -83,14 +85,39 @@ class Generation(Work):
     def looks_back(self) -> bool:
         return self.request.conversation is not None
 
+    @property
+    def read_like(self) -> Hashable | None:
+        asked = self.request
+        wanted = (asked.echo, self._says_likelihoods, self.trace is None, asked.conversation, self.caller)
+        return (id(self.model), self.prompt, id(self.route), *wanted)
+
+    def begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        found = self._found() if self._common is None or not self._common.looked else self._common.recalled
+        if self._common is not None and not self._common.looked:
+            self._common.recall(found)
+        if found is not None:
+            self._go_on_from(found)
+
     def reading(self, most: int = PREFILL_CHUNK) -> Reading:
-        if not self.read_tokens:
-            self._recall()
+        if self._common is not None and self.common is None:
+            self._part()
         every = self._echoes and self._says_likelihoods
         wants: Wants = "every logit" if every else "last logits"
         return Reading(tuple(self._unread[:most]), self._memory, self.route, wants)
 
     def hear(self, reading: Reading, heard: Heard) -> list[TextToken]:
+        self._count_uses(heard)
+        return self._go_on(reading, heard)
+
+    def overhear(self, reading: Reading, heard: Heard) -> list[TextToken]:
+        self.begin()
+        self.overheard_tokens += len(reading.tokens)
+        return self._go_on(reading, heard)
+
+    def _go_on(self, reading: Reading, heard: Heard) -> list[TextToken]:
         self._unread = self._unread[len(reading.tokens) :]
         self._listen(heard)
         echoed = self._echo_of(reading.tokens, heard.logits) if self._echoes else []
@@ -99,6 +126,13 @@ class Generation(Work):
         if self.request.voices and heard.record is not None and not self._unread:
             self._voice = last_voice(heard.record, heard.tokens, read=len(reading.tokens))
         return echoed if self._unread else echoed + self._speak()
+
+    def _part(self) -> None:
+        """Go on from the prompt alone, with a memory of its own."""
+        assert self._common is not None
+        self._memory, self._common = self._common.taken(), None
+        if isinstance(self._memory, Strand):
+            self._memory.most = self.request.length
 
     def _listen(self, heard: Heard) -> None:
         super()._listen(heard)
@@ -116,23 +150,21 @@ class Generation(Work):
         """Whoever else chooses the same name for a conversation must not learn what was said in this one."""
         return (self.caller, self.request.conversation)
 
-    def _recall(self) -> None:
-        """Begin with what an earlier answer of the conversation read, where nobody asks about its tokens."""
+    def _found(self) -> Recalled | None:
+        """What an earlier answer of the conversation read, where nobody asks about its tokens."""
         request, prefixes = self.request, self.model.prefixes
-        if not self._remembers or prefixes is None:
-            return
-        if self.trace is not None or request.echo:
-            return
+        if not self._remembers or prefixes is None or self.trace is not None or request.echo:
+            return None
         try:
-            found = prefixes.recall(self._kept_under, request.route, request.prompt)
+            return prefixes.recall(self._kept_under, request.route, request.prompt)
         except Exception as error:  # noqa: BLE001 - what costs time alone must not cost the answer
             log.warning("the beginning of a conversation is read again, it could not be recalled: %s", error)
-            return
-        if found is None:
-            return
-        length = self.recalled_tokens = found.strand.length
+            return None
+
+    def _go_on_from(self, found: Recalled) -> None:
+        length = self.recalled_tokens = found.length
         self._memory = found.strand
-        found.strand.most = request.length
+        found.strand.most = self.request.length
         self.read_tokens, self._unread = self._unread[:length], self._unread[length:]
         if found.spoken is not None and self.shares is not None:
             self.shares.recall(found.spoken)
@@ -225,6 +257,9 @@ class Generation(Work):
     def _finished(self, finish: Finish) -> None:
         self.finish = finish
         self._keep()
+        if self._common is not None:
+            self._common.leave()
+            self._common = None
         self._memory = Strand()  # whoever still reads what was said must not hold its memory
 
 

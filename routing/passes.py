@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from routing.pieces import Reader, share_out
 from routing.streaming import TextToken
 from routing.together import Heard, Reading, read_alone, read_together
 from routing.work import PREFILL_CHUNK, Finish, Work
@@ -21,30 +22,75 @@ class Step:
     error: Exception | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Turn:
-    """What works did in one step: a step of each, how many of them read something, and how many tokens."""
+    """What came of one step, to all for whom anything did; how many works read, and how many tokens."""
 
-    steps: tuple[Step, ...]
+    steps: dict[Work, Step] = field(default_factory=dict)
     readers: int = 0
     tokens: int = 0
 
 
-def advance(works: Sequence[Work]) -> Turn:
-    """One step of each; what has no room in the pass takes an empty one. Whoever fails fails alone."""
-    readings = _shared_out(works)
-    turn = [(work, one) for work, one in zip(works, readings, strict=True) if isinstance(one, Reading)]
-    heard = iter(_heard(turn))
-    steps, read = list[Step](), list[int]()
-    for work, reading in zip(works, readings, strict=True):
-        if not isinstance(reading, Reading):
-            steps.append(Step(error=reading))
+def advance(works: Sequence[Work], others: Sequence[Work] = (), *, number: int = 1) -> Turn:
+    """One step of the works, in the pass of this number: whoever fails fails alone.
+
+    Where some have a prompt in common one of them reads, and all hear it, those of the `others` too.
+    """
+    turn = Turn()
+    asked = _readings(works, number, turn)
+    for (work, reading), heard in zip(asked, _heard(asked), strict=True):
+        if isinstance(heard, Exception):
+            turn.steps[work] = Step(error=heard)
             continue
-        one = next(heard)
-        if not isinstance(one, Exception):
-            read.append(len(reading.tokens))
-        steps.append(_step(work, reading, one))
-    return Turn(tuple(steps), len(read), sum(read))
+        turn.readers += 1
+        turn.tokens += len(reading.tokens)
+        beside = _beside(work, (*works, *others))
+        turn.steps[work] = _step(work, work.hear, reading, heard)
+        for other in beside:
+            turn.steps[other] = _step(other, other.overhear, reading, heard)
+    return turn
+
+
+def _readings(works: Sequence[Work], number: int, turn: Turn) -> list[tuple[Work, Reading]]:
+    """What is read in this pass: a token by everybody who speaks, and pieces of prompts in what is left."""
+    speakers, readers = list[Work](), list[Work]()
+    for work in _one_of_each_common(works):
+        try:
+            work.begin()
+        except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
+            turn.steps[work] = Step(error=error)
+            continue
+        (speakers if work.speaks else readers).append(work)
+    room = PREFILL_BESIDE if speakers else PREFILL_CHUNK
+    shares = share_out([Reader(work.caller, work.unread, work.read_in) for work in readers], room)
+    readings = []
+    for work, most in [*((one, 1) for one in speakers), *zip(readers, shares, strict=True)]:
+        try:
+            if most:
+                readings.append((work, work.reading(most)))
+        except Exception as error:  # noqa: BLE001 - as above
+            turn.steps[work] = Step(error=error)
+    for work, most in zip(readers, shares, strict=True):
+        work.read_in = number if most else work.read_in
+    return readings
+
+
+def _one_of_each_common(works: Sequence[Work]) -> list[Work]:
+    """All but those whose prompt another of them reads."""
+    read, found = set[int](), list[Work]()
+    for work in works:
+        if work.common is None or id(work.common) not in read:
+            found.append(work)
+            read.add(id(work.common))
+    return found
+
+
+def _beside(work: Work, everybody: Sequence[Work]) -> list[Work]:
+    """Who has in common with it what it reads."""
+    common = work.common
+    if common is None:
+        return []
+    return list({other: None for other in everybody if other.common is common and other is not work})
 
 
 def _heard(turn: Sequence[tuple[Work, Reading]]) -> list[Heard | Exception]:
@@ -57,41 +103,18 @@ def _heard(turn: Sequence[tuple[Work, Reading]]) -> list[Heard | Exception]:
     return [_alone(work, reading) for work, reading in turn]
 
 
-def _shared_out(works: Sequence[Work]) -> list[Reading | Exception | None]:
-    """What each reads in the next pass: everybody who speaks a token, the others a share of what is left."""
-    speaking = sum(work.speaks for work in works)
-    left = PREFILL_CHUNK if not speaking else PREFILL_BESIDE
-    readings: list[Reading | Exception | None] = []
-    for work in works:
-        if not work.speaks and not left:
-            readings.append(None)
-            continue
-        reading = _next_of(work, PREFILL_CHUNK if work.speaks else left)
-        if isinstance(reading, Reading) and not work.speaks:
-            left -= len(reading.tokens)
-        readings.append(reading)
-    return readings
-
-
-def _next_of(work: Work, most: int) -> Reading | Exception:
+def _alone(work: Work, reading: Reading) -> Heard | Exception:
     try:
-        return work.reading(most)
+        return read_alone(work.model, reading)
     except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
         return error
 
 
-def _alone(work: Work, reading: Reading) -> Heard | Exception:
+def _step(
+    work: Work, hear: Callable[[Reading, Heard], list[TextToken]], reading: Reading, heard: Heard
+) -> Step:
     try:
-        return read_alone(work.model, reading)
-    except Exception as error:  # noqa: BLE001 - as above
-        return error
-
-
-def _step(work: Work, reading: Reading, heard: Heard | Exception) -> Step:
-    if isinstance(heard, Exception):
-        return Step(error=heard)
-    try:
-        tokens = work.hear(reading, heard)
+        tokens = hear(reading, heard)
     except Exception as error:  # noqa: BLE001 - as above
         return Step(error=error)
     return Step(tuple(tokens), work.finish)

@@ -31,8 +31,12 @@ MEGABYTE = 2**20
 
 
 class Recalled(NamedTuple):
-    """A beginning that need not be read: its memory, and who spoke in it (None by the plain base)."""
+    """A beginning that need not be read: its tokens, their memory (which may go on), and who spoke in them.
 
+    That is nobody by the plain base.
+    """
+
+    length: int
     strand: Strand
     spoken: ModuleTrace | None
 
@@ -120,7 +124,7 @@ class Prefixes:
         self._kept.move_to_end(best)
         kept, length = self._kept[best], lengths[best]
         spoken = None if kept.spoken is None else kept.spoken.of(slice(0, length))
-        return Recalled(kept.strand.beginning(length), spoken)
+        return Recalled(length, kept.strand.beginning(length), spoken)
 
     def _forget_what_it_replaces(self, newer: Kept, route: Route | None) -> None:
         """Earlier turns of the same conversation, and what belongs to index versions that are gone."""

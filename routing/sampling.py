@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from routing.errors import NotFinite
 from routing.penalties import Penalties
 
+SEEDS = 2**63  # that a generator can tell apart
 ROUNDS, COARSER = 3, 30.0  # how often a floor for candidates is lowered, and by which factor
 ROUNDING = 1e-9  # more than sums of probabilities in float64 are off
 
@@ -33,12 +35,18 @@ class Sampling:
     penalties: Penalties = field(default_factory=Penalties)
 
     def generator(self, choice: int) -> torch.Generator:
-        """The source of chance for one of the choices of a request."""
+        """The source of chance for one of the choices of a request.
+
+        Seeds and choices are mixed, so that no other seed draws the same for another choice.
+        """
         generator = torch.Generator()
         if self.seed is None:
             generator.seed()
+        elif not choice:
+            generator.manual_seed(self.seed % SEEDS)
         else:
-            generator.manual_seed((self.seed + choice) % 2**63)
+            mixed = hashlib.blake2b(f"{self.seed} {choice}".encode(), digest_size=8).digest()
+            generator.manual_seed(int.from_bytes(mixed) % SEEDS)
         return generator
 
 

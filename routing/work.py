@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Literal
 
+from routing.common import Common
+from routing.family import Memory
+from routing.ragged import Strand
 from routing.routed import RoutedModel
 from routing.routes import Route
 from routing.streaming import TextToken
@@ -44,6 +47,8 @@ class Work:
         self.finish: Finish | None = None
         self.completion_tokens = 0
         self.recalled_tokens = 0
+        self.overheard_tokens = 0
+        self.read_in = 0  # which of the engine's passes was the latest to read a piece of the prompt
         self.shares = None if route is None else Shares(route.pack)
         self.trace = Trace() if route is not None and trace else None
         self.read_tokens: list[int] = []
@@ -51,11 +56,33 @@ class Work:
         self._most = most
         self._memory = model.new_memory(self.prompt, most=most)
         self._unread = model.base.family.opening(model.base.model, self.prompt)
+        self._opening = len(self._unread)
+        self._common: Common | None = None
 
     @property
     def passed_tokens(self) -> int:
-        """How many tokens went through the base for it."""
-        return len(self.read_tokens) - self.recalled_tokens
+        """How many tokens went through the base for it, and not for another answer to the same prompt."""
+        return len(self.read_tokens) - self.recalled_tokens - self.overheard_tokens
+
+    @property
+    def unread(self) -> int:
+        """How many tokens are to be read before the next is drawn."""
+        return len(self._unread)
+
+    @property
+    def memory(self) -> Memory | Strand:
+        """What it remembers, which it may have in common with others while the prompt is read."""
+        return self._memory
+
+    @property
+    def common(self) -> Common | None:
+        """The prompt that others read with it, while that is not read to its end."""
+        return self._common if len(self.read_tokens) < self._opening else None
+
+    @property
+    def read_like(self) -> Hashable | None:
+        """Equal to that of others whose prompts are read in the same way; None: read by itself alone."""
+        return None
 
     @property
     def memory_bytes(self) -> int:
@@ -77,8 +104,19 @@ class Work:
         """Whether it looks for what an earlier one of its conversation has read."""
         return False
 
+    def join(self, common: Common) -> None:
+        """Read the prompt together with others; before anything is read."""
+        self._common, self._memory = common, common.memory
+
+    def begin(self) -> None:
+        """Look for what need not be read, before the first reading and before anything is overheard."""
+
     def reading(self, most: int = PREFILL_CHUNK) -> Reading:
         """What is to be read next, at most so many tokens of it."""
+        raise NotImplementedError
+
+    def overhear(self, reading: Reading, heard: Heard) -> list[TextToken]:
+        """As `hear`, where another work has read what this one has in common with it."""
         raise NotImplementedError
 
     def hear(self, reading: Reading, heard: Heard) -> list[TextToken]:
@@ -87,6 +125,7 @@ class Work:
 
     def advance(self) -> list[TextToken]:
         """One forward pass of its own. Not to be called once finished."""
+        self.begin()
         reading = self.reading()
         return self.hear(reading, read_alone(self.model, reading))
 
@@ -97,5 +136,8 @@ class Work:
         for listener in (self.shares, self.trace):
             if listener is not None:
                 listener.hear(heard.record, heard.tokens)
-        if self._uses is not None:
+
+    def _count_uses(self, heard: Heard) -> None:
+        """Tell who was chosen by tokens that went through the base: once, whoever overhears it."""
+        if self._uses is not None and heard.record is not None:
             self._uses.hear(heard.record, heard.tokens)

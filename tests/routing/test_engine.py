@@ -11,6 +11,7 @@ import pytest
 from routing.base import load_base
 from routing.engine import RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
 from routing.generation import Generation, Request
+from routing.passes import PREFILL_BESIDE
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
 from routing.spec import BaseRef
@@ -164,3 +165,34 @@ def test_one_request_may_take_every_place_where_nobody_else_is(model: RoutedMode
 
     with pytest.raises(EngineFull, match="2 answers are under way and 3 wait"):
         engine.require_room("other")
+
+
+def passes_until_drawn(model: RoutedModel, engine: Engine, asked: list[tuple[str, int]]) -> list[int]:
+    """In which pass the first token of each was drawn, of callers with prompts of such lengths."""
+    works = [answer_to(model, length, tokens=2) for _, length in asked]
+    for (caller, _), work in zip(asked, works, strict=True):
+        engine.submit([(work, Listener())], caller=caller)
+    first, number = [0] * len(asked), 0
+    while not all(first):
+        number += 1
+        assert engine.step()
+        first = [one or number * bool(work.completion_tokens) for one, work in zip(first, works, strict=True)]
+    return first
+
+
+def test_a_short_prompt_does_not_wait_for_the_long_ones_of_another(model: RoutedModel) -> None:
+    engine = Engine()
+    engine.submit([(answer_to(model, 3, tokens=200), Listener())], caller="writer")
+    engine.step()
+
+    *long, short = passes_until_drawn(model, engine, [*[("hog", 200)] * 10, ("other", 3)])
+
+    assert short == 1
+    assert long[0] == 2  # they are read one after the other, each as soon as may be
+    assert max(long) == -(-(10 * 200 + 3) // PREFILL_BESIDE)  # and no pass has room to spare
+
+
+def test_two_who_read_long_prompts_get_on_alike(model: RoutedModel) -> None:
+    hog, other = passes_until_drawn(model, Engine(), [("hog", 240), ("other", 240)])
+
+    assert hog == other == 2

@@ -100,3 +100,14 @@ def test_the_last_of_what_chance_can_say_is_still_a_token() -> None:
         assert _one_of(torch.tensor([0.1, 0.2, 0.0], dtype=torch.float64), torch.Generator()) == 1
     with pytest.raises(ValueError, match="no token is allowed"):
         _one_of(torch.zeros(3, dtype=torch.float64), torch.Generator())
+
+
+def test_no_seed_draws_for_one_choice_what_another_draws_for_another() -> None:
+    drawn = {
+        (seed, choice): Sampling(1.0, seed=seed).generator(choice).initial_seed()
+        for seed in (-1, 0, 1, 2, 3, 11, 2**62)
+        for choice in range(16)
+    }
+
+    assert len(set(drawn.values())) == len(drawn)
+    assert drawn[3, 0] == 3  # one answer alone draws what it always drew

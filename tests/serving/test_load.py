@@ -15,6 +15,7 @@ from routing.base import load_base
 from routing.composed import ComposedModel
 from routing.generation import Generation, Request
 from routing.routed import RoutedModel
+from routing.sampling import Sampling
 from routing.streaming import TextToken
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
@@ -219,7 +220,9 @@ def test_who_never_fits_is_told_the_figures_at_once(
 
 
 def test_the_memory_of_an_answer_is_given_back_when_it_ends(composed: ComposedModel) -> None:
-    generation = Generation(composed.routed, Request(tuple(composed.tokens(TEXT)), max_tokens=30))
+    generation = Generation(
+        composed.routed, Request(tuple(composed.tokens(TEXT)), 30, sampling=Sampling(0.0))
+    )
     most = 0
     while generation.finish is None:
         generation.advance()

@@ -47,7 +47,7 @@ class Limits:
     @property
     def answers(self) -> int:
         """Of one request: more would never find a place, however long they waited."""
-        return min(self.choices, self.running + self.waiting)
+        return max(1, min(self.choices, self.running + self.waiting))
 
     @property
     def memory_bytes(self) -> int | None:

@@ -71,7 +71,7 @@ class Runner:
         self._thread.join()
 
     def submit(self, works: Sequence[Work], *, caller: Hashable) -> Steps:
-        """Begin some works together, who have had places until now (see `Engine.take`); EngineEnded too late."""
+        """Begin some works together, which had places until now (see `Engine.take`); EngineEnded too late."""
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
         listeners = [_Bridge(loop, queue, place) for place in range(len(works))]
