@@ -36,8 +36,8 @@ class Halves:
     scaled: ScaledPart | None
 
     def on(self, device: torch.device) -> Halves:
-        """The same on this device: itself where that is the host."""
-        return self if device.type == "cpu" else self.copied(device)
+        """The same on this device: itself where it lies there."""
+        return self if self.a.device == device else self.copied(device)
 
     def copied(self, device: torch.device) -> Halves:
         """The same in memory of its own."""

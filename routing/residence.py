@@ -12,6 +12,7 @@ the first in line its room: so nobody waits for more than what was held when it 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple, Protocol
 
 from routing.errors import RoutingError
 
+log = logging.getLogger(__name__)
 MEGABYTE = 2**20
 PATIENCE = 30.0  # seconds: how long somebody waits for room
 
@@ -59,13 +61,14 @@ class Wanted:
     """Something to have in memory: its name, its size in bytes, and how to make it.
 
     With `parts` it is made of these, in their order, and they are needed no longer once it is made. What has
-    no parts is called a member.
+    no parts is called a member. `left` is shown what was made when it has to make room.
     """
 
     key: Hashable
     size: int
     make: Callable[..., Any]
     parts: tuple[Wanted, ...] = ()
+    left: Callable[[Any], None] | None = None
 
     @property
     def whole(self) -> tuple[Wanted, ...]:
@@ -85,6 +88,7 @@ class _Resident:
     key: Hashable
     size: int
     member: bool
+    left: Callable[[Any], None] | None
     stays: int = 0
     value: Future[Any] = field(default_factory=Future)
 
@@ -94,10 +98,11 @@ class _Resident:
 
 
 class _Entered(NamedTuple):
-    """All that somebody needs, held, and what of it is still to be made."""
+    """All that somebody needs, held, what of it is still to be made, and what had to go for it."""
 
     residents: Mapping[Hashable, _Resident]
     missing: Sequence[tuple[Wanted, _Resident]]
+    gone: list[_Resident]
 
 
 @dataclass(eq=False)
@@ -110,15 +115,9 @@ class _Waiter:
     owner: str
     wanted: Sequence[Wanted]
     sizes: Mapping[Hashable, int]
-    passed: set[_Resident] = field(default_factory=set)
+    passed: set[Hashable] = field(default_factory=set)
     bell: SimpleQueue[None] = field(default_factory=SimpleQueue)
     entered: _Entered | None = None
-
-    def can_spare(self, other: _Waiter, limit: int) -> bool:
-        """Whether room for this one is left once all is let go that was held before it was the first."""
-        self.passed = {one for one in self.passed if not one.idle}
-        passed = {one.key: one.size for one in self.passed}
-        return sum({**self.sizes, **passed, **other.sizes}.values()) <= limit
 
 
 class Residence:
@@ -169,8 +168,9 @@ class Residence:
         TooLarge, NoRoom, or whatever it was that making one of them raised.
         """
         self.require_fit(wanted)
-        residents, missing = self._enter(_Waiter(owner, wanted, _sizes(wanted)))
+        residents, missing, gone = self._enter(_Waiter(owner, wanted, _sizes(wanted)))
         try:
+            _show_out(gone)
             self._make(missing, residents)
             values = [residents[one.key].value.result() for one in wanted]
         except BaseException:
@@ -213,11 +213,11 @@ class Residence:
         """Those of the line who find room, in their order, and nobody for whom the first would wait."""
         for who in candidates:
             first = self._line[0]
-            if who is first or first.can_spare(who, self.limit):
+            if who is first or self._can_spare(first, who):
                 who.entered = self._entered(who)
             if who.entered is not None:
                 self._line.remove(who)
-                first.passed.update(who.entered.residents.values())
+                first.passed.update(who.entered.residents)
                 who.bell.put(None)
         first_now = self._line[0] if self._line else None
         if first_now is not self._first:
@@ -225,14 +225,22 @@ class Residence:
             if first_now is not None:
                 first_now.bell.put(None)  # for what ended meanwhile the one before may have been called
 
+    def _can_spare(self, first: _Waiter, other: _Waiter) -> bool:
+        """Whether the first in line has room once all is let go that was held before it was the first."""
+        passed = {key: self._residents[key] for key in first.passed if key in self._residents}
+        busy = {key: one.size for key, one in passed.items() if not one.idle}
+        first.passed = set(busy)
+        return sum({**first.sizes, **busy, **other.sizes}.values()) <= self.limit
+
     def _entered(self, who: _Waiter) -> _Entered | None:
         """All that is needed, held; None: there is no room."""
         needed = self._needed(who.wanted)
         missing = [one for key, one in needed.items() if key not in self._residents]
-        if not self._make_room(sum(one.size for one in missing), needed.keys()):
+        gone = self._make_room(sum(one.size for one in missing), needed.keys())
+        if gone is None:
             return None
         self._count(who.owner, who.wanted)
-        made = [(one, _Resident(who.owner, one.key, one.size, not one.parts)) for one in missing]
+        made = [(one, _Resident(who.owner, one.key, one.size, not one.parts, one.left)) for one in missing]
         for _, resident in made:
             self._residents[resident.key] = resident
             self._size += resident.size
@@ -240,7 +248,7 @@ class Residence:
         for key, resident in residents.items():
             resident.stays += 1
             self._residents.move_to_end(key)
-        return _Entered(residents, made)
+        return _Entered(residents, made, gone)
 
     def _needed(self, wanted: Sequence[Wanted]) -> dict[Hashable, Wanted]:
         """What has to be there; of what is made already the parts are not asked for."""
@@ -250,21 +258,23 @@ class Residence:
             for one in ((several,) if several.key in self._residents else several.whole)
         }
 
-    def _make_room(self, size: int, kept: Iterable[Hashable]) -> bool:
-        """Put out what nobody holds, the least recently used first, but nothing if that is not enough."""
+    def _make_room(self, size: int, kept: Iterable[Hashable]) -> list[_Resident] | None:
+        """Put out what nobody holds, the least recently used first; None, and nobody, if it is too little."""
+        gone: list[_Resident] = []
         if self._size + size <= self.limit:
-            return True
+            return gone
         keep = set(kept)
         idle = [one for key, one in self._residents.items() if one.idle and key not in keep]
         if self._size + size - sum(one.size for one in idle) > self.limit:
-            return False
+            return None
         for resident in idle:
             if self._size + size <= self.limit:
                 break
             self._forget(resident)
+            gone.append(resident)
             if self._witness is not None and resident.member:
                 self._witness.put_out(resident.owner)
-        return True
+        return gone
 
     def _make(
         self, missing: Sequence[tuple[Wanted, _Resident]], residents: Mapping[Hashable, _Resident]
@@ -310,6 +320,17 @@ class Residence:
         members = {part.key: one for one in wanted for part in (one.parts or (one,))}
         there = sum(key in self._residents or whole.key in self._residents for key, whole in members.items())
         self._witness.asked(owner, there, len(members) - there)
+
+
+def _show_out(gone: list[_Resident]) -> None:
+    """Let go of these one by one, before anything is made in their room; some are kept elsewhere."""
+    while gone:
+        resident = gone.pop(0)
+        try:
+            if resident.left is not None:
+                resident.left(resident.value.result())
+        except Exception:
+            log.exception("%s: what had to make room could not be kept elsewhere", resident.owner)
 
 
 def _sizes(wanted: Iterable[Wanted]) -> dict[Hashable, int]:

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import torch
 
@@ -29,12 +30,18 @@ from routing.spread import device_at
 from routing.store import IndexStore
 
 log = logging.getLogger(__name__)
+HOST = torch.device("cpu")
 Factors = Mapping[str, Halves]
+Source = Literal["host", "disk"]
 Key = tuple[str, str]  # an expert's: the digests of its base and of its factors, which fit no other base
 
 
 class Warm:
-    """Experts in the host's memory, of so many bytes, the least recently used put out first. Thread-safe."""
+    """Experts in the host's memory, of so many bytes, the least recently used put out first. Thread-safe.
+
+    An expert is used when it comes from here or the disk, and again when it leaves the nearest memory: what
+    was heard all the time is then as warm as can be.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -49,6 +56,11 @@ class Warm:
                 return None
             self._kept.move_to_end(key)
             return self._kept[key][0]
+
+    def left(self, key: Key, size: int, factors: Factors) -> None:
+        """Keep what has left the nearest memory: copied from there only if the host has it no more."""
+        if size <= self._limit and self.get(key) is None:
+            self.put(key, {name: half.on(HOST) for name, half in factors.items()}, size)
 
     def put(self, key: Key, factors: Factors, size: int) -> None:
         """Keep these, unless they are larger than everything that may be kept."""
@@ -65,12 +77,14 @@ class Warm:
 class Shelf:
     """Where a process keeps the factors of its libraries' experts, nearest first.
 
-    `proven` are the experts of whom it is known that they may be heard, each on its own base.
+    `proven` are the experts of whom it is known that they may be heard, each on its own base. `told` hears,
+    by owner, where one was found that was asked for and not near.
     """
 
     near: Residence
     warm: Warm = field(default_factory=lambda: Warm(0))
     proven: set[Key] = field(default_factory=set)
+    told: Callable[[str, Source], None] = lambda _owner, _source: None
 
 
 class ResidentPack:
@@ -202,7 +216,9 @@ class ResidentPack:
     def _member(self, place: int) -> Wanted:
         """An expert by the digest of its factors, so that another version finds the same one."""
         key = (self._owner, *self.key(place))
-        return Wanted(key, self._sizes[place], partial(self._read, place))
+        # what is told when it leaves must not hold this version, which may be gone by then
+        left = partial(self.shelf.warm.left, self.key(place), self._sizes[place])
+        return Wanted(key, self._sizes[place], partial(self._read, place), left=left)
 
     def _laid(self, places: Sequence[int], *factors: Factors) -> dict[str, ModulePack]:
         """The modules of these experts alone, each at its place."""
@@ -222,12 +238,9 @@ class ResidentPack:
 
     def _read(self, place: int) -> Factors:
         """An expert's factors where they are computed with; ExpertUnavailable says why not."""
-        entry, base, key = self.entries[place], self._model.base, self.key(place)
+        entry, base = self.entries[place], self._model.base
         try:
-            factors = self.shelf.warm.get(key)
-            if factors is None:
-                factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
-                self.shelf.warm.put(key, factors, self._sizes[place])
+            factors = self._found(place)
             factors = {name: half.on(device_at(base.devices, name)) for name, half in factors.items()}
             self._require_proven(place, factors)
         except Exception as error:
@@ -237,6 +250,17 @@ class ResidentPack:
             self.damaged[entry.adapter] = reason
             raise ExpertUnavailable(entry.adapter, reason) from error
         self.damaged.pop(entry.adapter, None)
+        return factors
+
+    def _found(self, place: int) -> Factors:
+        """An expert's factors in the host's memory."""
+        entry, base, key = self.entries[place], self._model.base, self.key(place)
+        factors = self.shelf.warm.get(key)
+        source: Source = "disk" if factors is None else "host"
+        if factors is None:
+            factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
+            self.shelf.warm.put(key, factors, self._sizes[place])
+        self.shelf.told(self._owner, source)
         return factors
 
     def _require_proven(self, place: int, factors: Factors) -> None:

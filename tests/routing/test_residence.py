@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -103,6 +104,19 @@ def test_what_is_made_of_parts_needs_them_only_while_it_is_made(workshop: Worksh
 
     assert again == "a+b"
     assert workshop.made == {"a": 1, "b": 1, "a+b": 1, "c": 1, "d": 1}
+
+
+def test_what_makes_room_is_shown_out_before_anything_is_made(workshop: Workshop) -> None:
+    residence, seen = Residence(2), list[str]()
+
+    def fail(_value: object) -> None:
+        raise OSError("nowhere to keep it")
+
+    hold(residence, [replace(workshop.thing("a"), left=seen.append), replace(workshop.thing("b"), left=fail)])
+    hold(residence, [workshop.thing("c", lambda: seen.append("c made")), workshop.thing("d")])
+
+    assert seen == ["a", "c made"]
+    assert residence.held(OWNER) == (2, 2)
 
 
 def test_what_never_fits_is_refused_at_once(workshop: Workshop) -> None:

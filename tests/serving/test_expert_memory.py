@@ -99,6 +99,10 @@ def test_each_expert_alone_is_heard_in_a_memory_for_two(live: LiveServer, compos
         routing = Routing("single", top_k=1, experts=(name,))
         assert text == composed.generate(TEXT, max_tokens=6, routing=routing).text
     assert count(live, "fletch_resident_evictions_total") >= 1
+    misses = f"{count(live, 'fletch_resident_misses_total')}"
+    assert (
+        f'fletch_resident_reads_total{{library="tales",source="disk"}} {misses}' in live.get("/metrics").text
+    )
     assert count(live, "fletch_resident_bytes") <= live.server.libraries.shelf.near.limit  # type: ignore[union-attr]
 
 

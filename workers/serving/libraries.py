@@ -116,4 +116,4 @@ def _shelf(options: Options, metrics: Metrics) -> Shelf | None:
     if limits.expert_megabytes is None:
         return None
     near = Residence(limits.expert_megabytes * MEGABYTE, patience=limits.expert_patience, witness=metrics)
-    return Shelf(near, Warm(limits.warm_megabytes * MEGABYTE))
+    return Shelf(near, Warm(limits.warm_megabytes * MEGABYTE), told=metrics.read)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from routing.resident import Source
 from workers.serving.book import Book
 from workers.serving.speakers import Speakers
 
@@ -160,6 +161,12 @@ class Metrics:
         self.expert_misses = self._of_library(
             "fletch_resident_misses", "Experts wanted that were not in memory"
         )
+        self.expert_reads = Counter(
+            "fletch_resident_reads",
+            "Experts wanted that were not in memory, by where they were found",
+            ["library", "source"],
+            registry=self.registry,
+        )
         self.expert_evictions = self._of_library("fletch_resident_evictions", "Experts that had to make room")
         self.narrowed = self._of_library(
             "fletch_narrowed", "Answers whose experts did not all fit into memory"
@@ -188,6 +195,10 @@ class Metrics:
         """Experts of a library were wanted: see `routing.residence.Witness`."""
         self.expert_hits.labels(owner).inc(there)
         self.expert_misses.labels(owner).inc(missing)
+
+    def read(self, owner: str, source: Source) -> None:
+        """An expert of a library that was wanted came from there."""
+        self.expert_reads.labels(owner, source).inc()
 
     def made(self, owner: str, seconds: float) -> None:
         """An expert of a library was brought into memory."""
