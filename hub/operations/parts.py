@@ -91,6 +91,7 @@ def serving_part(layout: Layout, port: int) -> Part:
         command=(
             *(sys.executable, "-m", "workers.serving", "--store", layout.store_url),
             *("--host", layout.host, "--port", str(port)),
+            *("--grace", "5"),  # who ends it looks on
             *(("--callers", settings.SERVING_CALLERS) if settings.SERVING_CALLERS else ()),
             *("--report-to", f"http://{layout.host}:{layout.web_port}"),
         ),
@@ -101,6 +102,7 @@ def serving_part(layout: Layout, port: int) -> Part:
         },
         ready=answers(f"{address}/healthz"),
         withheld=(*SECRETS, *(f"{name}_FILE" for name in SECRETS)),
+        grace=20.0,
         address=address,
     )
 

@@ -18,6 +18,7 @@ from tests.deployment import compose
 from tests.deployment.compose import PROJECT
 from workers.serving.__main__ import arguments
 from workers.serving.app import create_app
+from workers.serving.ending import FLUSH, GRACE
 from workers.serving.options import Options
 
 FOLDER = PROJECT / "deploy" / "kubernetes"
@@ -137,6 +138,15 @@ def test_ports_are_those_that_the_programs_listen_on() -> None:
     )
     for name, service in named("Service").items():
         assert service["spec"]["selector"] == named("Deployment")[name]["spec"]["selector"]["matchLabels"]
+
+
+def test_what_ends_a_serving_process_leaves_time_for_its_answers_and_for_what_comes_behind() -> None:
+    pod = dict(pods())["serving"]
+    before = float(container(pod)["lifecycle"]["preStop"]["exec"]["command"][-1])
+    behind = 10.0  # the last report to the hub, and the last spans
+
+    assert pod["terminationGracePeriodSeconds"] >= before + GRACE + FLUSH + behind
+    assert float(SERVICES["serving"]["stop_grace_period"].removesuffix("s")) >= GRACE + FLUSH + behind
 
 
 def test_the_autoscaler_asks_for_a_number_that_is_told(tmp_path: Path) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -13,13 +17,16 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 
 from routing.composed import ComposedModel
-from routing.engine import Engine
+from routing.engine import Engine, Step
 from routing.generation import Generation, Request
+from routing.streaming import TextToken
 from routing.traces import ModuleTrace, Shares
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
+from workers.serving.counting import Counting
+from workers.serving.journal import BROKE_OFF, Entry
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
 from workers.serving.speakers import OTHERS, PRIVATE
@@ -168,6 +175,50 @@ def test_what_fills_a_row_up_is_no_choice(composed: ComposedModel) -> None:
     spoken = {name: (said.hits, said.weight) for name, said in shares.spoken().items()}
 
     assert spoken == {composed.pack.experts[1]: (2, 1.5), composed.pack.experts[2]: (1, 0.5)}
+
+
+def test_the_time_to_the_first_token_begins_with_the_request_and_not_with_its_place() -> None:
+    metrics, entry = Metrics(), Entry("a-name", "POST", "/v1/completions")
+    entry.began -= 100.0
+    target: Any = SimpleNamespace(library="tales", version=None)
+    counting = Counting(target, [], 1, metrics, entry, lambda _tokens: None)
+
+    class Once:
+        admitted = time.monotonic()
+
+        async def __aiter__(self) -> AsyncIterator[tuple[int, Step]]:
+            yield 0, Step((TextToken(1, "a"),), "stop")
+
+        def close(self) -> None:
+            """Nothing is left."""
+
+    async def follow() -> None:
+        steps: Any = Once()
+        async for _ in counting.counted(steps):
+            pass
+
+    asyncio.run(follow())
+
+    assert (metrics.registry.get_sample_value("fletch_first_token_seconds_sum") or 0) >= 100
+    assert (metrics.registry.get_sample_value("fletch_queue_seconds_sum") or 0) < 100
+
+
+def test_what_is_not_there_is_counted_under_one_name_and_what_broke_off_apart() -> None:
+    metrics = Metrics()
+    for path in ("/v1/a", "/v1/b"):
+        metrics.ended(Entry("a-name", "GET", path, status=404, error="unknown_url"))
+    metrics.ended(Entry("a-name", "POST", "/v1/completions"))  # gone before anything was said
+    whole = Entry("a-name", "POST", "/v1/completions", route="/v1/completions", status=200)
+    metrics.ended(whole)
+    metrics.ended(replace(whole, error=BROKE_OFF))
+
+    found = metrics.registry.get_sample_value
+    counted = {
+        (endpoint, status): found("fletch_requests_total", {"endpoint": endpoint, "status": status})
+        for endpoint, status in (("(unknown)", "404"), ("(unknown)", "499"), ("/v1/completions", "200"))
+    }
+    assert counted == {("(unknown)", "404"): 2, ("(unknown)", "499"): 1, ("/v1/completions", "200"): 2}
+    assert found("fletch_broken_streams_total", {"endpoint": "/v1/completions"}) == 1
 
 
 def test_nobody_spoke_is_no_entropy() -> None:

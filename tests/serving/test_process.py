@@ -62,7 +62,7 @@ def begun(small_library: SmallLibrary, tmp_path_factory: pytest.TempPathFactory)
     script = (
         "import gc, json, runpy, sys, uvicorn\n"
         "foreign = {'hub', 'django', 'celery', 'redis', 'psycopg', 'peft'}\n"
-        "uvicorn.run = lambda app, **_: print(json.dumps({\n"
+        "uvicorn.Server.run = lambda self: setattr(self, 'started', True) or print(json.dumps({\n"
         "    'foreign': sorted(foreign & sys.modules.keys()), 'traces': 'opentelemetry' in sys.modules,\n"
         "    'objects': len(gc.get_objects()), 'frozen': gc.get_freeze_count(), 'collects': gc.isenabled(),\n"
         "    'switch': sys.getswitchinterval()}))\n"

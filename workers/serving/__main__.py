@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import sys
@@ -18,12 +19,14 @@ if __name__ == "__main__":
 
 import torch
 import uvicorn
+from starlette.applications import Starlette
 
 from routing import layouts
 from routing.spread import parsed
 from workers.serving import heap, logs
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
+from workers.serving.ending import GRACE, EndingServer
 from workers.serving.options import Limits, Options
 from workers.serving.reporting import Hub
 from workers.serving.telemetry import traces
@@ -31,6 +34,7 @@ from workers.serving.telemetry import traces
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 WARM_TIMES = 4  # a host's memory beside its GPU's
 
+STARTUP_FAILURE = 3  # uvicorn's own status of a process that could not listen
 REPORT_TO, REPORT_KEY = "FLETCH_REPORT_TO", "FLETCH_REPORT_KEY"
 
 # A request that is sent just when the other end closes is lost, so it must be the client who closes.
@@ -90,6 +94,14 @@ def arguments() -> argparse.ArgumentParser:
         default=os.environ.get(REPORT_TO, ""),
         help=f"report to this hub, once a minute, how often experts are chosen at each module, signed "
         f"by {REPORT_KEY} or the content of the file {REPORT_KEY}_FILE; default: {REPORT_TO}, or to none",
+    )
+    parser.add_argument(
+        "--grace",
+        type=_none_or_more,
+        default=int(GRACE),
+        metavar="SECONDS",
+        help="how long answers under way may go on when this process is told to end (SIGTERM); what is left "
+        "then ends with an error. Give whatever ends the process twenty seconds more. Default: %(default)s",
     )
     parser.add_argument(
         "--log-format",
@@ -213,7 +225,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     app = create_app(options, traces(os.environ))
     _keep_pauses_short()
-    uvicorn.run(
+    _listen(app, given)
+
+
+def _listen(app: Starlette, given: argparse.Namespace) -> None:
+    config = uvicorn.Config(
         app,
         host=given.host,
         port=given.port,
@@ -221,9 +237,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         log_config=None,  # its lines come out as all others
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=10,
         timeout_keep_alive=KEEP_ALIVE,
     )
+    server = EndingServer(config, app.state.server, grace=given.grace)
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
 
 
 def _report_to(parser: argparse.ArgumentParser, url: str) -> Hub | None:

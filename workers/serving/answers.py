@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
+from routing.engine import EngineEnded
 from workers.serving.counting import Counting
 from workers.serving.errors import ApiError, let_go
 from workers.serving.journal import BROKE_OFF
@@ -84,7 +85,10 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
             async for chunk in chunks:
                 yield _event({**chunk, "usage": None} if include_usage else chunk)
     except Exception as error:
-        log.exception("%s broke off", job.envelope.id)
+        if isinstance(error, EngineEnded):
+            log.warning("%s broke off: %s", job.envelope.id, error)
+        else:
+            log.exception("%s broke off", job.envelope.id)
         failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)
         job.counting.entry.error = failure.code
         let_go(error)

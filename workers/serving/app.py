@@ -61,6 +61,7 @@ from workers.serving.voices import voices_of
 UNKNOWN = (
     "not served here; expected POST /v1/chat/completions, /v1/completions or /v1/embeddings, GET /v1/models"
 )
+STOPPING = "this process is being stopped"
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AddressedBody)
 Answered = TypeVar("Answered", CompletionBody, ChatBody)
@@ -89,6 +90,7 @@ class Server:
         )
         self.runner = Runner(engine, Collector() if options.alone else None)
         self.traces = traces
+        self.leaving = False
         self.guides = Guides()
         self.door: Door = (
             PassDoor(lambda: self.libraries.hub_keys) if options.callers == "passes" else OpenDoor()
@@ -114,6 +116,22 @@ class Server:
                 await run_in_threadpool(self.reporter.stop)
             await run_in_threadpool(self.traces.end)
             self.preparing.end()
+
+    @property
+    def busy(self) -> bool:
+        """Whether anybody waits for an answer."""
+        engine = self.runner.engine
+        return bool(engine.running or engine.waiting or self.preparing.answers)
+
+    def leave(self) -> None:
+        """Take no more requests, and say so: what is under way goes on."""
+        self.leaving = True
+
+    def cut(self) -> None:
+        """Tell all who wait for an answer that they get no more of it."""
+        error = EngineEnded(STOPPING)
+        self.preparing.cut(error)
+        self.runner.engine.end(error)
 
     def admitting(self, endpoint: Endpoint) -> Endpoint:
         """The endpoint for those alone whom the door lets in."""
@@ -164,6 +182,11 @@ class Server:
 
     async def readyz(self, _request: Request) -> Response:
         ready, report = readiness(self.libraries, alive=self.runner.alive)
+        if self.leaving:
+            ready, report = (
+                False,
+                {**report, "status": "not ready", "missing": [*report["missing"], STOPPING]},
+            )
         return JSONResponse(report, 200 if ready else 503)
 
     async def counts(self, _request: Request) -> Response:
@@ -172,6 +195,8 @@ class Server:
 
     def _place(self, request: Request, body: AddressedBody, answers: int) -> Place:
         """Places for answers, of which nothing is worked out yet; whatever forbids them is said now."""
+        if self.leaving:
+            raise ApiError(503, f"{STOPPING}; ask again", code="stopping", retry_after=1)
         caller: Caller = request.state.caller
         self._require_admitted(caller, body.model)
         self.budgets.require_tokens(caller)
@@ -267,14 +292,14 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     server = Server(options, traces or NoTraces())
 
     def path(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
-        return Path(pattern, _counted(pattern, endpoint, server.metrics), methods=[method])
+        return Path(pattern, _told(pattern, endpoint), methods=[method])
 
     def asking(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
         return path(pattern, server.admitting(endpoint), method)
 
     app = Starlette(
         lifespan=server.lifespan,
-        middleware=[Middleware(Journal, told=[say, server.traces.request])],
+        middleware=[Middleware(Journal, told=[say, server.traces.request, server.metrics.ended])],
         exception_handlers={HTTPException: _http_error},
         routes=[
             asking("/v1/completions", server.completions, "POST"),
@@ -291,20 +316,19 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     return app
 
 
-def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
-    """The endpoint with its errors in OpenAI's shape and its answers counted."""
+def _told(pattern: str, endpoint: Endpoint) -> Endpoint:
+    """The endpoint with its errors in OpenAI's shape."""
 
     async def answered(request: Request) -> Response:
         request.state.entry.route = pattern
         try:
-            response = await endpoint(request)
+            return await endpoint(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape
             refusal = _refusal(error, pattern)
             request.state.entry.error = refusal.code
             response = refusal.response()
             let_go(error)
-        metrics.requests.labels(pattern, response.status_code).inc()
-        return response
+            return response
 
     return answered
 

@@ -6,11 +6,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from routing.resident import Source
 from workers.serving.book import Book
+from workers.serving.journal import Entry
 from workers.serving.speakers import Speakers
 
 ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LOADS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+NOWHERE = "(unknown)"  # the label of all paths that are not served
+GIVEN_UP = 499  # the status of requests whose clients were gone before there was any, as nginx counts them
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -32,6 +35,12 @@ class Metrics:
         self.requests = Counter(
             "fletch_requests", "Answered requests", ["endpoint", "status"], registry=self.registry
         )
+        self.broken = Counter(
+            "fletch_broken_streams",
+            "Streams that began with status 200 and ended with an error of ours",
+            ["endpoint"],
+            registry=self.registry,
+        )
         self.prompt_tokens = Counter(
             "fletch_prompt_tokens", "Tokens read", ["library"], registry=self.registry
         )
@@ -47,12 +56,6 @@ class Metrics:
         self.first_token = Histogram(
             "fletch_first_token_seconds",
             "Time from a request to the first token of its answer",
-            buckets=SECONDS,
-            registry=self.registry,
-        )
-        self.prepare_seconds = Histogram(
-            "fletch_prepare_seconds",
-            "Time that answers were prepared: their prompts judged, versions and experts read",
             buckets=SECONDS,
             registry=self.registry,
         )
@@ -75,6 +78,10 @@ class Metrics:
             registry=self.registry,
         )
         self.replays = self._of_library("fletch_replays", "Passes that were replayed by a CUDA graph")
+        self._of_queue()
+        self._of_memory()
+
+    def _of_queue(self) -> None:
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
         self.preparing = Gauge("fletch_preparing", "Answers being prepared", registry=self.registry)
@@ -84,7 +91,12 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
-        self._of_memory()
+        self.prepare_seconds = Histogram(
+            "fletch_prepare_seconds",
+            "Time that answers were prepared: their prompts judged, versions and experts read",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
 
     def _of_memory(self) -> None:
         self.recalls = Counter(
@@ -207,6 +219,13 @@ class Metrics:
     def put_out(self, owner: str) -> None:
         """An expert of a library had to make room."""
         self.expert_evictions.labels(owner).inc()
+
+    def ended(self, entry: Entry) -> None:
+        """A request has ended, whatever it was for; what is not there is counted together."""
+        endpoint = entry.route or NOWHERE
+        self.requests.labels(endpoint, entry.status or GIVEN_UP).inc()
+        if entry.broke_off:
+            self.broken.labels(endpoint).inc()
 
     def passed(self, answers: int, tokens: int) -> None:
         """A pass of a base is through."""

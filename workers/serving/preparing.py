@@ -37,7 +37,7 @@ class Place:
         self.since = time.monotonic()
         self._preparing = preparing
         self._work: asyncio.Future[Any] | None = None
-        self._lost: EngineFull | None = None
+        self._lost: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -49,7 +49,7 @@ class Place:
         self._preparing.free(self)
 
     async def kept(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """What `work` comes to; EngineFull if others need the room more before it has come to it."""
+        """What `work` comes to; where the place is lost before, why it was."""
         self._work = asyncio.ensure_future(work)
         try:
             return await self._work
@@ -58,7 +58,7 @@ class Place:
                 raise self._lost from None
             raise
 
-    def lose(self, reason: EngineFull) -> None:
+    def lose(self, reason: Exception) -> None:
         """Make room: whoever waits for the work of this place is told why."""
         self._lost = reason
         self._preparing.free(self)
@@ -115,6 +115,11 @@ class Preparing:
         """Count a place no more."""
         if place in self._places:
             self._places.remove(place)
+
+    def cut(self, error: Exception) -> None:
+        """Tell this to all who are in preparation, and give their places up."""
+        for place in [*self._places]:
+            place.lose(error)
 
     async def run(self, work: Callable[[], Result]) -> Result:
         """What `work` comes to on a thread; who is cancelled does not wait for that."""
