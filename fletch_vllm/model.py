@@ -17,7 +17,7 @@ from vllm.distributed import tensor_model_parallel_all_gather, tensor_model_para
 from vllm.model_executor.layers.linear import ColumnParallelLinear, RowParallelLinear
 from vllm.model_executor.models.transformers import TransformersForCausalLM
 
-from fletch_vllm.errors import NotServable
+from fletch_vllm.engine import refuse
 from fletch_vllm.layer import RoutedLayer, SplitInputLayer
 from fletch_vllm.mixture import Placed, clear, place
 from fletch_vllm.parts import Part, cut_input, cut_output, moved
@@ -107,26 +107,6 @@ def cut(seat: Seat, router: Router, base_layer: nn.Module, part: Part) -> Seat:
     if isinstance(base_layer, ColumnParallelLinear) and not base_layer.gather_output:
         return cut_output(seat, router, part)
     return seat
-
-
-def refuse(vllm_config: VllmConfig) -> None:
-    """NotServable for what was asked of the engine and is not done with experts."""
-    parallel, text = vllm_config.parallel_config, vllm_config.model_config.hf_config.get_text_config()
-    size = parallel.tensor_parallel_size
-    heads: int = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    wrong = []
-    if vllm_config.lora_config:
-        wrong.append("--enable-lora: experts are mixed by their router, not chosen by a request")
-    if parallel.pipeline_parallel_size > 1:
-        wrong.append(
-            f"--pipeline-parallel-size {parallel.pipeline_parallel_size}: it was never tried; leave it out"
-        )
-    if heads % size:
-        wrong.append(
-            f"--tensor-parallel-size {size}: the base's {heads} key-value heads cannot be shared out"
-        )
-    if wrong:
-        raise NotServable(wrong)
 
 
 def _reads_a_part(base_layer: nn.Module) -> bool:
