@@ -27,7 +27,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     monkeypatch.setattr(process, "_keep_pauses_short", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.heap.share", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.logs.begin", lambda _format: None)
-    monkeypatch.setattr("workers.serving.__main__.uvicorn.run", lambda _app, **_: None)
+    monkeypatch.setattr(process, "_listen", lambda *_: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
 
     def start(*words: str) -> Options:

@@ -7,9 +7,10 @@ import contextlib
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 # Beside other processes threads that spin while they wait are slower than those that sleep (docs/operate.md).
 # OpenMP asks once, when torch loads it. What the operator has said stays.
@@ -23,7 +24,7 @@ from starlette.applications import Starlette
 
 from routing import layouts
 from routing.spread import parsed
-from workers.serving import heap, logs
+from workers.serving import heap, logs, proxies
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
 from workers.serving.ending import GRACE, EndingServer
@@ -88,6 +89,7 @@ def arguments() -> argparse.ArgumentParser:
         help="whom it answers: `open`, whoever reaches it; `passes`, who brings a pass of the hub; "
         "must be said unless the address is a loopback one, where it is open",
     )
+    proxies.add_option(parser)
     parser.add_argument(
         "--report-to",
         metavar="HUB",
@@ -189,14 +191,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = _device(given.device)
     if given.warm_megabytes is not None and (given.expert_megabytes is None or device.type == "cpu"):
         parser.error("--warm-megabytes: expected with --expert-megabytes, and on a GPU alone")
+    forwarding = proxies.forwarding(parser, given)
     try:
         spread = None if given.spread is None else parsed(given.spread)
     except ValueError as error:
         parser.error(f"--spread: {error}")
-    try:
-        weights = layouts.parsed(given.weights)
-    except ValueError as error:
-        parser.error(f"--weights: {error}")
+    weights = _weights(parser, given)
     logs.begin(given.log_format)
     heap.share()
     # One core stays free for the event loop and the other processes: thread pools that share cores wait for
@@ -225,11 +225,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     app = create_app(options, traces(os.environ))
     _keep_pauses_short()
-    _listen(app, given)
+    _listen(app, _listening(app, given, forwarding), given)
 
 
-def _listen(app: Starlette, given: argparse.Namespace) -> None:
-    config = uvicorn.Config(
+def _listening(app: Starlette, given: argparse.Namespace, forwarding: Mapping[str, Any]) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=given.host,
         port=given.port,
@@ -238,12 +238,23 @@ def _listen(app: Starlette, given: argparse.Namespace) -> None:
         access_log=False,
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE,
+        **forwarding,
     )
+
+
+def _listen(app: Starlette, config: uvicorn.Config, given: argparse.Namespace) -> None:
     server = EndingServer(config, app.state.server, grace=given.grace)
     with contextlib.suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         sys.exit(STARTUP_FAILURE)
+
+
+def _weights(parser: argparse.ArgumentParser, given: argparse.Namespace) -> layouts.Wanted:
+    try:
+        return layouts.parsed(given.weights)
+    except ValueError as error:
+        parser.error(f"--weights: {error}")
 
 
 def _report_to(parser: argparse.ArgumentParser, url: str) -> Hub | None:
