@@ -3,39 +3,22 @@
 With dW_G the mean update of the experts that are named general, an expert e acts as dW_e - g dW_G. So at each
 module all experts together subtract one term: g dW_G times the sum of the token's mixing weights. The experts
 in the pack stay as they are, shared by requests with any g. What routers recognise experts by is taken from
-the differences, and so depends on g: that is worked out once for each choice of general experts and g, and
-the latest few are remembered beside the pack.
+the differences, and so depends on g (see `routing.remainders`): that is worked out once for each choice of
+general experts and g, and the latest few are remembered beside the pack.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 from routing.errors import BadRouting
-from routing.factors import NUMERICAL_RANK
-from routing.pack import ModulePack, Pack, RoutingVectors, Update, places_of
-
-REMEMBERED = 4  # choices; each costs about as much memory as the factors' half that reads the input
-
-# Input directions of experts whose part in each other's complement is smaller (squared) are one direction.
-SAME_DIRECTION = 1e-13
-
-_AT_WORK = threading.RLock()  # two requests for one choice wait for one computation
-Found = TypeVar("Found")
-
-
-class Stack(NamedTuple):
-    """An update b.T @ a at one module."""
-
-    a: Float[Tensor, "rows d_in"]
-    b: Float[Tensor, "rows d_out"]
+from routing.pack import ModulePack, Pack, places_of
+from routing.remainders import Alike, Stack, recognised, remainders, studied
 
 
 @dataclass(frozen=True)
@@ -61,8 +44,9 @@ class SharedTerm:
 class Differences:
     """A pack's modules as routers see them when general knowledge is subtracted.
 
-    Prototypes, `a` and singular values are those of the differences; nothing is ever mixed from them. Modules
-    without general knowledge are not there. `neutral` is the digest of the text that moments were taken on.
+    Prototypes are those of the differences, and `a` and singular values too unless the modules are bare;
+    nothing is ever mixed from them. Modules without general knowledge are not there. `neutral` is the digest
+    of the text that moments were taken on.
     """
 
     modules: Mapping[str, ModulePack]
@@ -91,37 +75,41 @@ def differences(pack: Pack, general: Sequence[str], amount: float) -> Difference
 
     UnknownExpert for a name that is not in the pack.
     """
-
-    def make() -> Differences:
-        knowledge = _terms(pack, general)
-        return Differences({name: _less(pack.modules[name], one, amount) for name, one in knowledge.items()})
-
-    return _remembered(pack, _key(general, amount), make)
+    return pack.remembered.get(
+        ("differences", *sorted(general), amount), lambda: _differences(pack, general, amount, remainders)
+    )
 
 
-def remember(pack: Pack, general: Sequence[str], amount: float, found: Differences) -> None:
-    """Take these for the pack's differences from now on: the same, but calibrated."""
-    with _AT_WORK:
-        pack.remembered[_key(general, amount)] = found
+def bare_differences(pack: Pack, general: Sequence[str], amount: float) -> Differences:
+    """The same without factors, for routers that look at prototypes alone: they take a part of the time."""
+    return pack.remembered.get(
+        ("prototypes", *sorted(general), amount), lambda: _differences(pack, general, amount, recognised)
+    )
+
+
+def _differences(
+    pack: Pack,
+    general: Sequence[str],
+    amount: float,
+    less: Callable[[ModulePack, Stack, Sequence[Alike], float], ModulePack],
+) -> Differences:
+    knowledge, common = _terms(pack, general), _studied(pack, general)
+    return Differences(
+        {name: less(pack.modules[name], one, common[name], amount) for name, one in knowledge.items()}
+    )
 
 
 def _terms(pack: Pack, general: Sequence[str]) -> dict[str, Stack]:
-    return _remembered(pack, ("terms", *sorted(general)), lambda: _stacked(pack, general))
+    return pack.remembered.get(("terms", *sorted(general)), lambda: _stacked(pack, general))
 
 
-def _key(general: Sequence[str], amount: float) -> tuple[object, ...]:
-    return ("differences", *sorted(general), amount)
+def _studied(pack: Pack, general: Sequence[str]) -> dict[str, tuple[Alike, ...]]:
+    """By module, what the differences for all amounts have in common."""
 
+    def study() -> dict[str, tuple[Alike, ...]]:
+        return {name: studied(pack.modules[name], one) for name, one in _terms(pack, general).items()}
 
-def _remembered(pack: Pack, key: tuple[object, ...], make: Callable[[], Found]) -> Found:
-    """What was made for this key, or is made now; beyond the latest few it is forgotten."""
-    with _AT_WORK:
-        known = pack.remembered
-        found: Found = known.pop(key) if key in known else make()
-        known[key] = found
-        while len(known) > REMEMBERED:
-            del known[next(iter(known))]
-        return found
+    return pack.remembered.get(("studied", *sorted(general)), study)
 
 
 def _stacked(pack: Pack, general: Sequence[str]) -> dict[str, Stack]:
@@ -140,53 +128,3 @@ def _stacked(pack: Pack, general: Sequence[str]) -> dict[str, Stack]:
             a = torch.cat([update.a for update in updates])
             found[name] = Stack(a, torch.cat([update.b for update in updates]) / len(places))
     return found
-
-
-def _less(module: ModulePack, knowledge: Stack, amount: float) -> ModulePack:
-    """The module's experts less general knowledge, as far as that can be told without the base's weight.
-
-    Those that work through it (DoRA, (IA)^3) are recognised as they are.
-    """
-    updates = [module.update(row) for row in range(len(module))]
-    found = [_left(update, knowledge, amount) for update in updates]
-    bounds = [0]
-    for _, sigma in found:
-        bounds.append(bounds[-1] + len(sigma))
-    prototypes = [_prototype(update, a) for update, (a, _) in zip(updates, found, strict=True)]
-    return replace(
-        module,
-        vectors=RoutingVectors(torch.stack(prototypes), module.vectors.gates),
-        a=torch.cat([a for a, _ in found]).to(module.a.dtype),
-        b=torch.cat([sigma for _, sigma in found]).unsqueeze(1),  # asked for the lengths of its rows alone
-        bounds=tuple(bounds),
-        moments={},
-    )
-
-
-def _prototype(update: Update, a: Float32[Tensor, "rank d_in"]) -> Float32[Tensor, " d_in"]:
-    """The direction that is stretched most; zeros where nothing is left."""
-    if update.scaled is not None:
-        return update.prototype
-    return a[0] if len(a) else torch.zeros_like(update.prototype)
-
-
-def _left(
-    expert: Update, knowledge: Stack, amount: float
-) -> tuple[Float32[Tensor, "rank d_in"], Float32[Tensor, " rank"]]:
-    """V^T and the singular values of an expert's update less `amount` times general knowledge.
-
-    The difference is left.T @ right, with r rows each: its spectrum comes from the r x r products of either
-    with itself, in float64. What rounding leaves of updates that cancel is measured by these updates, and
-    dropped.
-    """
-    right = torch.cat([expert.a, knowledge.a]).double()
-    left = torch.cat([expert.b, -amount * knowledge.b]).double()
-    lengths, axes = torch.linalg.eigh(right @ right.T)
-    apart = lengths > SAME_DIRECTION * lengths[-1]
-    lengths, axes = lengths[apart], axes[:, apart]
-    core = axes * lengths.sqrt()  # right is core @ basis, whose rows are orthonormal
-    basis = (axes / lengths.sqrt()).T @ right
-    squares, turns = torch.linalg.eigh(core.T @ (left @ left.T) @ core)
-    sigma = squares.clamp_min(0).sqrt().flip(0)
-    rank = int((sigma > NUMERICAL_RANK * torch.linalg.vector_norm(left, dim=1).max()).sum())
-    return (turns.flip(1)[:, :rank].T @ basis).float(), sigma[:rank].float()

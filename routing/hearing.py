@@ -20,7 +20,7 @@ from routing.evidence import recent_evidence
 from routing.pack import Pack, places_of
 from routing.resident import ResidentPack
 from routing.routed import RoutedModel
-from routing.routers import FROM_WEIGHTS, ROUTERS
+from routing.routers import FROM_WEIGHTS, READ_FACTORS, ROUTERS
 from routing.routes import (
     ON_NEUTRAL_TEXT,
     Narrowed,
@@ -32,12 +32,11 @@ from routing.routes import (
     speakers,
 )
 from routing.scores import arrow
-from routing.subtracting import prepare
+from routing.subtracting import prepared
 from routing.turns import ANYBODY, Asker
 
 MOST = 32  # experts that a request is narrowed to: behind the best of a prompt others hardly ever speak
 SHARE = 4  # so many narrowed prompts fit into memory side by side
-NEED_FACTORS = frozenset({"delta-norm", "spectral", "two-stage"})  # routers whose scores read the factors
 RAW = "arrow"  # what judges a prompt where nothing was measured on neutral text
 Places = frozenset[int]
 
@@ -171,10 +170,9 @@ class Hearing:
         if plan.routing is None or pack is None:
             return Route(self.pack, ROUTERS[asked.router], {}, plan.said)
         routing = plan.routing
-        if scores_calibrated(routing) and routing.router in NEED_FACTORS and pack.text is not None:
+        if scores_calibrated(routing) and routing.router in READ_FACTORS and pack.text is not None:
             pack = self.resident.measured(pack)
-        prepare(self.model, pack, routing)
-        way = route(pack, routing, plan.said)
+        way = route(pack, routing, plan.said, prepared(self.model, pack, routing))
         return replace(way, pack=self.pack, narrowed=plan.narrowed, stay=stay)
 
 

@@ -23,7 +23,7 @@ from routing.resident import ResidentPack
 from routing.routed import RoutedModel
 from routing.routers import QUERY_ROUTERS, ROUTERS
 from routing.routes import PromptScores, Route, Routing, route, speakers
-from routing.subtracting import prepare
+from routing.subtracting import prepared
 from routing.turns import ANYBODY, Asker
 
 REMEMBERED = 256  # prompts whose scores are kept: the choices and retries of a request ask again
@@ -130,8 +130,8 @@ class QueryRouter:
         """The route of a plan through a pack that has everybody's factors."""
         if plan.routing is None:
             return Route(self._known.pack, ROUTERS[asked.router], {}, plan.said)
-        prepare(self._known.model, self._known.pack, plan.routing)
-        return route(self._known.pack, plan.routing, plan.said)
+        seen = prepared(self._known.model, self._known.pack, plan.routing)
+        return route(self._known.pack, plan.routing, plan.said, seen)
 
 
 def _chosen(pack: Pack, routing: Routing, said: PromptScores) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ ALWAYS_CALIBRATED = frozenset({"evidence", "two-stage"})
 SCORED_BY = {"arrow": "arrow", "phatgoose": "gate", "spectral": "subspace", "delta-norm": "delta-norm"}
 ALWAYS_FINITE = frozenset({"arrow", "delta-norm", "subspace"})  # scores that every expert has of every token
 FROM_WEIGHTS = frozenset({"arrow", "spectral", "delta-norm", "evidence", "two-stage"})  # what experts do
+READ_FACTORS = frozenset({"delta-norm", "spectral", "two-stage"})  # their scores do; others', vectors alone
 QUERY_ROUTERS = frozenset({"classifier", "lm", "retrieval"})  # a prior over the whole prompt, alone
 
 

@@ -15,14 +15,24 @@ from torch import Tensor
 from routing.errors import BadRouting
 from routing.few_tokens import ARROW, AtOnce, at_once, chosen_at_once
 from routing.fixed import Fixed, fixed
-from routing.general import Differences, SharedTerm, differences, low_rank, shared_terms
+from routing.general import (
+    Differences,
+    SharedTerm,
+    bare_differences,
+    differences,
+    low_rank,
+    shared_terms,
+)
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
 from routing.routers import (
     ALWAYS_CALIBRATED,
+    ALWAYS_FINITE,
     FROM_WEIGHTS,
     QUERY_ROUTERS,
+    READ_FACTORS,
     ROUTERS,
+    SCORED_BY,
     Router,
     Selection,
     Terms,
@@ -65,7 +75,14 @@ class Routing:
     @property
     def by_differences(self) -> bool:
         """Whether the router recognises experts by what is left of them after that."""
-        return self.subtracts and self.router in FROM_WEIGHTS
+        return self.subtracts and self.router in FROM_WEIGHTS and not self._unopposed
+
+    @property
+    def _unopposed(self) -> bool:
+        """Whether one expert alone may speak, and has every token whatever it scores."""
+        alone = self.experts is not None and len(set(self.experts)) == 1
+        scored = self.calibrated or self.abstain is not None
+        return alone and not scored and SCORED_BY.get(self.router) in ALWAYS_FINITE
 
     @property
     def asked_prior(self) -> str | None:
@@ -238,9 +255,12 @@ class Route:
         return seat.select(self.router, nothing).experts.shape[1]
 
 
-def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Route:
+def route(
+    pack: Pack, routing: Routing, said: PromptScores | None = None, seen: Differences | None = None
+) -> Route:
     """Work out once per request who may speak where; `said` is what a prior made of its prompt.
 
+    `seen` are the differences that the router looks at, where they were measured on neutral text.
     UnknownExpert for a name that is not in the pack; BadRouting for what the pack cannot do.
     """
     if routing.asked_prior == "classifier" and pack.classifier is None:
@@ -250,14 +270,14 @@ def route(pack: Pack, routing: Routing, said: PromptScores | None = None) -> Rou
         raise BadRouting("router", f"{routing.router}, calibrated", "an index version with neutral text")
     allowed = speakers(pack, routing)
     shared = shared_terms(pack, routing.general, routing.subtract) if routing.subtracts else {}
-    judged = _judged(pack, routing).modules if routing.by_differences else {}
+    less = _seen(pack, routing, seen).modules if routing.by_differences else {}
     usual = _usual_terms(pack, routing, allowed, said)
     seats = {}
     for name, module in pack.modules.items():
         rows = None if allowed is None else _rows_of(module, allowed)
         if rows is None or len(rows):
             terms = _terms_at(module, usual, rows)
-            seats[name] = Seat(module, terms, judged.get(name), shared.get(name))
+            seats[name] = Seat(module, terms, less.get(name), shared.get(name))
     by_prompt = said is not None and (routing.router in QUERY_ROUTERS or routing.prior_weight)
     return Route(pack, ROUTERS[routing.router], seats, said, None if by_prompt else routing)
 
@@ -321,10 +341,16 @@ def scores_calibrated(routing: Routing) -> bool:
     return routing.calibrated or routing.router in ALWAYS_CALIBRATED
 
 
-def _judged(pack: Pack, routing: Routing) -> Differences:
-    found = differences(pack, routing.general, routing.subtract)
+def judged(pack: Pack, routing: Routing) -> Differences:
+    """The pack's experts as this routing looks at them, not measured."""
+    less = differences if routing.router in READ_FACTORS else bare_differences
+    return less(pack, routing.general, routing.subtract)
+
+
+def _seen(pack: Pack, routing: Routing, seen: Differences | None) -> Differences:
+    found = judged(pack, routing) if seen is None else seen
     if scores_calibrated(routing) and found.neutral != pack.neutral:
-        expected = "differences that were calibrated by routing.subtracting.prepare"
+        expected = "differences calibrated by routing.subtracting.prepared"
         raise BadRouting("subtract", str(routing.subtract), expected)
     return found
 

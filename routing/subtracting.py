@@ -5,23 +5,30 @@ from __future__ import annotations
 from dataclasses import replace
 
 from routing.calibration import with_moments
-from routing.general import Differences, differences, remember
+from routing.general import Differences
 from routing.pack import Pack
 from routing.routed import RoutedModel
-from routing.routes import Routing, scores_calibrated
+from routing.routers import READ_FACTORS
+from routing.routes import Routing, judged, scores_calibrated
 
 
-def prepare(model: RoutedModel, pack: Pack, routing: Routing) -> None:
-    """Work out the differences that this routing needs, and measure their scores on neutral text if it does.
+def prepared(model: RoutedModel, pack: Pack, routing: Routing) -> Differences | None:
+    """The differences that this routing looks at, their scores measured on neutral text if it needs that.
 
-    Done once for each choice of general experts and amount; UnknownExpert for a name not in the pack.
+    Done once for each choice of general experts and amount; None if it looks at none. UnknownExpert for a
+    name that is not in the pack.
     """
     if not routing.by_differences:
-        return
-    found = differences(pack, routing.general, routing.subtract)
-    if not scores_calibrated(routing) or found.neutral == pack.neutral or pack.text is None:
-        return
+        return None
+    if not scores_calibrated(routing) or pack.text is None:
+        return judged(pack, routing)
+    key = ("measured", routing.router in READ_FACTORS, *sorted(routing.general), routing.subtract)
+    return pack.remembered.get(key, lambda: _measured(model, pack, routing))
+
+
+def _measured(model: RoutedModel, pack: Pack, routing: Routing) -> Differences:
+    assert pack.text is not None
     assert pack.neutral is not None, "a pack with neutral text knows its digest"
-    judged = replace(pack, modules=found.modules, neutral=None)
-    measured = with_moments(model, judged, pack.text, neutral=pack.neutral)
-    remember(pack, routing.general, routing.subtract, Differences(measured.modules, pack.neutral))
+    seen = replace(pack, modules=judged(pack, routing).modules, neutral=None)
+    found = with_moments(model, seen, pack.text, neutral=pack.neutral)
+    return Differences(found.modules, pack.neutral)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from routing import general as knowledge
+from routing import remainders
 from routing.composed import ComposedModel, compose
 from routing.digests import digest_of
 from routing.errors import BadRouting, UnknownExpert
-from routing.general import REMEMBERED, differences, shared_terms
+from routing.general import bare_differences, differences
 from routing.index import RoutingPolicy
 from routing.merge import Experts, mean_update
 from routing.neutral import neutral_tokens
-from routing.pack import Pack
+from routing.pack import REMEMBERED, ModulePack, Pack
+from routing.remainders import Alike, Stack
 from routing.routers import FROM_WEIGHTS
 from routing.routes import Routing, route, routing_of, within_reach
 from tests.routing.kinds import factors_of, llama_kinds
@@ -170,15 +174,56 @@ def test_who_left_the_library_has_nothing_to_subtract(composed: ComposedModel) -
     assert within_reach(policy, composed.pack).general == (GENERAL,)
 
 
-def test_differences_are_worked_out_once_and_the_oldest_forgotten(composed: ComposedModel) -> None:
+def test_differences_are_worked_out_once_for_each_amount(composed: ComposedModel) -> None:
     first = differences(composed.pack, (GENERAL,), 0.125)
 
     assert differences(composed.pack, [GENERAL], 0.125) is first
-    for amount in range(1, REMEMBERED + 2):
-        shared_terms(composed.pack, OTHERS[: amount % 4 + 1], float(amount))
+    for amount in range(1, 2 * REMEMBERED):
         differences(composed.pack, (GENERAL,), float(amount))
     assert len(composed.pack.remembered) <= REMEMBERED
-    assert differences(composed.pack, (GENERAL,), 0.125) is not first
+    assert differences(composed.pack, (GENERAL,), 0.125) is first  # which is asked for again and again
+
+
+def test_another_amount_needs_nothing_of_what_does_not_depend_on_it(
+    library: SmallLibrary, experts: Experts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack, studied = compose(library.base(), experts).pack, list[int]()
+
+    def counted(module: ModulePack, general: Stack) -> tuple[Alike, ...]:
+        studied.append(len(module))
+        return remainders.studied(module, general)
+
+    monkeypatch.setattr(knowledge, "studied", counted)
+
+    for amount in (0.5, 0.5001, 0.5002):
+        route(pack, Routing("arrow", top_k=1, general=(GENERAL,), subtract=amount))
+        route(pack, Routing("spectral", top_k=1, general=(GENERAL,), subtract=amount))
+
+    assert len(studied) == len(pack.modules)
+
+
+def test_prototypes_alone_are_those_of_the_whole_differences(composed: ComposedModel) -> None:
+    whole = differences(composed.pack, (GENERAL,), 0.3).modules
+
+    alone = bare_differences(composed.pack, (GENERAL,), 0.3).modules
+
+    for name, module in whole.items():
+        assert alone[name].bare
+        assert alone[name].bounds == module.bounds
+        torch.testing.assert_close(alone[name].vectors.prototypes, module.vectors.prototypes)
+
+
+def test_who_has_every_token_anyway_is_not_recognised_by_anything(
+    composed: ComposedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge, "studied", lambda *_: pytest.fail("nobody looks at differences"))
+    alone = Routing("arrow", top_k=1, experts=("ada/plain",), general=(GENERAL,), subtract=0.61)
+
+    way = composed.queries.route(alone, [5, 6])
+
+    single = replace(alone, router="single")
+    assert torch.equal(composed.logits(TEXT, alone), composed.logits(TEXT, single))
+    assert all(seat.judged is None and seat.shared is not None for seat in way.seats.values())
 
 
 def test_what_cannot_be_done_is_refused(composed: ComposedModel) -> None:
