@@ -90,7 +90,7 @@ class Hearing:
             ]
             lists = [self._list(plan) for plan in plans]
         asked = [places for places in dict.fromkeys(lists) if places]
-        packs, stay = self.resident.packs(asked)
+        packs, stay = self.resident.packs(asked, self.asker)
         heard = dict(zip(asked, packs, strict=True))
         return [
             self._way(routing, plan, heard.get(places), stay)

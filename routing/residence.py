@@ -24,6 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from routing.errors import RoutingError
+from routing.turns import ANYBODY, Asker
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
@@ -162,13 +163,14 @@ class Residence:
         if needed > self.limit:
             raise TooLarge(needed, self.limit)
 
-    def hold(self, owner: str, wanted: Sequence[Wanted]) -> tuple[list[Any], Stay]:
+    def hold(self, owner: str, wanted: Sequence[Wanted], asker: Asker = ANYBODY) -> tuple[list[Any], Stay]:
         """The values of these, in their order, and what keeps them in memory.
 
-        TooLarge, NoRoom, or whatever it was that making one of them raised.
+        TooLarge, NoRoom, Left if the asker leaves while it waits for room, or whatever it was that making one
+        of them raised.
         """
         self.require_fit(wanted)
-        residents, missing, gone = self._enter(_Waiter(owner, wanted, _sizes(wanted)))
+        residents, missing, gone = self._enter(_Waiter(owner, wanted, _sizes(wanted)), asker)
         try:
             _show_out(gone)
             self._make(missing, residents)
@@ -183,29 +185,32 @@ class Residence:
         weakref.finalize(stay, self._leave, held).atexit = False
         return values, stay
 
-    def _enter(self, who: _Waiter) -> _Entered:
+    def _enter(self, who: _Waiter, asker: Asker) -> _Entered:
         """What is needed, as soon as there is room for it; NoRoom if that takes too long."""
+        asker.require_here()
         until = time.monotonic() + self._patience
         with self._lock:
             ended = self._take_note()
             self._line.append(who)
             self._let_in(list(self._line) if ended else [who])
-        while who.entered is None and (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(Empty):
-                if self._ended.empty():
-                    who.bell.get(timeout=left)
-            with self._lock:
-                self._take_note()
-                self._let_in(list(self._line))
-        return who.entered or self._given_up(who)
+        with asker.waiting(lambda: who.bell.put(None)):
+            while who.entered is None and not asker.gone and (left := until - time.monotonic()) > 0:
+                with contextlib.suppress(Empty):
+                    if self._ended.empty():
+                        who.bell.get(timeout=left)
+                with self._lock:
+                    self._take_note()
+                    self._let_in(list(self._line))
+        return who.entered or self._given_up(who, asker)
 
-    def _given_up(self, who: _Waiter) -> _Entered:
+    def _given_up(self, who: _Waiter, asker: Asker) -> _Entered:
         """NoRoom, unless somebody has let it in at the last moment."""
         with self._lock:
             if who.entered is not None:
                 return who.entered
             self._line.remove(who)
             self._let_in(list(self._line))
+        asker.require_here()
         needed = megabytes(sum(who.sizes.values()))
         raise NoRoom(f"{needed} are needed, and others hold too much of {megabytes(self.limit)}")
 

@@ -28,6 +28,7 @@ from routing.residence import Residence, Stay, Wanted
 from routing.routed import RoutedModel
 from routing.spread import device_at
 from routing.store import IndexStore
+from routing.turns import ANYBODY, Asker
 
 log = logging.getLogger(__name__)
 HOST = torch.device("cpu")
@@ -160,13 +161,13 @@ class ResidentPack:
             count += 1
         return list(places[:count])
 
-    def packs(self, lists: Sequence[frozenset[int]]) -> tuple[list[Pack], Stay]:
+    def packs(self, lists: Sequence[frozenset[int]], asker: Asker = ANYBODY) -> tuple[list[Pack], Stay]:
         """For each list of places the pack with the factors of these experts alone, and what keeps them.
 
         ExpertUnavailable if one of them cannot be read, TooLarge if they can never be in memory together,
-        NoRoom if others hold too much for too long.
+        NoRoom if others hold too much for too long, Left if the asker does not wait for that.
         """
-        values, stay = self.shelf.near.hold(self._owner, [self._wanted(places) for places in lists])
+        values, stay = self.shelf.near.hold(self._owner, [self._wanted(places) for places in lists], asker)
         packs = []
         for places, value in zip(lists, values, strict=True):
             modules = self._laid(sorted(places), value) if len(places) == 1 else value

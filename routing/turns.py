@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,7 @@ class Asker:
         self.name = name
         self._turns = turns
         self._gone = False
+        self._bells: list[Callable[[], None]] = []
 
     @property
     def gone(self) -> bool:
@@ -31,8 +32,17 @@ class Asker:
     def leave(self) -> None:
         """Wait no longer: whatever is worked out for this asker ends where it asks next."""
         self._gone = True
-        if self._turns is not None:
-            self._turns.look()
+        for bell in [*self._bells]:
+            bell()
+
+    @contextmanager
+    def waiting(self, bell: Callable[[], None]) -> Iterator[None]:
+        """Ring this bell if they leave within this; who waits then looks whether they have."""
+        self._bells.append(bell)
+        try:
+            yield
+        finally:
+            self._bells.remove(bell)
 
     def require_here(self) -> None:
         """Left if they have."""
@@ -87,7 +97,7 @@ class Turns:
     def take(self, asker: Asker, cost: float) -> None:
         """Wait for a turn; Left if the asker leaves before it comes."""
         waiter = _Waiter(asker, cost)
-        with self._changed:
+        with asker.waiting(self._look), self._changed:
             self._waiting.append(waiter)
             self._call()
             while not waiter.called:
@@ -103,7 +113,7 @@ class Turns:
             self._under_way.discard(asker.name)
             self._call()
 
-    def look(self) -> None:
+    def _look(self) -> None:
         """Have everybody who waits look whether they still want to."""
         with self._changed:
             self._changed.notify_all()

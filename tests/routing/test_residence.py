@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from routing.residence import NoRoom, Residence, Stay, TooLarge, Wanted
+from routing.turns import Asker, Left
 
 OWNER = "tales"
 
@@ -247,6 +249,23 @@ def test_nobody_waits_for_ever(workshop: Workshop) -> None:
     with pytest.raises(NoRoom, match="others hold too much"):
         hold(residence, [workshop.thing("b")])
     assert hold(residence, [workshop.thing("a")])[0] == ["a"]
+
+
+def test_who_leaves_while_waiting_for_room_is_let_go_and_gets_nothing(workshop: Workshop) -> None:
+    residence, asker = Residence(1, patience=60.0), Asker("ada")
+    _, _stay = hold(residence, [workshop.thing("a")])
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(residence.hold, OWNER, [workshop.thing("b")], asker)
+        while not residence.waiting:
+            assert not waiting.done()
+        asker.leave()
+        with pytest.raises(Left):
+            waiting.result(30)
+
+    assert residence.waiting == 0
+    assert workshop.made["b"] == 0
+    with pytest.raises(Left):
+        residence.hold(OWNER, [workshop.thing("a")], asker)
 
 
 def test_what_two_ask_for_at_once_is_made_once(workshop: Workshop) -> None:

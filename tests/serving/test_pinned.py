@@ -5,15 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from routing.turns import Asker, Left
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
 from workers.serving import library, versions
+from workers.serving.library import Library
 from workers.serving.options import Limits
+from workers.serving.pinned import Pinned
 from workers.serving.versions import Version
 
 MEMBERS = [["ada/plain"], ["ada/plain", "bob/wide"], ["eve/late"]]
@@ -84,3 +88,16 @@ def test_few_may_wait_for_versions_and_the_others_are_told_so(
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "version_busy")
     assert refused.headers["Retry-After"] == "1"
     assert (current.status_code, later.status_code) == (200, 200)
+
+
+def test_a_version_is_not_read_for_who_has_left_before() -> None:
+    asker, read = Asker("ada"), list[int]()
+    asked: Any = SimpleNamespace(live=None, _pinned=Pinned(Limits()), _read=read.append)
+    asker.leave()
+
+    with pytest.raises(Left):
+        Library.version(asked, 1, asker)
+
+    assert read == []
+    Library.version(asked, 1)
+    assert read == [1]

@@ -7,7 +7,6 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -206,8 +205,10 @@ class Server:
 
     async def _target(self, request: Request, body: AddressedBody, place: Place) -> Target:
         guest_list = request.headers.get(HEADER)
-        found = partial(resolve, self.libraries, body.model, body.routing, guest_list=guest_list)
-        target = replace(await self.preparing.run(found), asker=place.asker)
+        found = partial(
+            resolve, self.libraries, body.model, body.routing, guest_list=guest_list, asker=place.asker
+        )
+        target = await self.preparing.run(found)
         entry: Entry = request.state.entry
         entry.library, entry.version, entry.router = target.said
         return target

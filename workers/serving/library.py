@@ -11,6 +11,7 @@ from routing.errors import BadManifest, RoutingError, UnknownVersion, WrongBase
 from routing.resident import Shelf
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
+from routing.turns import ANYBODY, Asker
 from workers.serving import heap
 from workers.serving.book import Page
 from workers.serving.canary import Proven
@@ -115,15 +116,21 @@ class Library:
         reasons += [f"{guests} private experts cannot be read"] if guests else []
         return "; ".join(reasons) or None
 
-    def version(self, number: int) -> Version:
+    def version(self, number: int, asker: Asker = ANYBODY) -> Version:
         """The version of this number, loaded if it is published and not in memory.
 
-        Errors as `assemble`, and ApiError if many wait for other versions already.
+        Errors as `assemble`, ApiError if many wait for other versions already, and Left if the asker leaves
+        before it is read.
         """
+
+        def read(number: int) -> Version:
+            asker.require_here()
+            return self._read(number)
+
         live = self.live
         if live is not None and live.number == number:
             return live
-        return self._pinned.version(number, self._read)
+        return self._pinned.version(number, read)
 
     def publishes(self, number: int) -> bool:
         """Whether the store has a version of this number on the base that is served; nothing is loaded."""

@@ -80,10 +80,17 @@ def _too_large(error: TooLarge, wanted: Routing, prompts: str) -> ApiError:
     return invalid(param, message, code="experts_too_large")
 
 
-def resolve(libraries: Libraries, model: str, routing: RoutingBody, *, guest_list: str | None) -> Target:
+def resolve(
+    libraries: Libraries,
+    model: str,
+    routing: RoutingBody,
+    *,
+    guest_list: str | None,
+    asker: Asker = ANYBODY,
+) -> Target:
     """Find who is asked for; ApiError says which field names what is not there.
 
-    May load a pinned version, or the private experts of a guest list.
+    May load a pinned version, or the private experts of a guest list; Left if the asker leaves before that.
     """
     address = names.parse(model)
     library = None if address is None else libraries.served.get(address.library)
@@ -97,13 +104,15 @@ def resolve(libraries: Libraries, model: str, routing: RoutingBody, *, guest_lis
             raise invalid("routing", "the plain base is not routed; ask for the library instead")
         if guest_list is not None:
             raise invalid(HEADER, "the plain base has no experts to add to; leave the list out")
-        return Target(library.name, library.model, None, None)
+        return Target(library.name, library.model, None, None, asker=asker)
     guests = None if guest_list is None else _guests(library, guest_list)
-    version = _version(library, model, address, routing)
+    version = _version(library, model, address, routing, asker)
     if guests is not None:
+        asker.require_here()
         version = libraries.joined.version(version, guests)
     wanted = _routing_of(version, address, routing)
-    return Target(library.name, version.model, version, _route(version, wanted, address, routing), wanted)
+    way = _route(version, wanted, address, routing)
+    return Target(library.name, version.model, version, way, wanted, asker)
 
 
 def _guests(library: Library, guest_list: str) -> Guests:
@@ -115,22 +124,26 @@ def _guests(library: Library, guest_list: str) -> Guests:
 
 
 def _version(
-    library: Library, model: str, address: names.Routed | names.Single, routing: RoutingBody
+    library: Library,
+    model: str,
+    address: names.Routed | names.Single,
+    routing: RoutingBody,
+    asker: Asker,
 ) -> Version:
     named = address.version if isinstance(address, names.Routed) else None
     if named is not None and routing.version is not None and named != routing.version:
         raise invalid("routing.version", f"found {routing.version}, but the model's name says {named}")
     number = named or routing.version
     if number is not None:
-        return _pinned(library, model, number, "model" if named else "routing.version")
+        return _pinned(library, model, number, "model" if named else "routing.version", asker)
     if library.live is None:
         raise _not_ready(model, library)
     return library.live
 
 
-def _pinned(library: Library, model: str, number: int, param: str) -> Version:
+def _pinned(library: Library, model: str, number: int, param: str, asker: Asker) -> Version:
     try:
-        return library.version(number)
+        return library.version(number, asker)
     except UnknownVersion as error:
         refused = not_found(model, str(error)) if param == "model" else invalid(param, str(error))
         raise refused from error
