@@ -107,6 +107,35 @@ def test_chunks_are_noticed_whatever_the_configuration_calls_its_layers(
     assert UNTOLD in caplog.text
 
 
+def test_a_scale_that_grows_with_what_is_remembered_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    """Queries of layers without positions are scaled from `floor_scale` tokens on, by the cache's length."""
+    plain: dict[str, Any] = {
+        "layer_types": ["full_attention"] * 2,
+        "no_rope_layers": [0, 0],
+        "attn_scale": 2.0,
+    }
+
+    assert reads_ragged(base_of("llama4_text", **plain, attn_temperature_tuning=False))
+    assert not reads_ragged(base_of("llama4_text", **plain, attn_temperature_tuning=True, floor_scale=100))
+
+    assert "logits differ by" in caplog.text
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("dynamic", "its positions depend"), ("default", "")])
+def test_positions_that_depend_on_the_longest_text_are_found_in_a_nested_configuration(
+    kind: str, reason: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of bases that see or hear beside reading: what is said of text is a part of what is said."""
+    base = base_of("llama")
+    text = AutoConfig.for_model("llama", **SHAPE)
+    text.rope_parameters = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0}
+    monkeypatch.setattr(type(base.model.config), "get_text_config", lambda *_, **__: text)
+
+    assert reads_ragged(base) is not bool(reason)
+
+    assert reason in caplog.text
+
+
 def test_answers_of_such_a_base_are_what_it_says_alone(tmp_path: Path) -> None:
     model_of("phimoe").save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
