@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.pack import ModulePack, Update, pack_updates
-from routing.trusted import tried
+from routing.trusted import Partly, tried, withdraw
 
 log = logging.getLogger(__name__)
 DEVICE = "cuda"
@@ -25,6 +25,7 @@ TRIED_EXPERTS = 5, 20  # fewer and more than a tile holds
 TRIED_RANKS = 0, 3, 17, 16, 8
 TRIED_WIDTHS = 1040, 96
 SHARP = 0.1
+GIVEN_UP: set[tuple[torch.device, torch.dtype]] = set()  # where a kernel has failed since its trial
 
 
 def kernels_for(k: int, *tensors: Tensor) -> Any | None:
@@ -33,7 +34,12 @@ def kernels_for(k: int, *tensors: Tensor) -> Any | None:
     They must lie on one GPU, row behind row, in one dtype, and nobody may learn from them.
     """
     first = tensors[0]
-    if first.device.type != DEVICE or k > MOST or torch.is_grad_enabled():
+    if first.device.type != DEVICE or torch.is_grad_enabled():
+        return None
+    if k > MOST:
+        _say_that_many_are_for_torch(first.device)
+        return None
+    if GIVEN_UP and (first.device, first.dtype) in GIVEN_UP:
         return None
     alike = all(one.device == first.device and one.dtype == first.dtype for one in tensors)
     if not alike or first.dtype not in TOLERANCE or not all(one.is_contiguous() for one in tensors):
@@ -44,8 +50,31 @@ def kernels_for(k: int, *tensors: Tensor) -> Any | None:
 @cache
 def kernels(device: torch.device, dtype: torch.dtype) -> Any | None:
     """The module with the kernels; None, and one line in the log, where this device has torch alone."""
-    instead = f"{device} in {dtype}: experts are chosen and mixed by torch alone, which is slower"
+    instead = _instead(device, dtype)
     return tried("routing.triton_calls", lambda found: _try(found, device, dtype), log.warning, instead)
+
+
+def give_up(error: Exception, beside: Tensor) -> None:
+    """A kernel has failed: torch does what they did for tensors like this one, from now on.
+
+    The error again where it had written already, for the pass as a whole is to be tried once more; and where
+    memory was short or a graph is being captured, which is no fault of the kernel.
+    """
+    if beside.is_cuda and torch.cuda.is_current_stream_capturing():
+        raise error
+    withdraw(error, log.warning, _instead(beside.device, beside.dtype))
+    GIVEN_UP.add((beside.device, beside.dtype))
+    if isinstance(error, Partly):
+        raise error
+
+
+def _instead(device: torch.device, dtype: torch.dtype) -> str:
+    return f"{device} in {dtype}: experts are chosen and mixed by torch alone, which is slower"
+
+
+@cache
+def _say_that_many_are_for_torch(device: torch.device) -> None:
+    log.warning("%s: of more than %d experts for each token, torch chooses and mixes them", device, MOST)
 
 
 def _try(found: Any, device: torch.device, dtype: torch.dtype) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from routing.trusted import tried
+from routing.trusted import tried, withdraw
 
 log = logging.getLogger(__name__)
+INSTEAD = "experts are mixed by torch alone, which is slower"
 TRIED = (
     (1.0, 3.0, float("nan"), 3.0, 2.0),
     (-1.0, -float("inf"), 0.5, 0.25, float("inf")),
@@ -22,7 +23,19 @@ TRIED = (
 @cache
 def kernels() -> Any | None:
     """The module with the loops; None, and one line in the log, where there is torch alone."""
-    return tried("routing.kernels", _try, log.warning, "experts are mixed by torch alone, which is slower")
+    return tried("routing.kernels", _try, log.warning, INSTEAD)
+
+
+def give_up(error: Exception) -> None:
+    """A loop has failed: torch does what they did, from now on."""
+    withdraw(error, log.warning, INSTEAD)
+    kernels.cache_clear()
+
+
+@cache
+def say_that_torch_mixes(dtype: torch.dtype) -> None:
+    """One line in the log for tensors on a CPU that the loops are not for."""
+    log.warning("%s on a CPU: experts are mixed by torch alone, which is slower than loops of float32", dtype)
 
 
 def usable(*tensors: Tensor) -> bool:

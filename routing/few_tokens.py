@@ -15,11 +15,13 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from routing import accelerated, compiled, sketches
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.pack import ModulePack
 from routing.routers import ROUTERS, Router, Selection, Terms
 from routing.sketches import choose_by_sketch, loops
+from routing.trusted import WITHDRAWN
 
 if TYPE_CHECKING:
     from routing.routes import Seat
@@ -37,10 +39,10 @@ def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
 
     It returns who was chosen and with what weight [tokens, k]. None: there are no loops for these experts.
     """
-    arrays, sketch, compiled, read = module.arrays, module.sketch, kernels(), loops()
-    if arrays is None or compiled is None:
+    arrays, sketch, plain, read = module.arrays, module.sketch, kernels(), loops()
+    if arrays is None or plain is None:
         return None
-    loop, given = compiled.choose_and_mix, tuple[Any, ...](arrays)
+    loop, given = plain.choose_and_mix, tuple[Any, ...](arrays)
     if sketch is not None and read is not None:
         loop, given = read.choose_by_sketch_and_mix, (*arrays, *sketch)
     temperature, k = terms.temperature, min(terms.top_k, len(module))
@@ -56,8 +58,8 @@ def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
 
 def chosen_at_once(module: ModulePack, chosen: Selection) -> AtOnce | None:
     """As `at_once`, where every token chooses the same [1, k]; None also where these are many."""
-    arrays, compiled = module.arrays, kernels()
-    if arrays is None or compiled is None or chosen.experts.shape[1] > FEW_CHOSEN:
+    arrays, plain = module.arrays, kernels()
+    if arrays is None or plain is None or chosen.experts.shape[1] > FEW_CHOSEN:
         return None
     experts, weights = chosen.experts.contiguous().numpy(), chosen.weights.contiguous().numpy()
     factors = arrays[1:]
@@ -67,7 +69,7 @@ def chosen_at_once(module: ModulePack, chosen: Selection) -> AtOnce | None:
         of_each = (
             (experts, weights) if tokens == 1 else (experts.repeat(tokens, 0), weights.repeat(tokens, 0))
         )
-        compiled.mix(output, hidden, *of_each, *factors)
+        plain.mix(output, hidden, *of_each, *factors)
         return of_each
 
     return add
@@ -82,13 +84,21 @@ def add_arrow(
     terms, module = seat.terms, seat.module
     on_gpu = kernels_for(terms.top_k, hidden, output, module.a)
     if on_gpu is not None:
-        selection: Selection = on_gpu.arrow(hidden, module, terms.temperature, terms.top_k)
-        on_gpu.mix(output, hidden, selection, module)
+        try:
+            selection: Selection = on_gpu.arrow(hidden, module, terms.temperature, terms.top_k)
+            on_gpu.mix(output, hidden, selection, module)
+        except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver may say
+            accelerated.give_up(error, output)
+            return None
         return selection
-    add = seat.at_once if hidden.shape[0] <= FEW and usable(output, hidden) else None
+    add = seat.at_once if hidden.shape[0] <= FEW and usable(output, hidden) and not WITHDRAWN else None
     if add is None:
         return None
-    experts, weights = add(output.numpy(), hidden.numpy())
+    try:
+        experts, weights = add(output.numpy(), hidden.numpy())
+    except Exception as error:  # noqa: BLE001 - as above; a loop that fails has not written
+        compiled.give_up(error)
+        return None
     return Selection(torch.from_numpy(experts), torch.from_numpy(weights))
 
 
@@ -100,5 +110,9 @@ def choose_arrow(hidden: Float[Tensor, "tokens d_in"], router: Router, seat: Sea
     if arrays is None or sketch is None:
         return None
     terms = seat.terms
-    found = choose_by_sketch(hidden, arrays.prototypes, sketch, terms.top_k, terms.temperature)
+    try:
+        found = choose_by_sketch(hidden, arrays.prototypes, sketch, terms.top_k, terms.temperature)
+    except Exception as error:  # noqa: BLE001 - as above
+        sketches.give_up(error)
+        return None
     return None if found is None else Selection(*found)

@@ -8,6 +8,7 @@ buffer.
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,9 @@ from routing.pack import Pack
 from routing.ragged import Strand
 from routing.routes import Route, Routing
 from routing.traces import Columns, ModuleTrace, Record, Widths
+from routing.trusted import require_fault
 
+log = logging.getLogger(__name__)
 Fill = Callable[[Sequence[int], Sequence[Strand], Sequence[Fixed | None]], None]
 
 
@@ -115,7 +118,18 @@ class Graphs:
     """
 
     def __init__(self) -> None:
+        self.given_up = False  # one has failed: no more are wanted
         self._held: dict[int, _Held] = {}
+
+    def give_up(self, error: Exception) -> None:
+        """Forget all and keep no more, for one has failed. The error again where memory was short."""
+        require_fault(error)
+        if not self.given_up:
+            log.warning(
+                "from now on answers are decoded without CUDA graphs: %s: %s", type(error).__name__, error
+            )
+        self.given_up = True
+        self._held.clear()
 
     def __bool__(self) -> bool:
         return bool(self._held)
@@ -131,6 +145,8 @@ class Graphs:
         Without slots those of its rule alone.
         """
         assert route.rule is not None
+        if self.given_up:
+            return
         key, held = id(route.pack), self._held
         held[key] = _Held(weakref.ref(route.pack, lambda _: held.pop(key, None)), route.rule, decoder)
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from routing import compiled
 from routing.compiled import usable
 from routing.few_tokens import FEW, add_arrow, choose_arrow
 from routing.mixing import add_mixture, add_scaled
@@ -21,6 +22,7 @@ from routing.panels import PanelLinear
 from routing.relaid import Relaid
 from routing.routers import Selection
 from routing.routes import Route, Seat
+from routing.trusted import WITHDRAWN
 
 Witness = Callable[[Seat, str, Selection], None]
 
@@ -121,7 +123,7 @@ class RoutedLinear(nn.Module):
         as fits into the caches: what Python looks at then has to come from memory, so it looks at little.
         """
         base = self._modules["base_layer"]
-        if type(base) is not PanelLinear or crowd.said is not None or not usable(x):
+        if type(base) is not PanelLinear or crowd.said is not None or WITHDRAWN or not usable(x):
             return None
         add = crowd.route.at_once.get(self.name)
         if add is None:
@@ -131,7 +133,11 @@ class RoutedLinear(nn.Module):
         if tokens > FEW or crowd.tokens.indices(tokens) != (0, tokens, 1):
             return None
         output = base.product(hidden)
-        chosen = add(output, hidden)
+        try:
+            chosen = add(output, hidden)
+        except Exception as error:  # noqa: BLE001 - whatever a compiler may say; torch does it then
+            compiled.give_up(error)
+            return None
         if crowd.witness is not None:
             experts, weights = map(torch.from_numpy, chosen)
             crowd.witness(crowd.route.seats[self.name], self.name, Selection(experts, weights))

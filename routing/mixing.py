@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from routing import accelerated, compiled
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.pack import ModulePack
@@ -34,16 +35,61 @@ def add_mixture(
     pairs = selection.experts.numel()
     if not pairs or not len(experts.a):
         return
+    if not _by_kernels(output, hidden, selection, experts):
+        _by_torch_or_loops(output, hidden, selection, experts)
+
+
+def _by_kernels(
+    output: Float[Tensor, "tokens d_out"],
+    hidden: Float[Tensor, "tokens d_in"],
+    selection: Selection,
+    experts: ModulePack,
+) -> bool:
+    """Whether a GPU's kernels have done it."""
     on_gpu = kernels_for(selection.experts.shape[1], hidden, output, experts.a)
-    if on_gpu is not None:
+    if on_gpu is None:
+        return False
+    try:
         on_gpu.mix(output, hidden, selection, experts)
-        return
+    except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver may say
+        accelerated.give_up(error, output)
+        return False
+    return True
+
+
+def _by_loops(
+    output: Float[Tensor, "tokens d_out"],
+    hidden: Float[Tensor, "tokens d_in"],
+    selection: Selection,
+    experts: ModulePack,
+) -> bool:
+    """Whether compiled loops have done it. Those fail, if ever, before they write."""
+    if output.is_cpu and output.dtype != torch.float32:
+        compiled.say_that_torch_mixes(output.dtype)
+        return False
+    loops = kernels() if usable(output, hidden) and experts.arrays is not None else None
+    if loops is None:
+        return False
+    try:
+        add_compiled(loops, output, hidden, selection, experts)
+    except Exception as error:  # noqa: BLE001 - as above
+        compiled.give_up(error)
+        return False
+    return True
+
+
+def _by_torch_or_loops(
+    output: Float[Tensor, "tokens d_out"],
+    hidden: Float[Tensor, "tokens d_in"],
+    selection: Selection,
+    experts: ModulePack,
+) -> None:
+    pairs = selection.experts.numel()
     everyone = selection.experts.shape[1] == len(experts)
     small = everyone or (len(experts.a) <= SMALL_RANK_SPACE and pairs > FEW_PAIRS)
-    loops = kernels() if not everyone and usable(output, hidden) and experts.arrays is not None else None
-    if loops is not None:
-        add_compiled(loops, output, hidden, selection, experts)
-    elif pairs <= FEW_PAIRS and output.device.type == "cpu":
+    if not everyone and _by_loops(output, hidden, selection, experts):
+        return
+    if pairs <= FEW_PAIRS and output.device.type == "cpu":
         add_one_by_one(output, hidden, selection, experts)
     elif small:
         add_dense(output, hidden, selection, experts)

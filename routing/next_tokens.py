@@ -20,10 +20,11 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from routing.threads import side_by_side
-from routing.trusted import tried
+from routing.trusted import tried, withdraw
 
 log = logging.getLogger(__name__)
 EVERYTHING = sys.maxsize  # tokens of a window
+INSTEAD = "answers are attended to one by one, by torch"
 SHARE = 2**19  # numbers of keys and values that are worth waking another thread for
 
 
@@ -94,14 +95,24 @@ def attend(  # noqa: PLR0913 - as a layer has them
     given = (*arrays, np.array(told), scale, seen)
     kept = sum(lengths) * kept_heads * (width + value_width)
     threads = min(torch.get_num_threads(), len(places) * kept_heads, max(1, kept // SHARE))
-    side_by_side(found.attend, [(*given, first, threads) for first in range(threads)])
+    try:
+        side_by_side(found.attend, [(*given, first, threads) for first in range(threads)])
+    except Exception as error:
+        give_up(error)
+        raise
     return output
 
 
 @cache
 def loops() -> Any | None:
     """The compiled loop; None, and one line in the log, where it is not to be had."""
-    return tried("routing.attention_loops", _try, log.warning, "answers are attended to one by one, by torch")
+    return tried("routing.attention_loops", _try, log.warning, INSTEAD)
+
+
+def give_up(error: Exception) -> None:
+    """The loop has failed: torch does it from now on, and the pass is to be run again."""
+    withdraw(error, log.warning, INSTEAD)
+    loops.cache_clear()
 
 
 def _try(found: Any) -> None:

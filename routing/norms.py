@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
 from routing.compiled import usable
-from routing.trusted import tried
+from routing.trusted import WITHDRAWN, tried, withdraw
 
 log = logging.getLogger(__name__)
 # Of the numbers that are asked: of small ones what is added to the mean square shows.
 SCALES = 1.0, 1e-3, 0.0
 TOLERANCE = 2e-6
+INSTEAD = "norms are left to torch, which is slower"
 
 
 class LoopNorm(nn.Module):
@@ -40,12 +41,16 @@ class LoopNorm(nn.Module):
         self._weight = self.weight.detach().numpy()
 
     def forward(self, x: Float[Tensor, "*tokens width"]) -> Float[Tensor, "*tokens width"]:
-        if not usable(x):  # somebody learns from it, or it is not row behind row
+        if INSTEAD in WITHDRAWN or not usable(x):  # somebody learns from it, or it is not row behind row
             return rms_norm(x, self.weight.shape, self.weight, self.eps)
         output, width = torch.empty_like(x), x.shape[-1]
         if width != self._weight.shape[0]:
             raise ValueError(f"a norm of {self._weight.shape[0]} numbers was given {width}")
-        self._normalise(output.view(-1, width).numpy(), x.view(-1, width).numpy(), self._weight, self.eps)
+        try:
+            self._normalise(output.view(-1, width).numpy(), x.view(-1, width).numpy(), self._weight, self.eps)
+        except Exception as error:  # noqa: BLE001 - whatever a compiler may say
+            give_up(error)
+            return rms_norm(x, self.weight.shape, self.weight, self.eps)
         return output
 
 
@@ -91,7 +96,13 @@ def _suits(weight: Tensor) -> bool:
 @cache
 def loops() -> Any | None:
     """The compiled loop; None, and one line in the log, where it is not to be had."""
-    return tried("routing.norm_loops", _try, log.warning, "norms are left to torch, which is slower")
+    return tried("routing.norm_loops", _try, log.warning, INSTEAD)
+
+
+def give_up(error: Exception) -> None:
+    """The loop has failed: torch does it from now on."""
+    withdraw(error, log.warning, INSTEAD)
+    loops.cache_clear()
 
 
 def _try(found: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from routing.pieces import Reader, share_out
 from routing.streaming import TextToken
 from routing.together import Heard, Reading, read_alone, read_together
+from routing.trusted import WITHDRAWN
 from routing.work import PREFILL_CHUNK, Finish, Work
 
 PREFILL_BESIDE = 128  # tokens of prompts per pass while others wait for their next token
@@ -104,10 +105,12 @@ def _heard(turn: Sequence[tuple[Work, Reading]]) -> list[Heard | Exception]:
 
 
 def _alone(work: Work, reading: Reading) -> Heard | Exception:
+    """A second time too, where a fast way has failed that is not taken any more."""
+    ways = len(WITHDRAWN)
     try:
         return read_alone(work.model, reading)
     except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
-        return error
+        return error if len(WITHDRAWN) == ways else _alone(work, reading)
 
 
 def _step(

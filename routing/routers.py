@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from routing import accelerated, compiled
 from routing.accelerated import kernels_for
 from routing.compiled import kernels, usable
 from routing.pack import ModulePack
@@ -157,12 +157,9 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     zero, and so keeps the plain base.
     """
     if terms.allowed is None and terms.prior is None:
-        on_gpu = kernels_for(terms.top_k, scores)
-        if on_gpu is not None:
-            return _unless_abstaining(on_gpu.choose(scores, terms.temperature, terms.top_k), scores, terms)
-        loops = kernels() if usable(scores) else None
-        if loops is not None:
-            return _best_compiled(loops, scores, terms)
+        chosen = _best_by_kernels(scores, terms)
+        if chosen is not None:
+            return _unless_abstaining(chosen, scores, terms)
     own = _finite(scores if terms.allowed is None else scores[:, terms.allowed])
     contested = own if terms.prior is None else _finite(own + _of_allowed(terms.prior, terms))
     width = own.shape[-1]
@@ -176,11 +173,27 @@ def best(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
     return Selection(rows if terms.allowed is None else terms.allowed[rows], weights)
 
 
-def _best_compiled(loops: Any, scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection:
+def _best_by_kernels(scores: Float[Tensor, "tokens experts"], terms: Terms) -> Selection | None:
+    """What kernels on a GPU or compiled loops choose; None where there are none, or they have just failed."""
+    on_gpu = kernels_for(terms.top_k, scores)
+    if on_gpu is not None:
+        try:
+            chosen: Selection = on_gpu.choose(scores, terms.temperature, terms.top_k)
+        except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver may say
+            accelerated.give_up(error, scores)
+            return None
+        return chosen
+    loops = kernels() if usable(scores) else None
+    if loops is None:
+        return None
     shape = (len(scores), min(terms.top_k, scores.shape[1]))
     experts, weights = torch.empty(shape, dtype=torch.int64), torch.empty(shape)
-    loops.choose(scores.numpy(), terms.temperature, experts.numpy(), weights.numpy())
-    return _unless_abstaining(Selection(experts, weights), scores, terms)
+    try:
+        loops.choose(scores.numpy(), terms.temperature, experts.numpy(), weights.numpy())
+    except Exception as error:  # noqa: BLE001 - as above
+        compiled.give_up(error)
+        return None
+    return Selection(experts, weights)
 
 
 def _unless_abstaining(

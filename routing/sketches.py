@@ -22,13 +22,14 @@ from torch import Tensor
 
 from routing.compiled import kernels
 from routing.threads import by_panels, parts, side_by_side
-from routing.trusted import tried
+from routing.trusted import tried, withdraw
 
 log = logging.getLogger(__name__)
 FEWEST = 64  # experts: below, reading their prototypes costs no more than looking twice
 FEWEST_FOR_MANY = 128  # experts: a product of all scores of many tokens costs little beside their mixture
 SHARE = 32  # tokens to choose for that are worth waking another thread for
 COARSEST = 127  # of an int8
+INSTEAD = "every expert is scored, which is slower"
 UNIT = 2.0**-24  # the relative error of one float32 operation
 
 
@@ -86,7 +87,13 @@ def choose_by_sketch(
 @cache
 def loops() -> Any | None:
     """The compiled loops that read sketches; None, and a line in the log, where they do not choose right."""
-    return tried("routing.sketch_loops", _try, log.warning, "every expert is scored, which is slower")
+    return tried("routing.sketch_loops", _try, log.warning, INSTEAD)
+
+
+def give_up(error: Exception) -> None:
+    """A loop has failed: every expert is scored from now on."""
+    withdraw(error, log.warning, INSTEAD)
+    loops.cache_clear()
 
 
 def _sketched(prototypes: NDArray[np.float32]) -> Sketch:

@@ -65,11 +65,19 @@ def read_alone(model: RoutedModel, reading: Reading) -> Heard:
 def read_together(model: RoutedModel, readings: Sequence[Reading]) -> list[Heard]:
     """The readings of several answers, all with strands for memory, in one pass; in their order.
 
-    Where the pass fails no strand is longer than it was. A CUDA graph does it where there is one.
+    Where the pass fails no strand is longer than it was. A CUDA graph does it where there is one; if that
+    fails the pass is run without, as all are from then on.
     """
     decoder = _decoder_for(model, readings)
     if decoder is not None:
-        return _replayed(decoder, readings)
+        lengths = [one.memory.length for one in readings if isinstance(one.memory, Strand)]
+        try:
+            return _replayed(decoder, readings)
+        except Exception as error:  # noqa: BLE001 - whatever a driver may say
+            for one, length in zip(readings, lengths, strict=True):
+                assert isinstance(one.memory, Strand)
+                one.memory.length = length
+            model.graphs.give_up(error)
     order, crowds, records = _in_crowds(readings)
     spans = _spans([len(readings[place].tokens) for place in order])
     ids: list[int] = []

@@ -13,6 +13,7 @@ from torch import Tensor
 from routing import triton_attention, triton_blocks, triton_choosing, triton_mixing
 from routing.pack import ModulePack
 from routing.routers import Selection
+from routing.trusted import Partly
 
 FEW = (
     64  # tokens: up to so many, each pair reads its expert's rows itself; beyond, pairs are sorted by expert
@@ -46,7 +47,8 @@ def mix(
 ) -> None:
     """Add to each token's row of `output` the sum over its experts of weight * b_e.T (a_e x), in place.
 
-    Who has no weight adds nothing, not even what is not finite.
+    Who has no weight adds nothing, not even what is not finite. What fails has added nothing, except where it
+    says so by `Partly`.
     """
     if not experts.widest:
         return
@@ -66,9 +68,14 @@ def mix(
             inside, hidden, experts.a, *pairs, tiles, d_in, room, chunks, **fixed
         )
         for slot in range(0, k, slots):
-            triton_mixing.expand[(tiles, triton.cdiv(d_out, wide))](
-                output, inside, experts.b, *pairs, slot, slots, d_out, room, parts, WIDE=wide, **fixed
-            )
+            try:
+                triton_mixing.expand[(tiles, triton.cdiv(d_out, wide))](
+                    output, inside, experts.b, *pairs, slot, slots, d_out, room, parts, WIDE=wide, **fixed
+                )
+            except Exception as error:
+                if slot:
+                    raise Partly(str(error)) from error
+                raise
 
 
 def attend(

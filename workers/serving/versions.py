@@ -273,7 +273,7 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
     `told` hears of each replay. The log says where it cannot; on a CPU nothing happens.
     """
     model = version.model
-    if not on_gpu(model):
+    if not on_gpu(model) or model.graphs.given_up:
         return
     wanted = routing_of(version.policy)
     slots = slots_of(version.pack, wanted)

@@ -17,7 +17,7 @@ from routing.capturing import capacities, captured
 from routing.composed import ComposedModel, compose
 from routing.fixed_routes import everywhere
 from routing.generation import Generation, Request
-from routing.graphs import Made
+from routing.graphs import Graphs, Made
 from routing.index import RoutingPolicy
 from routing.prefixes import Prefixes
 from routing.ragged import Strand
@@ -129,8 +129,12 @@ def test_the_next_turn_of_a_conversation_goes_on_by_graphs(
     assert told.tokens == from_scratch(plain.routed, replace(again, route=plain.way("")))
 
 
-def test_a_step_that_fails_leaves_no_trace_in_memory(graphed: tuple[ComposedModel, Replays]) -> None:
-    model, _ = graphed
+def test_a_step_that_fails_is_taken_without_graphs_as_all_are_then(
+    graphed: tuple[ComposedModel, Replays], plain: ComposedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, replays = graphed
+    request = Request((5, 6, 7), 4, model.way(""), GREEDY)
+    [_], [expected] = run_together(model.routed, [request])
     generation = Generation(model.routed, Request((5, 6, 7), 4, model.way(""), GREEDY))
     generation.advance()
     decoder = model.routed.graphs.decoder([model.way("")])
@@ -146,9 +150,42 @@ def test_a_step_that_fails_leaves_no_trace_in_memory(graphed: tuple[ComposedMode
     failing = replace(decoder, graphs={1: replace(decoder.graphs[1], replay=broken)})
     memory = generation._memory
     assert isinstance(memory, Strand)
-    with patch.object(model.routed.graphs, "decoder", lambda _way: failing), pytest.raises(Broken):
+    graphs = Graphs()
+    graphs.keep(model.way(""), failing)
+    replays.clear()
+    with patch.object(model.routed, "graphs", graphs):
+        said = [token.token for token in generation.advance()]
+        assert memory.length == len(generation.read_tokens) == 4
+        while generation.finish is None:
+            said += [token.token for token in generation.advance()]
+        graphs.keep(model.way(""), decoder)
+        assert not graphs
+
+    assert said == expected.tokens[-len(said) :]
+    assert not replays
+    assert caplog.text.count("from now on answers are decoded without CUDA graphs: Broken") == 1
+
+
+def test_a_step_that_lacks_memory_leaves_no_trace_and_the_graphs_as_they_are(
+    graphed: tuple[ComposedModel, Replays],
+) -> None:
+    model, _ = graphed
+    generation = Generation(model.routed, Request((5, 6, 7), 4, model.way(""), GREEDY))
+    generation.advance()
+    decoder = model.routed.graphs.decoder([model.way("")])
+    assert decoder is not None
+
+    def short() -> None:
+        raise torch.OutOfMemoryError
+
+    failing = replace(decoder, graphs={1: replace(decoder.graphs[1], replay=short)})
+    graphs, memory = Graphs(), generation._memory
+    graphs.keep(model.way(""), failing)
+    assert isinstance(memory, Strand)
+    with patch.object(model.routed, "graphs", graphs), pytest.raises(torch.OutOfMemoryError):
         generation.advance()
 
+    assert graphs
     assert memory.length == len(generation.read_tokens) == 3
 
 
