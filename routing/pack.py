@@ -227,12 +227,19 @@ class Pack:
     @property
     def nbytes(self) -> int:
         """How much memory its tensors take, the smallest left out."""
+        halves = [half for module in self.modules.values() for half in (module.a, module.b)]
+        factors = sum(half.untyped_storage().nbytes() for half in halves if not half.is_meta)
+        sketches = [module.sketch for module in self.modules.values()]
+        return self.vector_bytes + factors + sum(one.levels.nbytes for one in sketches if one is not None)
+
+    @property
+    def vector_bytes(self) -> int:
+        """How much memory the routing vectors take: what grows with the number of experts in a bare pack."""
         return sum(
             tensor.untyped_storage().nbytes()
             for module in self.modules.values()
-            for tensor in (module.a, module.b, module.vectors.prototypes, module.vectors.gates)
-            if not tensor.is_meta
-        ) + sum(module.sketch.levels.nbytes for module in self.modules.values() if module.sketch is not None)
+            for tensor in (module.vectors.prototypes, module.vectors.gates)
+        )
 
     @cached_property
     def remembered(self) -> Remembered:
@@ -272,9 +279,9 @@ def updates_of(pack: Pack, place: int) -> dict[str, Update]:
 
 
 def only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
-    """The modules with these experts alone, at the same places."""
-    if len(places) == len(pack.experts):
-        return pack.modules  # a first assembly: no second copy of everything
+    """The modules with these experts alone, at the same places; not copied where there are no others."""
+    if all(places.issuperset(module.members) for module in pack.modules.values()):
+        return pack.modules
     return pack_placed({place: updates_of(pack, place) for place in sorted(places)})
 
 

@@ -12,7 +12,7 @@ import torch
 from routing.errors import BadRouting, ExpertUnavailable, RoutingError
 from routing.generation import Generation, Request
 from routing.hearing import Hearing, Plan
-from routing.pack import Pack
+from routing.pack import Pack, only
 from routing.packing import load_pack
 from routing.queries import QueryRouter
 from routing.residence import Residence, TooLarge
@@ -285,6 +285,13 @@ def test_an_expert_that_fails_its_proof_is_not_heard(served: Served) -> None:
 
     with pytest.raises(ExpertUnavailable, match="not finite"):
         resident.packs([frozenset({0})])
+
+
+def test_only_some_of_a_pack_are_copied_out_of_it(served: Served) -> None:
+    (pack,), _stay = served.resident().packs([frozenset({0, 1})])
+
+    assert only(pack, {0, 1, 2}) is pack.modules
+    assert {member for module in only(pack, {0}).values() for member in module.members} == {0}
 
 
 def test_the_worth_of_a_memory_is_the_best_that_fit(served: Served) -> None:

@@ -57,11 +57,15 @@ def test_what_fits_is_answered_as_by_all_in_memory(small: PublishedLibrary, comp
         live.wait_for_version("tales", 1)
         first, again = ask(live), ask(live)
         hits, misses = count(live, "fletch_resident_hits_total"), count(live, "fletch_resident_misses_total")
-        resident = count(live, "fletch_resident_experts")
+        resident, vectors = count(live, "fletch_resident_experts"), count(live, "fletch_vector_bytes")
 
     assert first.json()["choices"][0]["text"] == composed.generate(TEXT, max_tokens=6).text
     assert first.json()["choices"] == again.json()["choices"]
     assert "narrowed" not in first.json()["fletch"]
+    inputs = [(name, one.a.shape[1]) for few in small.library.experts().values() for name, one in few.items()]
+    assert vectors == 4 * sum(width for _, width in inputs) + 4 * sum(
+        dict(inputs).values()
+    )  # nobody has gates
     assert misses == resident == len(NAMES)
     assert hits == len(NAMES)  # of the second answer: the canary of the version looks nothing up
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from routing.index import ExpertEntry
+from routing.residence import Residence
+from routing.resident import Shelf
 from routing.store import Current
 from workers.serving import versions
 from workers.serving.versions import NotEnoughMemory, assemble
@@ -27,7 +29,12 @@ def entry(name: str, sizes: tuple[int, int]) -> ExpertEntry:
 
 
 def begin(
-    monkeypatch: pytest.MonkeyPatch, free: int, *, dtype: torch.dtype = torch.float32, known: Any = None
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    known: Any = None,
+    shelf: Shelf | None = None,
 ) -> None:
     """Assemble a version of the two where so many bytes are free."""
 
@@ -41,7 +48,7 @@ def begin(
     store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
     model: Any = SimpleNamespace(base=base)
     previous: Any = known and SimpleNamespace(pack=known)
-    assemble(store, model, library="tales", current=Current(1, "m"), previous=previous)
+    assemble(store, model, library="tales", current=Current(1, "m"), previous=previous, shelf=shelf)
 
 
 @pytest.mark.parametrize(
@@ -62,3 +69,13 @@ def test_a_version_is_admitted_where_what_it_takes_is_free_and_refused_with_a_by
         begin(monkeypatch, needed, **case)
     with pytest.raises(NotEnoughMemory):
         begin(monkeypatch, needed - 1, **case)
+
+
+def test_what_experts_take_beside_the_memory_for_their_factors_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shelf = Shelf(Residence(FACTORS))
+    monkeypatch.setitem(SIZES, "eve/late", (2**30, 100))
+
+    with pytest.raises(NotEnoughMemory, match=r"2\.00 GiB are for routing vectors, which --expert-megabytes"):
+        begin(monkeypatch, 2**30, shelf=shelf)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from routing.errors import BadManifest, RoutingError, UnknownVersion, WrongBase
+from routing.residence import megabytes
 from routing.resident import Shelf
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
@@ -68,6 +69,11 @@ class Library:
     def held_manifests(self) -> list[tuple[str, str]]:
         """The versions in memory by what they are made of."""
         return [(self.name, version.manifest) for version in self._in_memory]
+
+    @property
+    def vector_bytes(self) -> int:
+        """Memory of the routing vectors of the versions held."""
+        return sum(version.pack.vector_bytes for version in self._in_memory)
 
     @property
     def _in_memory(self) -> list[Version]:
@@ -231,8 +237,13 @@ class Library:
         self._metrics.swaps.labels(self.name).inc()
         self._metrics.version.labels(self.name).set(version.number)
         self._metrics.experts.labels(self.name).set(len(version.pack.experts))
+        experts, vectors = len(version.pack.experts), megabytes(version.pack.vector_bytes)
         log.info(
-            "library %s: version %d with %d experts", self.name, version.number, len(version.pack.experts)
+            "library %s: version %d with %d experts, whose routing vectors take %s",
+            self.name,
+            version.number,
+            experts,
+            vectors,
         )
 
     def _assemble(self, current: Current, model: RoutedModel) -> Version:

@@ -160,6 +160,12 @@ class Metrics:
             "Index versions with private experts in memory",
             registry=self.registry,
         )
+        self.vector_bytes = Gauge(
+            "fletch_vector_bytes",
+            "Memory of the routing vectors of all experts of the versions held",
+            ["library"],
+            registry=self.registry,
+        )
         self.load_seconds = Histogram(
             "fletch_load_seconds",
             "Time to assemble an index version",

@@ -33,6 +33,7 @@ def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: L
             for layout, layers in model.layouts.items():
                 metrics.base_layers.labels(model.base.spec.name, layout).set(layers)
     _set(metrics.kv_bytes, {**dict.fromkeys(kept, 0), **engine.memory_bytes()})
+    _set(metrics.vector_bytes, {name: one.vector_bytes for name, one in libraries.served.items()})
     held = (
         {}
         if libraries.shelf is None

@@ -331,7 +331,12 @@ def _require_memory(
     needed = copied + vectors + room
     free = free_memory(base.device)
     if free is not None and needed > free:
-        hint = "; --expert-megabytes says how much of their factors to hold" if shelf is None else ""
+        hint = (
+            "; --expert-megabytes says how much of their factors to hold"
+            if shelf is None
+            else f"; {(copied + vectors) / 2**30:.2f} GiB are for routing vectors, which --expert-megabytes "
+            "does not bound"
+        )
         raise NotEnoughMemory(
             f"{len(read)} experts{' beside those of the version' if copied else ''} need "
             f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free{hint}"
