@@ -30,6 +30,13 @@ ANY_ROLE = (
     "{% for message in messages %}[{{ message.role }}]{{ message.content | trim }}{% endfor %}[assistant]"
 )
 HARMONY = ANY_ROLE + "{% if messages[0].role == 'developer' %}{% endif %}"
+# As Mistral 7B v0.3 does: what the system says stands before what a user says last, or nowhere.
+MISTRAL = """{% for message in messages if message.role != "system" %}{{ tools }}
+{%- if message.role == "user" %}[INST]{% if loop.last and messages[0].role == "system" %}{{ messages[0].content }}
+
+{% endif %}{{ message.content }}[/INST]
+{%- elif message.tool_calls %}[TOOL_CALLS]{{ message.tool_calls | tojson }}
+{%- else %}[{{ message.role }}]{{ message.content }}{% endif %}{% endfor %}"""
 TOOL = Tool.model_validate({"type": "function", "function": {"name": "weather"}})
 CALL = ToolCall(id="1", function=Called(name="weather", arguments='{"place": "Bergen"}'))
 
@@ -74,6 +81,21 @@ def test_calls_that_the_template_leaves_out_are_refused() -> None:
         read(ANY_ROLE + "{{ tools }}", *asked)
 
     assert "weather" in read(QWEN, *asked, tools=(TOOL,))  # what is said beside a call may go
+
+
+def test_what_a_template_leaves_out_of_the_systems_words_stands_before_the_next_users() -> None:
+    begun = [Message(role="system", content="Be brief."), Message(role="user", content="Rain?")]
+    answered = [
+        Message(role="assistant", tool_calls=[CALL]),
+        Message(role="tool", content="It rains.", tool_call_id="1"),
+    ]
+
+    first, second = read(MISTRAL, *begun), read(MISTRAL, *begun, *answered)
+
+    assert first in second
+    assert "[INST]Be brief.\n\nRain?[/INST]" in first
+    with pytest.raises(ApiError, match="the role 'system' in message 1"):
+        read(MISTRAL, begun[1], begun[0])
 
 
 def test_messages_without_a_word_need_leave_no_trace() -> None:

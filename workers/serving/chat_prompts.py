@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from routing import chat
@@ -24,21 +24,42 @@ def chat_prompt(
     """
     if any(message.tool_calls for message in messages) and not chat.knows_tools(tokenizer):
         raise invalid("messages", "the chat template of this base has no place for `tool_calls`")
-    written = [_message(message, tokenizer) for message in messages]
+    written: list[Mapping[str, Any]] = [_message(message, tokenizer) for message in messages]
+    told = [tool.model_dump(exclude_none=True) for tool in tools]
     try:
         if tokenizer.chat_template is None:
             return chat.chat_prompt(tokenizer, [Turn(one["role"], one["content"]) for one in written])
-        told = [tool.model_dump(exclude_none=True) for tool in tools]
-        prompt = chat.tool_prompt(tokenizer, written, told, wishes)
+        if lost := chat.left_out(tokenizer, written, told, wishes):
+            written = _said_by_users(written, lost)
+            if chat.left_out(tokenizer, written, told, wishes):
+                raise _unread(messages, lost[0])
+        return chat.tool_prompt(tokenizer, written, told, wishes)
     except chat.BadConversation as error:
         raise invalid("messages", str(error)) from error
-    if lost := chat.left_out(tokenizer, written, told, wishes):
-        said = (
-            f"found the role {messages[lost[0]].role!r} in message {lost[0]}, which the chat template of this"
-        )
-        remedy = "expected it at another place, or what it says in a message of another role"
-        raise invalid("messages", f"{said} base leaves out; {remedy}")
-    return prompt
+
+
+def _said_by_users(written: Sequence[Mapping[str, Any]], lost: Collection[int]) -> list[Mapping[str, Any]]:
+    """What the system said and the template leaves out, before what the next user says: Mistral's and Gemma's
+    templates do so themselves, Mistral's only while nobody has answered a call.
+    """
+    kept: list[Mapping[str, Any]] = []
+    system: list[str] = []
+    for place, message in enumerate(written):
+        if place in lost and message["role"] == "system":
+            system.append(message["content"])
+        elif message["role"] == "user":
+            kept.append({**message, "content": "\n\n".join([*system, message["content"]])})
+            system = []
+        else:
+            kept.append(message)
+    return list(written) if system else kept
+
+
+def _unread(messages: Sequence[Message], place: int) -> ApiError:
+    """That nobody would hear this."""
+    found = f"found the role {messages[place].role!r} in message {place}"
+    remedy = "expected it at another place, or what it says in a message of another role"
+    return invalid("messages", f"{found}, which the chat template of this base leaves out; {remedy}")
 
 
 def _message(message: Message, tokenizer: Any) -> dict[str, Any]:
