@@ -175,7 +175,7 @@ def test_a_version_that_does_not_fit_into_memory_is_refused_with_numbers(
 def test_an_older_version_can_be_asked_for_and_is_held_for_a_while(published: PublishedLibrary) -> None:
     for number, members in enumerate(MEMBERS, start=1):
         published.publish(number, members)
-    with live_server(published.url, limits=Limits(pinned_versions=2)) as live:
+    with live_server(published.url, limits=Limits(pinned_versions=2, pinned_grace=0.0)) as live:
         live.wait_for_version("tales", 4)
         by_field = say(live, routing={"version": 1}).json()
         by_name = say(live, "tales@1").json()

@@ -47,6 +47,9 @@ COUNTS = {
     "judging": "how many prompts are judged by priors at once, before answers begin; one of each caller",
     "prompt_tokens": "the longest prompt and answer together, where the base would read more",
     "max_tokens": "the longest answer that anybody may ask for",
+    "pinned_versions": "how many index versions that requests name are held of each library beside the "
+    "current one, those that still answer included",
+    "pinned_seconds": "how long such a version is held after it was asked for last",
 }
 # How long the model's thread may have to wait for the interpreter while another thread computes in Python.
 SWITCH_INTERVAL = 0.0005  # seconds; Python's own is ten times that

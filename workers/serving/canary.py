@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -86,17 +87,25 @@ class Solos:
             if any(place in seat.module.rows_by_member for place in lot)
         }
         self.lot = lot
-        self.route = Route(pack, self._choose, touched)
         self.loudest: list[Float[Tensor, ""]] = []  # at each module: what its updates may at most be, squared
+        self.route = Route(pack, partial(_choose, lot, self.loudest), touched)
 
-    def _choose(self, hidden: Float[Tensor, "tokens d_in"], module: ModulePack, _terms: Terms) -> Selection:
-        there = [module.rows_by_member.get(place) for place in self.lot]
-        chosen = torch.tensor([[row or 0] for row in there], device=hidden.device)
-        weights = torch.tensor([[float(row is not None)] for row in there], device=hidden.device)
-        sizes = torch.stack([_size(module, row) for row in there])
-        row_of = torch.arange(len(hidden), device=hidden.device) * len(self.lot) // len(hidden)
-        self.loudest.append((sizes[row_of] * torch.linalg.vector_norm(hidden.float(), dim=1)).square().max())
-        return Selection(chosen[row_of], weights[row_of])
+
+def _choose(
+    lot: Sequence[int],
+    loudest: list[Float[Tensor, ""]],
+    hidden: Float[Tensor, "tokens d_in"],
+    module: ModulePack,
+    _terms: Terms,
+) -> Selection:
+    """As a router does: for each row its expert. A method would keep itself and the pack in a circle."""
+    there = [module.rows_by_member.get(place) for place in lot]
+    chosen = torch.tensor([[row or 0] for row in there], device=hidden.device)
+    weights = torch.tensor([[float(row is not None)] for row in there], device=hidden.device)
+    sizes = torch.stack([_size(module, row) for row in there])
+    row_of = torch.arange(len(hidden), device=hidden.device) * len(lot) // len(hidden)
+    loudest.append((sizes[row_of] * torch.linalg.vector_norm(hidden.float(), dim=1)).square().max())
+    return Selection(chosen[row_of], weights[row_of])
 
 
 def _size(module: ModulePack, row: int | None) -> Float[Tensor, ""]:

@@ -23,7 +23,7 @@ from workers.serving.pinned import Pinned
 from workers.serving.problems import Problem, Wish, problem_of, reason_of
 from workers.serving.retiring import Retiring
 from workers.serving.telemetry import Assembly
-from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
+from workers.serving.versions import NotEnoughMemory, Version, assemble, decode_by_graphs, load_model
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]
@@ -58,7 +58,7 @@ class Library:
         self._options = household.options
         self._metrics = household.metrics
         self._ref: LibraryRef | None = None
-        self._pinned = Pinned(household.options.limits)
+        self._pinned = Pinned(household.options.limits, household.retiring)
 
     @property
     def held(self) -> list[int]:
@@ -93,6 +93,7 @@ class Library:
         except BadManifest as error:
             self._refuse(None, error)
             return
+        self._pinned.tidy()
         if ref is None:
             return
         wish = Wish(ref, current)
@@ -135,6 +136,7 @@ class Library:
 
         live = self.live
         if live is not None and live.number == number:
+            self._pinned.name_live(live)
             return live
         return self._pinned.version(number, read)
 
@@ -218,7 +220,7 @@ class Library:
         started, at = time.monotonic(), time.time()
         told = Assembly(self.name, current.number, at)
         try:
-            version = self._pinned.taken(current, model) or self._assemble(current, model)
+            version = self._pinned.taken(current, model) or self._first_of_all(current, model)
         except Exception as error:
             self._household.tell(replace(told, seconds=time.monotonic() - started, error=reason_of(error)))
             raise
@@ -227,7 +229,9 @@ class Library:
             decode_by_graphs(version, most=self._options.limits.running, told=replays.inc)
         if self.live is None and self._options.alone:
             heap.settle()  # the base and what was compiled for it; nobody is answered by it yet
-        self.live = version
+        before, self.live = self.live, version
+        if before is not None and before.number != version.number:
+            self._pinned.retire(before)
         self._stand_on(ref, model)
         taken = time.monotonic() - started
         self._household.tell(replace(told, seconds=taken, experts=len(version.pack.experts)))
@@ -245,6 +249,15 @@ class Library:
             experts,
             vectors,
         )
+
+    def _first_of_all(self, current: Current, model: RoutedModel) -> Version:
+        """A new live version, for which versions that requests named make room, the longest unused first."""
+        while True:
+            try:
+                return self._assemble(current, model)
+            except NotEnoughMemory:
+                if not self._pinned.let_go():
+                    raise
 
     def _assemble(self, current: Current, model: RoutedModel) -> Version:
         live, household = self.live, self._household

@@ -34,7 +34,9 @@ class Limits:
         2  # prompts that a prior reads at once, of one caller one; it takes the processor from answers
     )
     memory_megabytes: int | None = None  # of answers under way, for keys and values; None: no limit
-    pinned_versions: int = 2
+    pinned_versions: int = 2  # that requests name, of each library, beside the current one
+    pinned_seconds: float = 600.0  # that one is held after it was asked for last
+    pinned_grace: float = 10.0  # seconds after its last use in which one makes no room for another
     pinned_waiting: int = 4  # requests whose index version is being read; each keeps a thread waiting
     named_experts: int = 200  # of each library, in the metrics; those that speak later are counted together
     private_versions: int = 4  # with private experts: each is as large as the version that they join

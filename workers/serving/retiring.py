@@ -21,7 +21,7 @@ class Retiring:
     """Holds the modules of the packs that it was told of, and lets go of them soon after all others have."""
 
     def __init__(self) -> None:
-        self._unused: SimpleQueue[list[ModulePack] | None] = SimpleQueue()
+        self._unused: SimpleQueue[list[ModulePack] | threading.Event | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._let_go, name="retiring", daemon=True)
 
     def start(self) -> None:
@@ -38,9 +38,19 @@ class Retiring:
         ending = weakref.finalize(pack, self._unused.put, list(pack.modules.values()))
         ending.atexit = False  # then all of it goes at once, and nobody is being answered
 
+    def catch_up(self, seconds: float) -> None:
+        """Return once what was unused before this is gone, or after so long."""
+        reached = threading.Event()
+        if self._thread.is_alive():
+            self._unused.put(reached)
+            reached.wait(seconds)
+
     def _let_go(self) -> None:
         give_way()
         while (modules := self._unused.get()) is not None:
+            if isinstance(modules, threading.Event):
+                modules.set()
+                continue
             while modules:
                 modules.pop()
                 time.sleep(PAUSE)
