@@ -195,6 +195,18 @@ def test_an_expert_that_is_not_finite_harms_only_who_chose_it(tokens: int) -> No
     assert output[1:].isfinite().all()
 
 
+@pytest.mark.parametrize("tokens", [FEW, FEW + 2])
+def test_whoever_has_no_weight_has_no_part_whatever_it_makes_of_a_token(tokens: int) -> None:
+    module, sound = module_of([3, 0, 2], 20, 10), module_of([3, 0, 2], 20, 10)
+    module.a[:3] = float("inf")
+    chosen = Selection(torch.tensor([[2, 0, 1]] * tokens), torch.tensor([[0.75, 0.0, 0.25]] * tokens))
+    hidden, output = torch.ones(tokens, 20), torch.zeros(tokens, 10)
+
+    triton_calls.mix(output, hidden, chosen, module)
+
+    close(output, reference(torch.zeros(tokens, 10), hidden, chosen, sound), torch.float32)
+
+
 @pytest.mark.parametrize("experts", [5, 20])
 @pytest.mark.parametrize("tokens", [FEW, FEW + 2])
 def test_what_is_not_finite_stays_with_its_token(tokens: int, experts: int) -> None:
