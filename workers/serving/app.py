@@ -116,12 +116,6 @@ class Server:
             await run_in_threadpool(self.traces.end)
             self.preparing.end()
 
-    @property
-    def busy(self) -> bool:
-        """Whether anybody waits for an answer."""
-        engine = self.runner.engine
-        return bool(engine.running or engine.waiting or self.preparing.answers)
-
     def leave(self) -> None:
         """Take no more requests, and say so: what is under way goes on."""
         self.leaving = True

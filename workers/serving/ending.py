@@ -15,10 +15,6 @@ FLUSH = 5  # seconds for the last words of answers to be sent
 class Served(Protocol):
     """The application, as far as it takes part in its end."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether anybody waits for an answer."""
-
     def leave(self) -> None:
         """Take no more requests, and say so."""
 
@@ -56,7 +52,7 @@ class EndingServer(uvicorn.Server):
             self._served.leave()
             for connection in list(self.server_state.connections):
                 connection.shutdown()  # those that nobody waits on now; the others behind their answers
-        if self.force_exit or not self._served.busy:
+        if self.force_exit or not self.server_state.tasks:  # of requests, until all of their answer is sent
             return True
         if self._clock() < self._until:
             return False

@@ -2,8 +2,8 @@
 
 Each takes its places before anything is worked out for it, out of the same number that the engine has: what
 waits for a prior, for an index version or for experts to be read counts as what waits for its turn to be
-answered. A prompt is judged by its prior in turns (see `routing.turns`). Who leaves, or must make room, has
-given their places back at once, and what is worked out for them ends where it next asks whether it is wanted.
+answered. A prompt is judged by its prior in turns (see `routing.turns`). Who leaves has given their places
+back at once, and what is worked out for them ends where it next asks whether it is wanted.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Place:
             raise
 
     def lose(self, reason: Exception) -> None:
-        """Make room: whoever waits for the work of this place is told why."""
+        """End here: whoever waits for the work of this place is told why."""
         self._lost = reason
         self._preparing.free(self)
         if self._work is not None:
@@ -94,19 +94,20 @@ class Preparing:
         )
 
     def place(self, caller: Hashable, answers: int) -> Place:
-        """Places for so many answers. EngineFull if there are none, and errors as `Engine.require_room`.
+        """Places for so many answers. EngineFull if there are none, or if who has some leaves them to others.
 
-        While there are some, whoever has more than their share leaves them to others. Where all are taken,
-        who has more in all than this caller then would gives up the newest of theirs.
+        Errors also as `Engine.require_room`. Nobody who has places loses them to others.
         """
-        if answers <= self._free:
-            prepared = Counter[Hashable]()
-            for place in self._places:
-                prepared[place.asker.name] += place.answers
-            self._engine.require_room(caller, answers, prepared)
-        while answers > self._free:
-            self._most_greedy(self.held(caller) + answers).lose(self._full())
-        self._engine.require_room()
+        engine, preparing = self._engine, self.answers
+        under_way, waiting = engine.running, engine.waiting
+        if answers > self._most - preparing - under_way - waiting:
+            raise EngineFull(
+                f"{under_way} answers are under way, {waiting} wait and {preparing} are prepared"
+            )
+        prepared = Counter[Hashable]()
+        for other in self._places:
+            prepared[other.asker.name] += other.answers
+        engine.require_room(caller, answers, prepared)
         place = Place(self, Asker(caller, self._turns), answers)
         self._places.append(place)
         return place
@@ -135,21 +136,3 @@ class Preparing:
         narrowed = sum(way.narrowed is not None for way in ways.values())
         self._metrics.narrowed.labels(target.library).inc(narrowed)
         return works
-
-    @property
-    def _free(self) -> int:
-        return self._most - self.answers - self._engine.running - self._engine.waiting
-
-    def _most_greedy(self, fair: int) -> Place:
-        """The newest place of whoever has most, if that is more than is `fair`; EngineFull if nobody has."""
-        having = Counter({place.asker.name: self.held(place.asker.name) for place in self._places})
-        for caller, count in having.most_common(1):
-            if count > fair:
-                return next(place for place in reversed(self._places) if place.asker.name == caller)
-        raise self._full()
-
-    def _full(self) -> EngineFull:
-        engine = self._engine
-        return EngineFull(
-            f"{engine.running} answers are under way, {engine.waiting} wait and {self.answers} are prepared"
-        )
