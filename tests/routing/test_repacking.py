@@ -86,3 +86,20 @@ def test_two_that_are_made_from_one_lie_there_twice() -> None:
 
     assert all(module.members == (0, 1) for module in twice.values())
     assert all(same(module.update(0), module.update(1)) for module in twice.values())
+
+
+def test_a_module_that_nobody_new_touches_lies_there_once() -> None:
+    old, fresh = (
+        [expert(3), expert(4), expert(5)],
+        {"q": Update(torch.randn(6), torch.randn(1, 6), torch.randn(1, 4))},
+    )
+    pack = Pack(tuple(f"old/{place}" for place in range(3)), pack_updates(old))
+
+    found = repacked(pack, {1: 0, 2: 1, 3: 2}, {0: fresh})
+
+    for name, module in pack.modules.items():
+        shared = name != "q"
+        assert (found[name].a is module.a) is shared
+        assert (found[name].vectors.prototypes is module.vectors.prototypes) is shared
+        assert found[name].members[-len(module) :] == tuple(member + 1 for member in module.members)
+    assert len(pack.modules) > 1
