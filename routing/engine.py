@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from routing.common import read_in_common
+from routing.passes import PREFILL_BESIDE as PREFILL_BESIDE
 from routing.passes import Step as Step
 from routing.passes import Turn, advance
 from routing.work import Work

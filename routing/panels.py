@@ -22,11 +22,12 @@ from transformers.pytorch_utils import Conv1D
 
 from routing.compiled import usable
 from routing.threads import by_panels
-from routing.trusted import tried
+from routing.trusted import WITHDRAWN, tried, withdraw
 
 log = logging.getLogger(__name__)
 HALVES = (torch.bfloat16, torch.float16)
 BITS = {torch.bfloat16: torch.uint16, torch.float16: torch.int16}  # as `routing.panel_loops` tells them apart
+INSTEAD = "layers in panels are multiplied by torch, which is slower and takes twice their memory"
 PART = 2**22  # numbers that are looked at, or laid out, at once
 
 Panels = NDArray[Any]
@@ -65,8 +66,8 @@ class PanelLinear(nn.Module):
         if x.dtype != torch.float32:
             raise TypeError(f"a layer in panels multiplies float32, not {x.dtype}")
         x = x.contiguous()
-        if not usable(x):  # somebody learns from it
-            return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
+        if INSTEAD in WITHDRAWN or not usable(x):  # somebody learns from it
+            return self._by_torch(x)
         output = self.product(x.numpy().reshape(-1, x.shape[-1]))
         return torch.from_numpy(output.reshape(*x.shape[:-1], self.d_out))
 
@@ -74,10 +75,17 @@ class PanelLinear(nn.Module):
         """The outputs [tokens, d_out] for hidden states [tokens, d_in]; arrays are faster looked at."""
         found: Any = loops()
         output = np.empty((len(hidden), self.d_out), dtype=np.float32)
-        by_panels(found.multiply, output, hidden, self.panels)
+        try:
+            by_panels(found.multiply, output, hidden, self.panels)
+        except Exception as error:  # noqa: BLE001 - whatever a compiler may say
+            withdraw(error, log.warning, INSTEAD)
+            return self._by_torch(torch.from_numpy(hidden)).numpy()
         if self._bias is not None:
             output += self._bias
         return output
+
+    def _by_torch(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_out"]:
+        return functional.linear(x, self.weight.T if self.transposed else self.weight, self.bias)
 
 
 def half_of(weight: Tensor) -> torch.dtype | None:

@@ -9,9 +9,8 @@ from unittest.mock import patch
 import pytest
 
 from routing.base import load_base
-from routing.engine import RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
+from routing.engine import PREFILL_BESIDE, RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
 from routing.generation import Generation, Request
-from routing.passes import PREFILL_BESIDE
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
 from routing.spec import BaseRef

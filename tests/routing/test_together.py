@@ -16,10 +16,9 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from routing.base import Base, load_base
 from routing.composed import ComposedModel, compose
-from routing.engine import Engine, Step
+from routing.engine import PREFILL_BESIDE, Engine, Step
 from routing.generation import Generation, Request
 from routing.index import RoutingPolicy
-from routing.passes import PREFILL_BESIDE
 from routing.ragged import ATTENTION
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from routing import accelerated, compiled, mixing, next_tokens, norms, routers, sketches
+from routing import accelerated, compiled, mixing, next_tokens, norms, panels, routers, sketches
 from routing.composed import compose
 from routing.engine import Engine, Step
 from routing.few_tokens import add_arrow
@@ -21,6 +21,7 @@ from routing.generation import Generation, Request
 from routing.index import RoutingPolicy
 from routing.norms import LoopNorm
 from routing.pack import ModulePack
+from routing.panels import PanelLinear
 from routing.routers import ROUTERS, Selection, Terms, best
 from routing.routes import Seat
 from routing.sampling import Sampling
@@ -157,6 +158,17 @@ def test_a_norm_whose_loop_fails_goes_on_by_torch(monkeypatch: pytest.MonkeyPatc
     for _ in range(2):
         torch.testing.assert_close(norm(x), expected)
     assert norms.loops() is None
+
+
+@pytest.mark.skipif(panels.loops() is None, reason="numba is not here")
+def test_a_layer_in_panels_whose_loop_fails_goes_on_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = torch.nn.Linear(20, 33), torch.linspace(-1, 1, 40).view(2, 20)
+    laid = PanelLinear(layer)
+    monkeypatch.setattr(panels.loops(), "multiply", broken)
+
+    for _ in range(2):
+        torch.testing.assert_close(laid(x), layer(x))
+    assert panels.INSTEAD in WITHDRAWN
 
 
 @pytest.mark.skipif(next_tokens.loops() is None, reason="numba is not here")
