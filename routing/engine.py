@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from routing.common import read_in_common
 from routing.passes import PREFILL_BESIDE as PREFILL_BESIDE
+from routing.passes import Rota, Turn, advance
 from routing.passes import Step as Step
-from routing.passes import Turn, advance
 from routing.work import Work
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Engine:
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
         self._waiting: deque[Ticket] = deque()
-        self._passes = 0
+        self._rota = Rota()
         self._ended: EngineEnded | None = None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -182,8 +182,7 @@ class Engine:
             others = [ticket.work for ticket in (*self._running, *self._waiting)]
         if not tickets:
             return False
-        self._passes += 1
-        turn = advance([ticket.work for ticket in tickets], others, number=self._passes)
+        turn = advance([ticket.work for ticket in tickets], others, self._rota)
         self._count(turn)
         with self._lock:
             for ticket in tickets:

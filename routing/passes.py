@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from routing.pieces import Reader, share_out
@@ -12,6 +12,7 @@ from routing.trusted import WITHDRAWN
 from routing.work import PREFILL_CHUNK, Finish, Work
 
 PREFILL_BESIDE = 128  # tokens of prompts per pass while others wait for their next token
+LATELY = 1024  # passes; whose prompts were not read since then comes as if never
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,24 @@ class Step:
 
 
 @dataclass
+class Rota:
+    """Who had pieces of prompts read in which pass, by caller: who had none for longest comes next."""
+
+    number: int = 0
+    read_in: dict[Hashable, int] = field(default_factory=dict)
+
+    def next(self) -> None:
+        """Another pass."""
+        self.number += 1
+        if not self.number % LATELY:
+            self.read_in = {who: last for who, last in self.read_in.items() if last > self.number - LATELY}
+
+    def read(self, caller: Hashable) -> None:
+        """This caller had a piece read in this pass."""
+        self.read_in[caller] = self.number
+
+
+@dataclass
 class Turn:
     """What came of one step, to all for whom anything did; how many works read, and how many tokens."""
 
@@ -32,13 +51,14 @@ class Turn:
     tokens: int = 0
 
 
-def advance(works: Sequence[Work], others: Sequence[Work] = (), *, number: int = 1) -> Turn:
-    """One step of the works, in the pass of this number: whoever fails fails alone.
+def advance(works: Sequence[Work], others: Sequence[Work], rota: Rota) -> Turn:
+    """One step of the works: whoever fails fails alone.
 
     Where some have a prompt in common one of them reads, and all hear it, those of the `others` too.
     """
     turn = Turn()
-    asked = _readings(works, number, turn)
+    rota.next()
+    asked = _readings(works, rota, turn)
     for (work, reading), heard in zip(asked, _heard(asked), strict=True):
         if isinstance(heard, Exception):
             turn.steps[work] = Step(error=heard)
@@ -52,7 +72,7 @@ def advance(works: Sequence[Work], others: Sequence[Work] = (), *, number: int =
     return turn
 
 
-def _readings(works: Sequence[Work], number: int, turn: Turn) -> list[tuple[Work, Reading]]:
+def _readings(works: Sequence[Work], rota: Rota, turn: Turn) -> list[tuple[Work, Reading]]:
     """What is read in this pass: a token by everybody who speaks, and pieces of prompts in what is left."""
     speakers, readers = list[Work](), list[Work]()
     for work in _one_of_each_common(works):
@@ -63,7 +83,8 @@ def _readings(works: Sequence[Work], number: int, turn: Turn) -> list[tuple[Work
             continue
         (speakers if work.speaks else readers).append(work)
     room = PREFILL_BESIDE if speakers else PREFILL_CHUNK
-    shares = share_out([Reader(work.caller, work.unread, work.read_in) for work in readers], room)
+    asked = [Reader(work.caller, work.unread, rota.read_in.get(work.caller, 0)) for work in readers]
+    shares = share_out(asked, room)
     readings = []
     for work, most in [*((one, 1) for one in speakers), *zip(readers, shares, strict=True)]:
         try:
@@ -72,7 +93,8 @@ def _readings(works: Sequence[Work], number: int, turn: Turn) -> list[tuple[Work
         except Exception as error:  # noqa: BLE001 - as above
             turn.steps[work] = Step(error=error)
     for work, most in zip(readers, shares, strict=True):
-        work.read_in = number if most else work.read_in
+        if most:
+            rota.read(work.caller)
     return readings
 
 

@@ -16,7 +16,7 @@ PIECE = (
 
 
 class Reader(NamedTuple):
-    """Whose prompt it is, how many tokens of it are unread, and in which pass the latest were read."""
+    """Whose prompt it is, how many tokens are unread, and in which pass the caller last had some read."""
 
     caller: Hashable
     unread: int

@@ -48,7 +48,6 @@ class Work:
         self.completion_tokens = 0
         self.recalled_tokens = 0
         self.overheard_tokens = 0
-        self.read_in = 0  # which of the engine's passes was the latest to read a piece of the prompt
         self.shares = None if route is None else Shares(route.pack)
         self.trace = Trace() if route is not None and trace else None
         self.read_tokens: list[int] = []

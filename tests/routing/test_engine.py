@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from unittest.mock import patch
@@ -11,6 +12,7 @@ import pytest
 from routing.base import load_base
 from routing.engine import PREFILL_BESIDE, RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
 from routing.generation import Generation, Request
+from routing.pieces import PIECE
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
 from routing.spec import BaseRef
@@ -195,3 +197,23 @@ def test_two_who_read_long_prompts_get_on_alike(model: RoutedModel) -> None:
     hog, other = passes_until_drawn(model, Engine(), [("hog", 240), ("other", 240)])
 
     assert hog == other == 2
+
+
+def test_who_comes_again_and_again_has_no_more_turns_than_others(model: RoutedModel) -> None:
+    engine, read = Engine(), Counter[str]()
+    writer = answer_to(model, 3, tokens=200)
+    engine.submit([(writer, Listener())], caller="writer")
+    engine.step()
+    works: list[tuple[str, Generation]] = []
+    for number in range(9):
+        for caller in [*"abcdefg"] if not number else []:
+            works.append((caller, answer_to(model, 240)))
+            engine.submit([(works[-1][1], Listener())], caller=caller)
+        if not engine.held("again"):
+            works.append(("again", answer_to(model, 32, tokens=1)))
+            engine.submit([(works[-1][1], Listener())], caller="again")
+        engine.step()
+    for caller, work in works:
+        read[caller] += len(work.read_tokens)
+
+    assert read["again"] <= min(read[caller] for caller in "abcdefg") + 2 * PIECE
