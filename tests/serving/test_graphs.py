@@ -33,6 +33,7 @@ from workers.serving.__main__ import arguments
 from workers.serving.libraries import Libraries
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits, Options
+from workers.serving.preparing import Preparing
 from workers.serving.scrape import look_up
 
 
@@ -72,7 +73,8 @@ class Serving:
 
     @property
     def graph_bytes(self) -> float | None:
-        look_up(self.metrics, Engine(), self.libraries)
+        engine = Engine()
+        look_up(self.metrics, engine, Preparing(engine, Limits(), self.metrics), self.libraries)
         model = self.libraries["tales"].model
         assert model is not None
         return self.metrics.registry.get_sample_value("fletch_graph_bytes", {"base": model.base.spec.name})
