@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 from routing.pieces import Reader, share_out
+from routing.ragged import Strand
 from routing.streaming import TextToken
 from routing.together import Heard, Reading, read_alone, read_together
 from routing.trusted import WITHDRAWN
@@ -54,14 +55,16 @@ class Turn:
 def advance(works: Sequence[Work], others: Sequence[Work], rota: Rota) -> Turn:
     """One step of the works: whoever fails fails alone.
 
-    Where some have a prompt in common one of them reads, and all hear it, those of the `others` too.
+    Where some have a prompt in common one of them reads, and all hear it, those of the `others` too; and fail
+    with it where their memory is no strand, which a pass that fails leaves as it was.
     """
     turn = Turn()
     rota.next()
     asked = _readings(works, rota, turn)
     for (work, reading), heard in zip(asked, _heard(asked), strict=True):
         if isinstance(heard, Exception):
-            turn.steps[work] = Step(error=heard)
+            lost = () if isinstance(reading.memory, Strand) else _beside(work, (*works, *others))
+            turn.steps |= dict.fromkeys([work, *lost], Step(error=heard))
             continue
         turn.readers += 1
         turn.tokens += len(reading.tokens)
@@ -127,12 +130,13 @@ def _heard(turn: Sequence[tuple[Work, Reading]]) -> list[Heard | Exception]:
 
 
 def _alone(work: Work, reading: Reading) -> Heard | Exception:
-    """A second time too, where a fast way has failed that is not taken any more."""
+    """A second time too, where a fast way has failed that is not taken any more, and left nothing behind."""
     ways = len(WITHDRAWN)
     try:
         return read_alone(work.model, reading)
     except Exception as error:  # noqa: BLE001 - told to whoever waits for this answer
-        return error if len(WITHDRAWN) == ways else _alone(work, reading)
+        again = len(WITHDRAWN) > ways and isinstance(reading.memory, Strand)
+        return _alone(work, reading) if again else error
 
 
 def _step(

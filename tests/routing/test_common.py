@@ -216,3 +216,36 @@ def test_bases_that_answer_in_turns_read_it_once_too(tmp_path: Any) -> None:
     assert not composed.routed.reads_together
     assert together.ids == [asked(composed.routed, request, [choice]).ids[0] for choice in range(3)]
     assert [work.overheard_tokens for work in together.works] == [0, 1, 1]
+
+
+def test_a_pass_that_fails_there_ends_all_whose_memory_it_may_have_touched(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    composed = compose(t5_library(tmp_path).base(), {})
+    monkeypatch.setattr(composed.routed, "last_logits", lambda *_args, **_more: 1 / 0)
+
+    together = asked(composed.routed, Request((5, 9, 14, 3), 5, sampling=DRAWN), range(3))
+
+    assert [type(told[-1].error) for told in together.told] == [ZeroDivisionError] * 3
+    assert [len(told) for told in together.told] == [1, 1, 1]
+
+
+def test_a_pass_that_fails_ends_the_one_that_reads_alone(
+    model: ComposedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, failed = RoutedModel.run_pieces, list[None]()
+
+    def once(routed: RoutedModel, *given: Any) -> torch.Tensor:
+        if not failed:
+            failed.append(None)
+            raise ZeroDivisionError
+        return whole(routed, *given)
+
+    request = Request(PROMPT, 3, sampling=DRAWN)
+    expected = asked(model.routed, request, [1]).ids[0]
+    monkeypatch.setattr(RoutedModel, "run_pieces", once)
+
+    together = asked(model.routed, request, range(3))
+
+    assert [told[-1].error is None for told in together.told] == [False, True, True]
+    assert together.ids[1] == expected
