@@ -13,7 +13,6 @@ from routing.base import Base
 from routing.checkpoint import Source, load_checkpoint, write_routed
 from routing.composed import ComposedModel, compose
 from routing.encoding import BaseEncoder, prompt_tokens
-from routing.evidence import Evidence
 from routing.index import DEFAULT_POLICY, manifest_of
 from routing.neutral import neutral_tokens
 from routing.priors import NOBODYS_EVIDENCE, SIMILARITY_WEIGHT, STRANGEST_KIN
@@ -55,8 +54,8 @@ def model(library: SmallLibrary, base: Base, profiles: Mapping[str, Profile]) ->
 
 def without_evidence(model: ComposedModel, monkeypatch: pytest.MonkeyPatch) -> ComposedModel:
     """The model, where no expert's weights say anything of any prompt."""
-    nothing = torch.full((1, len(model.experts)), -1.0)
-    monkeypatch.setattr(Evidence, "recent", property(lambda _: nothing))
+    nothing = torch.full((len(model.experts),), -1.0)
+    monkeypatch.setattr("routing.priors.recent_evidence", lambda *_: nothing)
     return replace(model)
 
 
@@ -133,9 +132,9 @@ def test_who_gave_no_sample_prompts_is_judged_by_evidence_where_the_prompt_is_no
 ) -> None:
     stranger = next(place for place, name in enumerate(model.experts) if name not in GIVEN)
     usual = model.queries._known.usual
-    found = torch.full((1, len(model.experts)), -10.0)
-    found[0, stranger] = float(usual.mean[stranger] + 3 * usual.deviation[stranger])
-    monkeypatch.setattr(Evidence, "recent", property(lambda _: found))
+    found = torch.full((len(model.experts),), -10.0)
+    found[stranger] = float(usual.mean[stranger] + 3 * usual.deviation[stranger])
+    monkeypatch.setattr("routing.priors.recent_evidence", lambda *_: found)
 
     answered = replace(model).generate(TEXT, max_tokens=1, routing=ONE_OR_NOBODY)
 
