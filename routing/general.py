@@ -10,6 +10,7 @@ general experts and g, and the latest few are remembered beside the pack.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from routing.errors import BadRouting
 from routing.pack import ModulePack, Pack, places_of
 from routing.remainders import Alike, Stack, recognised, remainders, studied
+from routing.remembering import Turn
 
 
 @dataclass(frozen=True)
@@ -70,21 +72,21 @@ def low_rank(pack: Pack, expert: str) -> bool:
     )
 
 
-def differences(pack: Pack, general: Sequence[str], amount: float) -> Differences:
+def differences(pack: Pack, general: Sequence[str], amount: float, turn: Turn = nullcontext) -> Differences:
     """Every expert less `amount` times the mean update of the general ones, as routers see them.
 
-    UnknownExpert for a name that is not in the pack.
+    Worked out in a turn, unless they are remembered. UnknownExpert for a name that is not in the pack.
     """
-    return pack.remembered.get(
-        ("differences", *sorted(general), amount), lambda: _differences(pack, general, amount, remainders)
-    )
+    key = ("differences", *sorted(general), amount)
+    return pack.remembered.get(key, lambda: _differences(pack, general, amount, remainders), turn)
 
 
-def bare_differences(pack: Pack, general: Sequence[str], amount: float) -> Differences:
+def bare_differences(
+    pack: Pack, general: Sequence[str], amount: float, turn: Turn = nullcontext
+) -> Differences:
     """The same without factors, for routers that look at prototypes alone: they take a part of the time."""
-    return pack.remembered.get(
-        ("prototypes", *sorted(general), amount), lambda: _differences(pack, general, amount, recognised)
-    )
+    key = ("prototypes", *sorted(general), amount)
+    return pack.remembered.get(key, lambda: _differences(pack, general, amount, recognised), turn)
 
 
 def _differences(

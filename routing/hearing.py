@@ -172,7 +172,7 @@ class Hearing:
         routing = plan.routing
         if scores_calibrated(routing) and routing.router in READ_FACTORS and pack.text is not None:
             pack = self.resident.measured(pack)
-        way = route(pack, routing, plan.said, prepared(self.model, pack, routing))
+        way = route(pack, routing, plan.said, prepared(self.model, pack, routing, self.asker))
         return replace(way, pack=self.pack, narrowed=plan.narrowed, stay=stay)
 
 

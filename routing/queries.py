@@ -17,7 +17,7 @@ import torch
 
 from routing.encoding import Encoder
 from routing.hearing import Hearing, Plan
-from routing.pack import Pack
+from routing.pack import Pack, places_of
 from routing.priors import PRIORS, Known
 from routing.resident import ResidentPack
 from routing.routed import RoutedModel
@@ -82,14 +82,19 @@ class QueryRouter:
                 self._said.popitem(last=False)
         return said
 
-    def unread_route(self, routing: Routing) -> Route:
-        """The route before any prompt is read. Errors as `routing.routes.route`.
+    def unread_route(self, routing: Routing, asker: Asker = ANYBODY) -> Route:
+        """The route before any prompt is read. Errors as `routing.routes.route`, and Left if the asker has.
 
-        Through a bare pack it cannot be run, and tells no more than what is wrong and how wide it will be.
+        Through a bare pack it cannot be run. Where a prompt has a say it should not be: it tells no more than
+        what is wrong and how wide it will be.
         """
-        if self._resident is None:
-            return self._way(routing, Plan(routing))
-        return self._hearing(self._resident, ANYBODY).unheard(routing)
+        if self._resident is not None:
+            return self._hearing(self._resident, asker).unheard(routing)
+        if routing.asked_prior is None:
+            return self._way(routing, Plan(routing), asker)
+        if routing.subtracts:
+            places_of(self._known.pack, routing.general)
+        return route(self._known.pack, replace(routing, subtract=0.0))
 
     def route(self, routing: Routing, prompt: Sequence[int]) -> Route:
         """The route of this prompt's answer. Errors as `routes`."""
@@ -106,7 +111,7 @@ class QueryRouter:
         """
         plans = [self.plan(routing, prompt, asker) for prompt in prompts]
         if self._resident is None:
-            return [self._way(routing, plan) for plan in plans]
+            return [self._way(routing, plan, asker) for plan in plans]
         return self._hearing(self._resident, asker).routes(routing, plans, prompts)
 
     def _hearing(self, resident: ResidentPack, asker: Asker) -> Hearing:
@@ -126,11 +131,11 @@ class QueryRouter:
         chosen = _chosen(pack, routing, said)
         return Plan(replace(routing, experts=chosen, shortlist=0) if chosen else None, said)
 
-    def _way(self, asked: Routing, plan: Plan) -> Route:
+    def _way(self, asked: Routing, plan: Plan, asker: Asker) -> Route:
         """The route of a plan through a pack that has everybody's factors."""
         if plan.routing is None:
             return Route(self._known.pack, ROUTERS[asked.router], {}, plan.said)
-        seen = prepared(self._known.model, self._known.pack, plan.routing)
+        seen = prepared(self._known.model, self._known.pack, plan.routing, asker)
         return route(self._known.pack, plan.routing, plan.said, seen)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+Turn = Callable[[], AbstractContextManager[None]]  # within which something may be worked out
 _AT_WORK = threading.RLock()  # what is made may need something else that is made
 
 
@@ -33,11 +35,16 @@ class Remembered:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def get(self, key: Hashable, make: Callable[[], Found]) -> Found:
-        """What was made for this key, or is made now; whatever `make` raises is not remembered."""
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[], Found],
+        turn: Turn = nullcontext,
+    ) -> Found:
+        """What was made for this key, or is made now, in a `turn`; what either raises is not remembered."""
         known: list[Found] = self._known(key)
         if not known:
-            with _AT_WORK:
+            with turn(), _AT_WORK:
                 known = self._known(key) or [self._keep(key, make())]
         return known[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,16 +16,10 @@ from torch import Tensor
 from routing.errors import BadRouting
 from routing.few_tokens import ARROW, AtOnce, at_once, chosen_at_once
 from routing.fixed import Fixed, fixed
-from routing.general import (
-    Differences,
-    SharedTerm,
-    bare_differences,
-    differences,
-    low_rank,
-    shared_terms,
-)
+from routing.general import Differences, SharedTerm, bare_differences, differences, low_rank, shared_terms
 from routing.index import RoutingPolicy
 from routing.pack import ModulePack, Pack, places_of
+from routing.remembering import Turn
 from routing.routers import (
     ALWAYS_CALIBRATED,
     ALWAYS_FINITE,
@@ -341,10 +336,10 @@ def scores_calibrated(routing: Routing) -> bool:
     return routing.calibrated or routing.router in ALWAYS_CALIBRATED
 
 
-def judged(pack: Pack, routing: Routing) -> Differences:
-    """The pack's experts as this routing looks at them, not measured."""
+def judged(pack: Pack, routing: Routing, turn: Turn = nullcontext) -> Differences:
+    """The pack's experts as this routing looks at them, not measured; worked out in a turn."""
     less = differences if routing.router in READ_FACTORS else bare_differences
-    return less(pack, routing.general, routing.subtract)
+    return less(pack, routing.general, routing.subtract, turn)
 
 
 def _seen(pack: Pack, routing: Routing, seen: Differences | None) -> Differences:

@@ -22,6 +22,7 @@ from routing.pack import REMEMBERED, ModulePack, Pack
 from routing.remainders import Alike, Stack
 from routing.routers import FROM_WEIGHTS
 from routing.routes import Routing, route, routing_of, within_reach
+from routing.turns import Asker, Left, Turns
 from tests.routing.kinds import factors_of, llama_kinds
 from tests.routing.libraries import TEXT, SmallLibrary, llama_library
 
@@ -211,6 +212,35 @@ def test_prototypes_alone_are_those_of_the_whole_differences(composed: ComposedM
         assert alone[name].bare
         assert alone[name].bounds == module.bounds
         torch.testing.assert_close(alone[name].vectors.prototypes, module.vectors.prototypes)
+
+
+def test_before_its_prompt_is_read_nothing_is_worked_out_for_it(
+    composed: ComposedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knowledge, "_differences", lambda *_: pytest.fail("nobody looks at differences"))
+    chosen = Routing("arrow", top_k=1, shortlist=1, general=(GENERAL,), subtract=0.62)
+
+    unread = composed.queries.unread_route(chosen)
+
+    assert unread.entries == composed.queries.route(chosen, composed.tokens(TEXT)).entries
+    with pytest.raises(UnknownExpert, match="zoe/gone"):
+        composed.queries.unread_route(replace(chosen, general=("zoe/gone",)))
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_what_is_not_known_is_worked_out_in_its_askers_turn(
+    composed: ComposedModel, *, calibrated: bool
+) -> None:
+    turns = Turns(1)
+    busy, ada = Asker("bob", turns), Asker("ada", turns)
+    known = Routing("arrow", top_k=1, calibrated=calibrated, general=(GENERAL,), subtract=0.63)
+    composed.queries.routes(known, [[5, 6]], ada)
+
+    with busy.turn(1):
+        composed.queries.routes(known, [[5, 6]], ada)  # waits for nobody
+        ada.leave()
+        with pytest.raises(Left):
+            composed.queries.routes(replace(known, subtract=0.64), [[5, 6]], ada)
 
 
 def test_who_has_every_token_anyway_is_not_recognised_by_anything(

@@ -111,7 +111,7 @@ def resolve(
         asker.require_here()
         version = libraries.joined.version(version, guests)
     wanted = _routing_of(version, address, routing)
-    way = _route(version, wanted, address, routing)
+    way = _route(version, wanted, address, routing, asker)
     return Target(library.name, version.model, version, way, wanted, asker)
 
 
@@ -161,10 +161,14 @@ def _routing_of(version: Version, address: names.Routed | names.Single, body: Ro
 
 
 def _route(
-    version: Version, wanted: Routing, address: names.Routed | names.Single, body: RoutingBody
+    version: Version,
+    wanted: Routing,
+    address: names.Routed | names.Single,
+    body: RoutingBody,
+    asker: Asker,
 ) -> Route:
     try:
-        return version.queries.unread_route(wanted)
+        return version.queries.unread_route(wanted, asker)
     except UnknownExpert as error:
         _require_none_left_out(version, wanted)
         if isinstance(address, names.Single):
