@@ -7,6 +7,7 @@ from pytest_django import Settings
 
 from hub.operations.parts import Layout, serving_part
 from hub.uses.signatures import report_key
+from workers.serving.ending import FLUSH
 
 LAYOUT = Layout("127.0.0.1", 8000, 8081, "data/store", Path("data/run"), 2)
 
@@ -38,3 +39,9 @@ def test_the_serving_process_can_report_to_its_hub_and_has_no_other_secret(setti
     assert part.environment["FLETCH_REPORT_KEY"] == report_key()
     assert settings.SECRET_KEY not in part.environment.values()
     assert "FLETCH_SECRET_KEY" in part.withheld
+
+
+def test_a_serving_process_is_given_longer_to_end_than_its_answers_may_go_on() -> None:
+    part = serving_part(LAYOUT, 8081)
+
+    assert part.grace > float(part.command[part.command.index("--grace") + 1]) + FLUSH

@@ -21,6 +21,7 @@ from workers.serving.__main__ import main
 from workers.serving.budgets import Budgets, require_answers
 from workers.serving.callers import Caller
 from workers.serving.errors import ApiError
+from workers.serving.preparing import Preparing
 
 BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 4, "temperature": 0}
 
@@ -128,6 +129,19 @@ def test_more_answers_than_a_pass_allows_at_once_are_refused(guarded: Guarded) -
     assert (never.status_code, never.json()["error"]["code"]) == (400, "too_many_answers")
     assert "n: found 3 answers, expected at most 2" in never.json()["error"]["message"]
     assert guarded.ends(token, n=2) == (200, None)
+
+
+def test_what_a_pass_forbids_is_refused_before_anything_is_worked_out(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Preparing, "run", None)
+
+    for said, body, code in (
+        ({"answers": 2}, {"n": 3}, "too_many_answers"),
+        ({"libraries": ["other"]}, {}, "pass_other_library"),
+        ({}, {"n": 17}, "invalid_value"),
+    ):
+        assert guarded.ends(guarded.pass_of(caller="hal", **said), **body)[1] == code
 
 
 def test_texts_of_an_embedding_take_the_places_that_a_pass_has_and_its_tokens(
