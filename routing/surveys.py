@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -22,19 +23,23 @@ class Survey:
 
     def __init__(self, pack: Pack, look: Look) -> None:
         seats = route(pack, Routing("arrow", top_k=1)).seats
-        self.route = Route(pack, self._keep, seats)
+        self._given: list[Tensor] = []
+        self.route = Route(pack, partial(_keep, self._given), seats)
         self._look = look
-        self._inputs: Tensor | None = None
 
     def witness(self, seat: Seat, module: str, _selection: Selection) -> None:
         """Show what the router was just given, under the name of the module where it was given."""
-        if self._inputs is not None:
-            self._look(module, self._inputs, seat.module)
+        if self._given:
+            self._look(module, self._given[-1], seat.module)
 
-    def _keep(self, hidden: Float[Tensor, "tokens d_in"], _module: ModulePack, _terms: Terms) -> Selection:
-        self._inputs = hidden
-        nobody = torch.zeros(len(hidden), 0, device=hidden.device)
-        return Selection(nobody.long(), nobody)
+
+def _keep(
+    given: list[Tensor], hidden: Float[Tensor, "tokens d_in"], _module: ModulePack, _terms: Terms
+) -> Selection:
+    """As a router does, which chooses nobody. A method would keep the survey, and the pack, in a circle."""
+    given[:] = [hidden]
+    nobody = torch.zeros(len(hidden), 0, device=hidden.device)
+    return Selection(nobody.long(), nobody)
 
 
 def survey(model: RoutedModel, pack: Pack, tokens: Int[Tensor, "sequences length"], look: Look) -> None:

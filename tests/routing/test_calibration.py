@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
@@ -120,3 +122,17 @@ def test_a_version_without_text_after_one_with_it_is_not_calibrated(
     assert after.neutral is None
     with pytest.raises(BadRouting, match="neutral text"):
         route(after, Routing("arrow", 1, calibrated=True))
+
+
+def test_a_pack_that_nobody_holds_is_gone_without_looking_for_garbage(
+    published: PublishedLibrary, model: RoutedModel
+) -> None:
+    pack = calibrated_pack(model, loaded(published, ["ada/plain"], text="one"), TEXT, neutral="one")
+    module = weakref.ref(next(iter(pack.modules.values())).vectors)
+    gc.collect()
+    gc.disable()
+    try:
+        del pack
+        assert module() is None
+    finally:
+        gc.enable()

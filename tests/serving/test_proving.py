@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +123,24 @@ def test_after_a_refusal_only_what_was_not_proven_is_heard_again(
 
     assert before == [2, 2, 1, 1]  # the last one once more, in a pass of its own, before it is blamed
     assert passes[len(before) :] == [1, 1]
+
+
+def test_a_version_that_was_proven_is_gone_as_soon_as_nobody_has_it(published: PublishedLibrary) -> None:
+    """What is left of a proof must not keep it until garbage is looked for: a new version may need its room."""
+    published.publish(1)
+    follower = Follower(published)
+    live = follower.look().live
+    assert live is not None
+    pack = weakref.ref(live.pack)
+    published.publish(2, ["ada/plain"])
+    gc.collect()
+    gc.disable()
+    try:
+        del live
+        follower.look()
+        assert pack() is None
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,10 @@ def test_each_version_that_is_refused_is_counted_logged_and_named(
     assert {report["refused"]["tries"] for report in reports} == {3}
     assert follower.counted(REFUSED) == 3
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert [line.partition(": CorruptObject")[0][-9:] for line in errors] == [
+    assert {line.partition("ExpertUnavailable: ")[2].partition(": object")[0] for line in errors} == {
+        "bob/wide: CorruptObject"
+    }
+    assert [line.partition(": ExpertUnavailable")[0][-9:] for line in errors] == [
         "version 2",
         "version 3",
         "version 4",
@@ -198,7 +201,7 @@ def test_a_library_that_changes_its_base_answers_by_the_old_one_until_a_version_
     assert stayed == stayed_still == (before, old)
     assert "until a version on the new base is current" in str(unpublished)
     assert named is None  # no version is refused: there is none yet
-    assert "version 2: CorruptObject" in str(refused)
+    assert "version 2: ExpertUnavailable: bob/wide: CorruptObject" in str(refused)
     assert library.live is not None
     assert library.live.model is library.model is not old
     assert library.model is not None

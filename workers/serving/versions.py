@@ -14,9 +14,9 @@ from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
 from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
-from routing.errors import RoutingError
+from routing.errors import CorruptObject, ExpertUnavailable, MissingObject, RoutingError
 from routing.fixed_routes import everywhere, slots_of
-from routing.index import ExpertEntry, IndexManifest, RoutingPolicy
+from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, objects_of
 from routing.laid_base import load_laid
 from routing.pack import Pack
 from routing.packing import join_guests, key_of, load_pack
@@ -135,7 +135,7 @@ def assemble(
     known = None if previous is None else previous.pack
     _require_room_for(manifest.experts, known, base, shelf)
     dtype = base.dtype if shelf is None else None
-    pack = load_pack(store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known)
+    pack = _read(store, manifest, base, dtype, known)
     if manifest.calibration is not None:
         neutral = store.read_neutral(manifest.calibration)
         pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
@@ -155,6 +155,19 @@ def assemble(
     )
     new = {place: entry.factors for place, entry in enumerate(manifest.experts)}
     return _sound(store, version, new, previous, set() if proven is None else proven)
+
+
+def _read(
+    store: IndexStore, manifest: IndexManifest, base: Base, dtype: torch.dtype | None, known: Pack | None
+) -> Pack:
+    """As `load_pack`; ExpertUnavailable says whose object is missing or damaged."""
+    try:
+        return load_pack(store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known)
+    except (MissingObject, CorruptObject) as error:
+        for entry in manifest.experts:
+            if error.digest in objects_of(entry):
+                raise ExpertUnavailable(entry.adapter, f"{type(error).__name__}: {error}") from error
+        raise
 
 
 def with_guests(
