@@ -48,3 +48,18 @@ def test_what_is_in_use_stays() -> None:
 
     assert len(pack.modules) == MODULES
     assert all(module.a.shape == (2, 4) for module in pack.modules.values())
+
+
+def test_who_needs_the_memory_of_what_went_before_can_wait_for_it() -> None:
+    retiring, pack = Retiring(), a_pack()
+    modules: list[weakref.ref[object]] = [weakref.ref(module) for module in pack.modules.values()]
+    retiring.after_use(pack)
+    retiring.start()
+
+    del pack
+    retiring.catch_up(30.0)
+    left = alive(modules)
+    retiring.stop()
+    retiring.catch_up(30.0)  # nobody works any more: there is nothing to wait for
+
+    assert left == 0
