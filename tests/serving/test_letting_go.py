@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from workers.serving.answers import answer_stream
-from workers.serving.app import _told
+from workers.serving.app import _counted
 from workers.serving.errors import ApiError
+from workers.serving.metrics import Metrics
 
 
 class Experts:
@@ -55,7 +56,7 @@ def test_a_refused_request_holds_nothing() -> None:
         raise AssertionError
 
     request: Any = SimpleNamespace(state=SimpleNamespace(entry=SimpleNamespace(id="1")))
-    answered: Any = _told("/v1/completions", endpoint)
+    answered: Any = _counted("/v1/completions", endpoint, Metrics())
     response = asyncio.run(answered(request))
 
     assert response.status_code == 503

@@ -43,7 +43,7 @@ from workers.serving.journal import Entry, Journal
 from workers.serving.leaving import unless_gone
 from workers.serving.libraries import Libraries
 from workers.serving.logs import say
-from workers.serving.metrics import Metrics
+from workers.serving.metrics import NOWHERE, Metrics
 from workers.serving.models import describe, find
 from workers.serving.options import Limits, Options
 from workers.serving.preparing import Place, Preparing
@@ -287,7 +287,7 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     server = Server(options, traces or NoTraces())
 
     def path(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
-        return Path(pattern, _told(pattern, endpoint), methods=[method])
+        return Path(pattern, _counted(pattern, endpoint, server.metrics), methods=[method])
 
     def asking(pattern: str, endpoint: Endpoint, method: str = "GET") -> Path:
         return path(pattern, server.admitting(endpoint), method)
@@ -311,19 +311,20 @@ def create_app(options: Options, traces: Traces | None = None) -> Starlette:
     return app
 
 
-def _told(pattern: str, endpoint: Endpoint) -> Endpoint:
-    """The endpoint with its errors in OpenAI's shape."""
+def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
+    """The endpoint with its errors in OpenAI's shape and its answers counted."""
 
     async def answered(request: Request) -> Response:
         request.state.entry.route = pattern
         try:
-            return await endpoint(request)
+            response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape
             refusal = _refusal(error, pattern)
             request.state.entry.error = refusal.code
             response = refusal.response()
             let_go(error)
-            return response
+        metrics.requests.labels(pattern, response.status_code).inc()
+        return response
 
     return answered
 
@@ -348,4 +349,6 @@ async def _http_error(request: Request, error: Exception) -> Response:
         error.status_code, f"{request.method} {request.url.path}: {UNKNOWN}", code="unknown_url"
     )
     request.state.entry.error = refusal.code
+    server: Server = request.app.state.server
+    server.metrics.requests.labels(NOWHERE, refusal.status).inc()
     return refusal.response()

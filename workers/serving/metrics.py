@@ -13,7 +13,6 @@ ANSWERS = (1, 2, 4, 8, 12, 16, 32, 64)
 TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LOADS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NOWHERE = "(unknown)"  # the label of all paths that are not served
-GIVEN_UP = 499  # the status of requests whose clients were gone before there was any, as nginx counts them
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
@@ -227,11 +226,9 @@ class Metrics:
         self.expert_evictions.labels(owner).inc()
 
     def ended(self, entry: Entry) -> None:
-        """A request has ended, whatever it was for; what is not there is counted together."""
-        endpoint = entry.route or NOWHERE
-        self.requests.labels(endpoint, entry.status or GIVEN_UP).inc()
+        """A request has ended, perhaps not as its status said."""
         if entry.broke_off:
-            self.broken.labels(endpoint).inc()
+            self.broken.labels(entry.route or NOWHERE).inc()
 
     def passed(self, answers: int, tokens: int) -> None:
         """A pass of a base is through."""
