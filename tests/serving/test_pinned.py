@@ -15,10 +15,12 @@ import pytest
 from routing.turns import Asker, Left
 from tests.routing.published import PublishedLibrary
 from tests.serving.following import Follower
+from tests.serving.guest_lists import known_hub
 from tests.serving.live import LiveServer, live_server
 from workers.serving import library, pinned, versions
 from workers.serving.errors import ApiError
 from workers.serving.giving_way import NICER, apart
+from workers.serving.guests import Guests
 from workers.serving.library import Library
 from workers.serving.options import Limits
 from workers.serving.pinned import Pinned
@@ -271,6 +273,22 @@ def test_versions_that_requests_named_make_room_for_a_new_live_one(
     trouble = follower.look().trouble
 
     assert (follower.served, trouble, library.held) == (4, None, [2, 4])  # the longest unused went
+
+
+def test_versions_with_private_experts_make_room_for_a_new_live_one(
+    published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = known_hub(published, MEMBERS[0])
+    follower = Follower(hub.published)
+    library, joined = follower.look(), follower.libraries.joined
+    assert library.live is not None
+    for name in ("bob/wide", "eve/late"):
+        joined.version(library.live, Guests((published.entries[name],)))
+    monkeypatch.setattr(versions, "free_memory", lambda _device: 0 if len(joined.of("tales")) > 1 else 10**9)
+    published.publish(2, ["di/patterned"])
+
+    assert follower.look().trouble is None
+    assert follower.served == 2
 
 
 def test_those_that_answer_make_none_and_nothing_is_let_go_of_for_nothing(

@@ -17,7 +17,7 @@ from workers.serving.errors import ApiError
 from workers.serving.guests import Guests, not_taken, unusable
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
-from workers.serving.retiring import Retiring
+from workers.serving.retiring import MOST_SECONDS, Retiring
 from workers.serving.versions import NotEnoughMemory, Version, with_guests
 
 IDLE_SECONDS = 600.0  # as long as a list is good; whoever asks again later waits again
@@ -73,6 +73,16 @@ class Joined:
         """Those of a library that are held."""
         with self._lock:
             return [one.version for key, one in self._held.items() if key[0] == library]
+
+    def let_go(self) -> bool:
+        """Give up the longest unused for something that comes before all of them; False if there is none."""
+        with self._lock:
+            if not self._held:
+                return False
+            self._held.popitem(last=False)
+            self._count()
+        self._retiring.catch_up(MOST_SECONDS)
+        return True
 
     def tidy(self, held: set[tuple[str, str]]) -> None:
         """Forget what nobody asked for lately, and what stands on a version that is no longer in memory."""

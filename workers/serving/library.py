@@ -251,12 +251,15 @@ class Library:
         )
 
     def _first_of_all(self, current: Current, model: RoutedModel) -> Version:
-        """A new live version, for which versions that requests named make room, the longest unused first."""
+        """A new live version. Where it lacks memory, named versions that answer nobody make room.
+
+        After them those with private experts do; in either case the longest unused first.
+        """
         while True:
             try:
                 return self._assemble(current, model)
             except NotEnoughMemory:
-                if not self._pinned.let_go():
+                if not (self._pinned.let_go() or self._household.joined.let_go()):
                     raise
 
     def _assemble(self, current: Current, model: RoutedModel) -> Version:

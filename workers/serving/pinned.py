@@ -16,10 +16,8 @@ from routing.store import Current
 from workers.serving.errors import ApiError
 from workers.serving.giving_way import apart
 from workers.serving.options import Limits
-from workers.serving.retiring import Retiring
+from workers.serving.retiring import MOST_SECONDS, Retiring
 from workers.serving.versions import NotEnoughMemory, Version
-
-MOST_SECONDS = 10.0  # that letting go of a version may take
 
 
 @dataclass

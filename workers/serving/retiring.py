@@ -15,6 +15,7 @@ from routing.pack import ModulePack, Pack
 from workers.serving.giving_way import give_way
 
 PAUSE = 0.001  # seconds between two modules
+MOST_SECONDS = 10.0  # that anybody waits for it
 
 
 class Retiring:
