@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-PIECE = (
-    32  # tokens of a caller at least, or what they have; with fewer attention would cost more than it reads
-)
+# Tokens of a caller at least, or what they have; with fewer attention would cost more than it reads.
+PIECE = 32
 
 
 class Reader(NamedTuple):
