@@ -42,7 +42,7 @@ from routing.resident import Shelf
 from routing.routes import routing_of
 from routing.sampling import Sampling
 from routing.spec import BaseRef, BaseSpec
-from routing.store import IndexStore, LibraryRef, open_store
+from routing.store import Current, IndexStore, LibraryRef, open_store
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.versions import Version, assemble, load_model
@@ -139,8 +139,7 @@ def measure(folder: Path, megabytes: int | None, number: int, answers: int) -> R
         store,
         model,
         library=LIBRARY,
-        number=number,
-        manifest_digest=store.version_digest(LIBRARY, number),
+        current=Current(number, store.version_digest(LIBRARY, number)),
         previous=None,
         shelf=shelf,
     )

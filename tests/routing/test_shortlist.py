@@ -19,8 +19,10 @@ from routing.evidence import CALIBRATED, HALF_LIFE, REACH, evidence_by_token, re
 from routing.factors import Factors
 from routing.index import DEFAULT_POLICY, RoutingPolicy, manifest_of
 from routing.neutral import neutral_tokens
-from routing.pack import ModulePack
+from routing.pack import ModulePack, Pack
+from routing.routed import RoutedModel
 from routing.routes import Routing
+from routing.surveys import Look, survey
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library
 from tests.routing.published import PublishedLibrary
 
@@ -138,11 +140,10 @@ def test_a_text_is_measured_in_pieces_that_many_experts_make_smaller(
     text = neutral_tokens(model.routed.base, sequences=4, length=12)
     whole, sizes = usual_evidence(model.routed, model.pack, text), list[int]()
 
-    def noted(_model: object, _pack: object, rows: Tensor, _look: object) -> None:
+    def noted(model: RoutedModel, pack: Pack, rows: Tensor, look: Look) -> None:
         sizes.append(len(rows))
-        evidence_survey(_model, _pack, rows, _look)
+        survey(model, pack, rows, look)
 
-    evidence_survey = evidence.survey
     monkeypatch.setattr(evidence, "survey", noted)
     monkeypatch.setattr(evidence, "AT_ONCE", 12 * len(model.experts))
     found = usual_evidence(model.routed, model.pack, text)
