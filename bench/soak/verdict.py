@@ -10,13 +10,14 @@ from pathlib import Path
 
 from bench.soak.tally import Tally
 from bench.soak.watching import Sample
+from workers.serving import library
 
 JUDGED_FROM = 10.0  # minutes; before, an allocator and a cache that warm up look like a leak
 GROWTH = 0.05  # of its size in an hour
 PLATEAU = 1.05
 FEW = 8  # threads or files more than before
 ERROR_LINE = re.compile(r" ERROR | CRITICAL |^Traceback|Exception in")
-REFUSAL = re.compile(r"workers\.serving\.libraries library soak: cannot serve")
+REFUSAL = re.compile(rf"{re.escape(library.__name__)} library soak: {library.REFUSED}: version \d+: ")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import pytest
 from bench.soak.tally import Tally
 from bench.soak.verdict import Criterion, Rest, criteria
 from bench.soak.watching import Sample
+from workers.serving import library
 
-REFUSAL = "2026 ERROR workers.serving.libraries library soak: cannot serve Current(number=7): CorruptObject"
+REFUSAL = f"2026 ERROR {library.__name__} library soak: {library.REFUSED}: version 7: CorruptObject: object 1"
 
 
 def sample(minute: float, **more: float) -> Sample:

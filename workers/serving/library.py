@@ -27,6 +27,7 @@ from workers.serving.versions import NotEnoughMemory, Version, assemble, decode_
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]
+REFUSED = "cannot be served as the store says"
 MOST_SAID = 5  # experts that cannot be read, of each library
 
 
@@ -181,7 +182,7 @@ class Library:
         self.problem = found
         first = before is None or before.wish != wish
         if first or before is None or before.reason != found.reason:
-            log.error("library %s: cannot be served as the store says: %s", self.name, found.said)
+            log.error("library %s: %s: %s", self.name, REFUSED, found.said)
         if first and version is not None:
             self._metrics.refused.labels(self.name).inc()
         self._metrics.degraded.labels(self.name).set(1)
