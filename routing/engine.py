@@ -109,7 +109,7 @@ class Engine:
         `prepared` says by caller how many are being prepared already: as if they waited.
         """
         with self._lock:
-            self._require_places(wanted)
+            self._require_places(wanted, sum((prepared or {}).values()))
             self._require_share(caller, wanted, prepared or {})
 
     def cancel(self, ticket: Ticket) -> None:
@@ -238,12 +238,12 @@ class Engine:
         self._work.notify()
         return tickets
 
-    def _require_places(self, wanted: int) -> None:
+    def _require_places(self, wanted: int, prepared: int = 0) -> None:
         if self._ended is not None:
             raise self._ended
         running, waiting = len(self._running), len(self._waiting)
-        if wanted > self._may_run + self._may_wait - running - waiting:
-            raise EngineFull(f"{running} answers are under way and {waiting} wait")
+        if wanted > self._may_run + self._may_wait - running - waiting - prepared:
+            raise EngineFull(f"{running} answers are under way, {waiting} wait and {prepared} are prepared")
 
     def _require_share(self, caller: Hashable, wanted: int, prepared: Held) -> None:
         """Whoever has something here leaves places in the queue for others."""

@@ -4,40 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from unittest.mock import patch
 
 import pytest
 
 from routing.base import load_base
-from routing.engine import PREFILL_BESIDE, RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull, Step
+from routing.engine import PREFILL_BESIDE, RUNNING, SHARE, WAITING, Engine, EngineEnded, EngineFull
 from routing.generation import Generation, Request
 from routing.pieces import PIECE
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
 from routing.spec import BaseRef
+from tests.routing.listening import Listener
 from tests.tiny import tiny_llama
 
 GREEDY = Sampling(0.0)
 Broken = type("Broken", (Exception,), {})
-
-
-@dataclass
-class Listener:
-    """What one answer's engine told."""
-
-    steps: list[Step] = field(default_factory=list)
-
-    def __call__(self, step: Step) -> None:
-        self.steps.append(step)
-
-    @property
-    def tokens(self) -> list[int]:
-        return [token.token for step in self.steps for token in step.tokens]
-
-    @property
-    def errors(self) -> list[type[Exception]]:
-        return [type(step.error) for step in self.steps if step.error is not None]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +52,7 @@ def test_what_fails_for_one_answer_ends_that_answer_alone(model: RoutedModel, pa
     alone = Listener()
     engine.submit([(answer_to(model, 6), alone)])
     run(engine)
-    assert [one.errors for one in listeners] == [[], [Broken], []]
+    assert [one.failures for one in listeners] == [[], [Broken], []]
     assert listeners[2].tokens == alone.tokens != []
     assert engine.running == 0
 
@@ -104,7 +86,7 @@ def test_what_fails_beside_the_answers_ends_those_under_way_and_not_the_engine(
         assert engine.step()
     run(engine)
 
-    assert [one.errors for one in listeners] == [[Broken], []]
+    assert [one.failures for one in listeners] == [[Broken], []]
     assert len(listeners[1].tokens) == 3
 
 
@@ -113,7 +95,7 @@ def test_an_engine_that_has_ended_tells_everybody_and_takes_nothing(model: Route
     engine.submit([(answer_to(model, 4), one) for one in listeners])
     engine.end(EngineEnded("it has"))
 
-    assert [one.errors for one in listeners] == [[EngineEnded], [EngineEnded]]
+    assert [one.failures for one in listeners] == [[EngineEnded], [EngineEnded]]
     assert (engine.running, engine.waiting, engine.step()) == (0, 0, False)
     asked: list[Callable[[], object]] = [
         engine.require_room,
@@ -164,7 +146,7 @@ def test_one_request_may_take_every_place_where_nobody_else_is(model: RoutedMode
 
     engine.submit([(answer_to(model, 3), Listener()) for _ in range(5)], caller="alone")
 
-    with pytest.raises(EngineFull, match="2 answers are under way and 3 wait"):
+    with pytest.raises(EngineFull, match="2 answers are under way, 3 wait and 0 are prepared"):
         engine.require_room("other")
 
 

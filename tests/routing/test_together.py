@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
@@ -26,6 +25,7 @@ from routing.sampling import Sampling
 from routing.spec import BaseRef
 from routing.traces import Record, said_ahead
 from tests.routing.libraries import TEXT, SmallLibrary, gpt2_library, llama_library, t5_library
+from tests.routing.listening import Listener
 from tests.tiny import CONTEXT, VOCABULARY, tiny_llama
 
 GREEDY = Sampling(0.0)
@@ -43,24 +43,6 @@ ALL_WAYS = [
     Routing("arrow", top_k=2, prior_weight=2.0),
     Routing("arrow", top_k=2, general=("bob/wide",), subtract=0.5),
 ]
-
-
-@dataclass
-class Listener:
-    """What one answer's engine told."""
-
-    steps: list[Step] = field(default_factory=list)
-
-    def __call__(self, step: Step) -> None:
-        self.steps.append(step)
-
-    @property
-    def tokens(self) -> list[int]:
-        return [token.token for step in self.steps for token in step.tokens]
-
-    @property
-    def errors(self) -> list[Exception]:
-        return [step.error for step in self.steps if step.error is not None]
 
 
 @pytest.fixture(scope="module", params=[llama_library, gpt2_library], ids=["llama", "gpt2"])
@@ -269,7 +251,7 @@ def test_one_that_fails_ends_alone(model: ComposedModel) -> None:
     with patch.object(RoutedModel, "run_pieces", failing):
         _, listeners = run_together(model.routed, [sound[0], Request((300, 4), 6, sampling=GREEDY), sound[1]])
 
-    assert [type(error) for error in listeners[1].errors] == [Broken]
+    assert listeners[1].failures == [Broken]
     assert [listeners[place].tokens for place in (0, 2)] == [from_scratch(model.routed, one) for one in sound]
 
 

@@ -30,6 +30,12 @@ from workers.serving.versions import Version
 MEMBERS = [["ada/plain"], ["ada/plain", "bob/wide"], ["eve/late"]]
 
 
+def publish_all(published: PublishedLibrary) -> None:
+    """Three versions, of which the last is live."""
+    for number, members in enumerate(MEMBERS, start=1):
+        published.publish(number, members)
+
+
 def say(live: LiveServer, **more: Any) -> httpx.Response:
     body = {"model": "tales", "prompt": "The mill", "max_tokens": 2, "temperature": 0}
     return live.post("/v1/completions", **body | more)
@@ -56,8 +62,7 @@ def reading_slowly(monkeypatch: pytest.MonkeyPatch, number: int) -> Iterator[thr
 def test_a_new_version_is_served_while_an_old_one_is_being_read(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, members in enumerate(MEMBERS, start=1):
-        published.publish(number, members)
+    publish_all(published)
     answers: list[httpx.Response] = []
     with live_server(published.url) as live:
         live.wait_for_version("tales", 3)
@@ -79,8 +84,7 @@ def test_a_new_version_is_served_while_an_old_one_is_being_read(
 def test_few_may_wait_for_versions_and_the_others_are_told_so(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, members in enumerate(MEMBERS, start=1):
-        published.publish(number, members)
+    publish_all(published)
     with live_server(published.url, limits=Limits(pinned_waiting=1)) as live:
         live.wait_for_version("tales", 3)
         with reading_slowly(monkeypatch, 1) as begun:
@@ -261,8 +265,7 @@ def test_what_goes_wrong_on_that_thread_is_told_to_who_asked() -> None:
 def test_versions_that_requests_named_make_room_for_a_new_live_one(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, members in enumerate(MEMBERS, start=1):
-        published.publish(number, members)
+    publish_all(published)
     follower = Follower(published)
     library = follower.look()
     library.version(1)
@@ -294,8 +297,7 @@ def test_versions_with_private_experts_make_room_for_a_new_live_one(
 def test_those_that_answer_make_none_and_nothing_is_let_go_of_for_nothing(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, members in enumerate(MEMBERS, start=1):
-        published.publish(number, members)
+    publish_all(published)
     follower = Follower(published)
     library = follower.look()
     answering = library.version(1)

@@ -212,7 +212,7 @@ def test_a_new_release_that_cannot_be_read_is_refused_though_nobody_holds_its_fa
     published.publish(2, ["ada/plain", "bob/wide"])
 
     refused = follower.look().trouble
-    status, served = readiness(follower.libraries, alive=True)[1]["status"], follower.served
+    status, served = readiness(follower.libraries)[1]["status"], follower.served
     mend()
     mended = follower.look().trouble
 

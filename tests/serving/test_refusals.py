@@ -82,7 +82,7 @@ def test_each_version_that_is_refused_is_counted_logged_and_named(
             promote(published, number, ["bob/wide", other])
             for _ in range(3):
                 follower.look()
-            reports.append(readiness(follower.libraries, alive=True)[1]["libraries"][0])
+            reports.append(readiness(follower.libraries)[1]["libraries"][0])
 
     assert [report["refused"]["version"] for report in reports] == [2, 3, 4]
     assert [report["problem"].partition(":")[0] for report in reports] == [
@@ -152,7 +152,7 @@ def test_a_version_that_comes_good_is_served_and_nothing_is_said_of_it_any_more(
     follower.look()
 
     assert (refused, follower.counted("fletch_degraded")) == (1, 0)
-    assert readiness(follower.libraries, alive=True)[1]["libraries"][0]["refused"] is None
+    assert readiness(follower.libraries)[1]["libraries"][0]["refused"] is None
     assert (follower.counted(REFUSED), follower.counted(SWAPS)) == (1, 3)
 
 
@@ -190,7 +190,7 @@ def test_a_library_that_changes_its_base_answers_by_the_old_one_until_a_version_
     published.store.set_library("tales", moved)
     unpublished = follower.look().trouble
     stayed = (library.live, library.model)
-    named = readiness(follower.libraries, alive=True)[1]["libraries"][0]["refused"]
+    named = readiness(follower.libraries)[1]["libraries"][0]["refused"]
     broken = damage(published, "bob/wide")
     point_at(published, 2, published.store.put_manifest(published.manifest(["bob/wide"], base=moved.base)))
     refused = follower.look().trouble

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from starlette.requests import Request as HttpRequest
 
 from routing.base import load_base
 from routing.engine import Engine, EngineEnded
@@ -14,7 +16,7 @@ from routing.generation import Generation, Request
 from routing.routed import RoutedModel
 from routing.spec import BaseRef
 from tests.tiny import tiny_llama
-from workers.serving.health import readiness
+from workers.serving.app import Server
 from workers.serving.runner import Runner
 
 
@@ -44,8 +46,12 @@ def test_whoever_waits_for_a_thread_that_ends_is_told() -> None:
 def test_without_that_thread_a_process_is_not_ready() -> None:
     libraries: Any = SimpleNamespace(served={}, unreachable=None, looked=True)
 
-    assert readiness(libraries, alive=True)[0]
-    ready, report = readiness(libraries, alive=False)
-    assert not ready
-    assert report["status"] == "not ready"
-    assert "thread" in report["missing"][-1]
+    def asked(*, alive: bool) -> tuple[int, dict[str, Any]]:
+        server: Any = SimpleNamespace(libraries=libraries, leaving=False, runner=SimpleNamespace(alive=alive))
+        answer = asyncio.run(Server.readyz(server, HttpRequest({"type": "http"})))
+        return answer.status_code, json.loads(bytes(answer.body))
+
+    assert asked(alive=True)[0] == 200
+    status, report = asked(alive=False)
+    assert (status, report["status"]) == (503, "not ready")
+    assert "thread that runs the model has ended" in report["missing"][-1]

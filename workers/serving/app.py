@@ -61,6 +61,7 @@ UNKNOWN = (
     "not served here; expected POST /v1/chat/completions, /v1/completions or /v1/embeddings, GET /v1/models"
 )
 STOPPING = "this process is being stopped"
+DEAD = "the thread that runs the model has ended; start the process again"
 log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AddressedBody)
 Answered = TypeVar("Answered", CompletionBody, ChatBody)
@@ -174,12 +175,8 @@ class Server:
         return JSONResponse({"status": "ok" if alive else "the model's thread died"}, 200 if alive else 500)
 
     async def readyz(self, _request: Request) -> Response:
-        ready, report = readiness(self.libraries, alive=self.runner.alive)
-        if self.leaving:
-            ready, report = (
-                False,
-                {**report, "status": "not ready", "missing": [*report["missing"], STOPPING]},
-            )
+        closed = STOPPING if self.leaving else None if self.runner.alive else DEAD
+        ready, report = readiness(self.libraries, closed=closed)
         return JSONResponse(report, 200 if ready else 503)
 
     async def counts(self, _request: Request) -> Response:

@@ -11,19 +11,19 @@ from workers.serving.library import Library
 from workers.serving.problems import Problem
 
 
-def readiness(libraries: Libraries, *, alive: bool) -> tuple[bool, dict[str, Any]]:
+def readiness(libraries: Libraries, *, closed: str | None = None) -> tuple[bool, dict[str, Any]]:
     """Whether to send requests here, and what is missing; one library's failure takes no other out.
 
-    Where the thread that runs the model is not `alive` nobody is answered, whatever is served.
+    `closed` says why nobody is answered, whatever is served.
     """
     reports = [_report(library) for library in libraries.served.values()]
     problems = [f"{report['library']}: {report['problem']}" for report in reports if report["problem"]]
     if libraries.unreachable is not None:
         problems.append(f"the index store cannot be read: {libraries.unreachable}")
-    if not alive:
-        problems.append("the thread that runs the model has ended; start the process again")
+    if closed is not None:
+        problems.append(closed)
     nothing_ready = bool(problems) and not any(report["ready"] for report in reports)
-    waiting = not alive or not libraries.looked or nothing_ready
+    waiting = closed is not None or not libraries.looked or nothing_ready
     status = "not ready" if waiting else "degraded" if problems else "ready"
     missing = [] if reports or not libraries.looked else ["there is no library in the index store yet"]
     return not waiting, {"status": status, "libraries": reports, "missing": [*missing, *problems]}

@@ -17,7 +17,7 @@ from contextvars import copy_context
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from routing.engine import Engine, EngineFull
+from routing.engine import Engine
 from routing.turns import Asker, Turns
 from routing.work import Work
 from workers.serving.metrics import Metrics
@@ -71,12 +71,11 @@ class Preparing:
 
     def __init__(self, engine: Engine, limits: Limits, metrics: Metrics) -> None:
         self._engine = engine
-        self._most = limits.running + limits.waiting
         self._metrics = metrics
         self._turns = Turns(limits.judging)
         self._places: list[Place] = []
         # Whoever waits here, for a turn or for room for experts, keeps a thread: there is one for each place.
-        self._threads = ThreadPoolExecutor(max(1, self._most), "prepare")
+        self._threads = ThreadPoolExecutor(max(1, limits.running + limits.waiting), "prepare")
 
     def end(self) -> None:
         """Begin nothing any more."""
@@ -94,20 +93,11 @@ class Preparing:
         )
 
     def place(self, caller: Hashable, answers: int) -> Place:
-        """Places for so many answers. EngineFull if there are none, or if who has some leaves them to others.
-
-        Errors also as `Engine.require_room`. Nobody who has places loses them to others.
-        """
-        engine, preparing = self._engine, self.answers
-        under_way, waiting = engine.running, engine.waiting
-        if answers > self._most - preparing - under_way - waiting:
-            raise EngineFull(
-                f"{under_way} answers are under way, {waiting} wait and {preparing} are prepared"
-            )
+        """Places for so many answers, which nobody takes away again. Errors as `Engine.require_room`."""
         prepared = Counter[Hashable]()
         for other in self._places:
             prepared[other.asker.name] += other.answers
-        engine.require_room(caller, answers, prepared)
+        self._engine.require_room(caller, answers, prepared)
         place = Place(self, Asker(caller, self._turns), answers)
         self._places.append(place)
         return place
