@@ -6,15 +6,17 @@ import asyncio
 import gc
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from starlette.responses import StreamingResponse
 
 from workers.serving.answers import answer_stream
 from workers.serving.app import _counted
 from workers.serving.errors import ApiError
+from workers.serving.leaving import held_by_nobody
 from workers.serving.metrics import Metrics
 
 
@@ -83,4 +85,36 @@ def test_a_stream_that_breaks_off_holds_nothing(monkeypatch: pytest.MonkeyPatch)
 
     assert b"told to the client" in events[0]
     assert job.counting.entry.error == "generation_failed"
+    assert held() is None
+
+
+async def _left_after_the_first(response: StreamingResponse) -> None:
+    """What a server does whose client has read one event and goes away."""
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, str]:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message.get("body"):
+            gone.set()
+
+    await response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+
+
+def test_a_stream_whose_client_goes_away_holds_nothing() -> None:
+    experts = Experts()
+    held = weakref.ref(experts)
+
+    async def events(holding: Experts) -> AsyncGenerator[bytes, None]:
+        yield b"first"
+        await asyncio.Event().wait()
+        yield repr(holding).encode()
+
+    response = StreamingResponse(held_by_nobody(events(experts)))
+    del experts
+    asyncio.run(_left_after_the_first(response))
+    del response
+
     assert held() is None

@@ -40,7 +40,7 @@ from workers.serving.guides import Guides
 from workers.serving.health import readiness
 from workers.serving.heap import Collector
 from workers.serving.journal import Entry, Journal
-from workers.serving.leaving import unless_gone
+from workers.serving.leaving import held_by_nobody, unless_gone
 from workers.serving.libraries import Libraries
 from workers.serving.logs import say
 from workers.serving.metrics import NOWHERE, Metrics
@@ -273,7 +273,7 @@ class Server:
         if not body.stream:
             return JSONResponse(await answer_whole(job, steps, request))
         usage = body.stream_options is not None and body.stream_options.include_usage
-        events = answer_stream(job, steps, include_usage=usage)
+        events = held_by_nobody(answer_stream(job, steps, include_usage=usage))
         return StreamingResponse(
             events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
         )

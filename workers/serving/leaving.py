@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from workers.serving.errors import gone_away
+from workers.serving.errors import gone_away, let_go
 
+Event = TypeVar("Event")
 Result = TypeVar("Result")
 
 
@@ -26,6 +28,22 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Re
         for task in (working, leaving):
             task.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def held_by_nobody(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """The same events; when the client goes away what they came from goes at once.
+
+    What then cancels the response keeps the error in a variable of a call that is in the error's traceback,
+    and with the traceback all calls below it: an answer's memory and its version would stay until somebody
+    looks for garbage.
+    """
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    except BaseException as error:
+        let_go(error)
+        raise
 
 
 async def _gone(request: Request) -> None:
