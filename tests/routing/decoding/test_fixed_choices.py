@@ -26,8 +26,9 @@ from tests.routing.as_a_gpu import CPU, Replays, with_graphs
 from tests.routing.decoding.test_graphs import GREEDY
 from tests.routing.kinds import llama_kinds
 from tests.routing.libraries import SmallLibrary
+from tests.routing.listening import Listener
 from tests.routing.recorded import TensorRecorder
-from tests.routing.test_together import Listener, from_scratch, run_together
+from tests.routing.test_together import from_scratch, run_together
 from tests.tiny import VOCABULARY
 
 SLOTS = 2
