@@ -33,15 +33,14 @@ class Numbers(NamedTuple):
     """One kind: the type of its sums, how many inputs lie beside each other, and what is done with a row.
 
     `weights` reads the row of that number from a panel; `added` gives sums with the products of weights and a
-    number that stands in all places. Of `wide` ones there are so many bytes that several tokens wait for
-    them: they are asked for ahead.
+    number that stands in all places. A row of a panel has `row_bytes`.
     """
 
     sums: Any
     beside: int
     weights: Callable[[Any, Any, Any], Any]
     added: Callable[[Any, Any, Any, Any], Any]
-    wide: bool = False
+    row_bytes: int
 
 
 def _row(builder: Any, panel: Any, row: Any, kind: Any) -> Any:
@@ -99,8 +98,8 @@ def _plainly(builder: Any, weights: Any, inputs: Any) -> Any:
 
 
 NUMBERS: Mapping[Any, Numbers] = {
-    types.float32: Numbers(FLOATS, 1, _of_float32, _fused, wide=True),
-    types.uint16: Numbers(FLOATS, 1, _of_bfloat16, _fused),
-    types.int16: Numbers(FLOATS, 1, _of_float16, _fused),
-    types.int8: Numbers(WORDS, 2, _of_int8, _by_pairs),
+    types.float32: Numbers(FLOATS, 1, _of_float32, _fused, 4 * WIDTH),
+    types.uint16: Numbers(FLOATS, 1, _of_bfloat16, _fused, 2 * WIDTH),
+    types.int16: Numbers(FLOATS, 1, _of_float16, _fused, 2 * WIDTH),
+    types.int8: Numbers(WORDS, 2, _of_int8, _by_pairs, 2 * WIDTH),
 }

@@ -32,8 +32,12 @@ def fused(builder: Any, one: Any, other: Any, sums: Any) -> Any:
 
 def fetch(builder: Any, place: Any) -> None:
     """Ask for the numbers at this address, without waiting; nothing happens where there are none."""
-    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
-    called(builder, "llvm.prefetch.p0", ir.VoidType(), [byte, FOR_READING, SOON, DATA])
+    called(builder, "llvm.prefetch.p0", ir.VoidType(), [bytes_of(builder, place), FOR_READING, SOON, DATA])
+
+
+def bytes_of(builder: Any, place: Any) -> Any:
+    """The same address, to be counted from in bytes."""
+    return builder.bitcast(place, ir.IntType(8).as_pointer())
 
 
 def called(builder: Any, name: str, result: Any, given: list[Any]) -> Any:
