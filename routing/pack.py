@@ -59,11 +59,24 @@ class Update:
 class RoutingVectors:
     """What experts are recognised by at one module, in float32: row i belongs to the i-th expert present.
 
-    `gates` are standardised, as they are compared; the row of an expert without a gate is NaN.
+    `gates` are standardised, as they are compared; the row of an expert without a gate is NaN. `known` is the
+    sketch, where it came out of that of other vectors.
     """
 
     prototypes: Float[Tensor, "experts d_in"]
     gates: Float[Tensor, "experts d_in"]
+    known: Sketch | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def sketch(self) -> Sketch | None:
+        """The prototypes in a quarter of their bytes, where many are looked through on a CPU."""
+        return sketched(self.prototypes.detach().contiguous().numpy()) if self.known is None else self.known
+
+    @property
+    def made(self) -> Sketch | None:
+        """The sketch, if it is there already."""
+        found: Sketch | None = vars(self).get("sketch", self.known)
+        return found
 
 
 class Arrays(NamedTuple):
@@ -155,10 +168,10 @@ class ModulePack:
         prototypes, a, b = (part.detach().contiguous().numpy() for part in parts)
         return Arrays(prototypes, a, b, np.array(self.bounds, dtype=np.int64))
 
-    @cached_property
+    @property
     def sketch(self) -> Sketch | None:
-        """The prototypes in a quarter of their bytes, where many are looked through on a CPU."""
-        return None if self.arrays is None else sketched(self.arrays.prototypes)
+        """That of its vectors, where compiled loops read all that it has."""
+        return None if self.arrays is None else self.vectors.sketch
 
     @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from routing.pack import ModulePack, Moments, Pack, RoutingVectors, Update, pack_updates
 from routing.scaled_pack import ScaledPack, scaled_pack
+from routing.sketches import Sketch, resketched
 
 NEW = -1
 Places = NDArray[np.int64]
@@ -101,15 +102,22 @@ def _module(mixed: _Mixed) -> ModulePack:
         return replace(mixed.old, members=tuple(mixed.places.tolist()))
     parts = list(mixed.parts)
     ranks = [rank for part in parts for rank in part.ranks]
+    prototypes = torch.cat([part.prototypes for part in parts])
     return ModulePack(
         members=tuple(mixed.places.tolist()),
-        vectors=RoutingVectors(torch.cat([part.prototypes for part in parts]), _gates(parts)),
+        vectors=RoutingVectors(prototypes, _gates(parts), _sketch(mixed, prototypes)),
         a=torch.cat([part.a for part in parts]),
         b=torch.cat([part.b for part in parts]),
         bounds=(0, *np.cumsum(ranks).tolist()),
         moments={kind: _moments(found, mixed.origin) for kind, found in mixed.old.moments.items()},
         scaled=_scaled(mixed),
     )
+
+
+def _sketch(mixed: _Mixed, prototypes: Float[Tensor, "members d_in"]) -> Sketch | None:
+    """Out of the one before, if that is there already: else nobody may need one."""
+    before = mixed.old.vectors.made
+    return None if before is None else resketched(before, mixed.origin, prototypes.detach().numpy())
 
 
 def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:

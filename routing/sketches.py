@@ -53,6 +53,25 @@ def sketched(prototypes: NDArray[np.float32]) -> Sketch | None:
     return _sketched(prototypes)
 
 
+def resketched(before: Sketch, origin: NDArray[np.int64], prototypes: NDArray[np.float32]) -> Sketch | None:
+    """As `sketched`, to the bit, where most prototypes are known: only those that are new are looked at.
+
+    Prototype i is that of row `origin[i]` of the sketch before, or new where that is negative.
+    """
+    new = origin < 0
+    fresh = prototypes[new]
+    if len(prototypes) < FEWEST or not np.isfinite(fresh).all() or loops() is None:
+        return None
+    added = _sketched(fresh)
+    picked = np.where(new, len(before.steps) + np.cumsum(new) - 1, origin)
+    both: list[tuple[NDArray[Any], NDArray[Any]]] = [
+        (_out_of_panels(before), _out_of_panels(added)),
+        *zip(before[1:], added[1:], strict=True),
+    ]
+    levels, *rest = (np.concatenate(pair, axis=-1).take(picked, axis=-1) for pair in both)
+    return Sketch(_in_panels(levels), *rest)
+
+
 def choose_by_sketch(
     hidden: Float[Tensor, "tokens d_in"],
     prototypes: NDArray[np.float32],
@@ -104,18 +123,31 @@ def _sketched(prototypes: NDArray[np.float32]) -> Sketch:
     lengths = np.linalg.norm(rows, axis=1)
     # a float32 product of d terms is off by at most d units of |p| |x|: twice that, and the rough one's
     errors = off + (2 * rows.shape[1] + 4) * UNIT * (lengths + off)
-    return Sketch(_in_panels(levels.astype(np.int8)), steps, errors, lengths + off)
+    return Sketch(_in_panels(_by_pairs(levels.astype(np.int8))), steps, errors, lengths + off)
 
 
-def _in_panels(levels: NDArray[np.int8]) -> NDArray[np.int8]:
-    """[experts, d_in] as [panels, pairs, width * 2], filled up with zeros to whole panels of whole pairs."""
-    width: int = importlib.import_module("routing.panel_numbers").WIDTH  # numba's, which may be missing
+def _by_pairs(levels: NDArray[np.int8]) -> NDArray[np.int16]:
+    """[experts, d_in] as [pairs, experts], two levels in one number; of an odd width the last has a zero."""
     experts, d_in = levels.shape
-    panels, pairs = -(-experts // width), -(-d_in // 2)
-    whole = np.zeros((panels * width, pairs * 2), dtype=np.int8)
-    whole[:experts, :d_in] = levels
-    by_pairs = whole.reshape(panels, width, pairs, 2).transpose(0, 2, 1, 3)
-    return by_pairs.reshape(panels, pairs, width * 2)
+    whole = np.zeros((experts, -(-d_in // 2) * 2), dtype=np.int8)
+    whole[:, :d_in] = levels
+    return whole.view(np.int16).T
+
+
+def _in_panels(by_pairs: NDArray[np.int16]) -> NDArray[np.int8]:
+    """[pairs, experts] as [panels, pairs, width * 2], filled up with zeros to whole panels."""
+    width: int = importlib.import_module("routing.panel_numbers").WIDTH  # numba's, which may be missing
+    pairs, experts = by_pairs.shape
+    panels = -(-experts // width)
+    whole = np.zeros((pairs, panels * width), dtype=np.int16)
+    whole[:, :experts] = by_pairs
+    return whole.reshape(pairs, panels, width).transpose(1, 0, 2).copy().view(np.int8)
+
+
+def _out_of_panels(sketch: Sketch) -> NDArray[np.int16]:
+    """[pairs, experts]: so the experts of a panel stay beside each other, and are moved together."""
+    by_pairs = sketch.levels.view(np.int16).transpose(1, 0, 2).reshape(sketch.levels.shape[1], -1)
+    return by_pairs[:, : len(sketch.steps)]
 
 
 def _try(found: Any) -> None:

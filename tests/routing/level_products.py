@@ -12,7 +12,7 @@ import numpy as np
 
 from routing import panel_loops
 from routing.panel_numbers import FEATURES
-from routing.sketches import _in_panels
+from routing.sketches import _by_pairs, _in_panels
 
 
 def rough_products_of_levels() -> None:
@@ -24,7 +24,7 @@ def rough_products_of_levels() -> None:
         inputs[:, :d_in] = draw.integers(-32767, 32768, (tokens, d_in))
         levels[0], inputs[0, :d_in] = -127, 32767
         rough = np.full((tokens, experts), np.nan, dtype=np.float32)
-        panels = _in_panels(levels)
+        panels = _in_panels(_by_pairs(levels))
         panel_loops.multiply(rough, inputs.view(np.int32), panels, 0, len(panels))
         exact = inputs[:, :d_in].astype(np.int64) @ levels.T.astype(np.int64)
         assert np.array_equal(rough, exact.astype(np.float32)), (tokens, d_in, experts)

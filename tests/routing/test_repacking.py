@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
@@ -14,6 +14,7 @@ from routing.pack import Moments, Pack, Update, pack_updates
 from routing.repacking import repacked
 from routing.scaled_pack import ScaledPart
 from routing.scales import Scales
+from routing.sketches import FEWEST, sketched
 
 WIDTHS = {"q": (6, 4), "v": (5, 7), "down": (3, 3)}
 Expert = Mapping[str, Update]
@@ -86,6 +87,62 @@ def test_two_that_are_made_from_one_lie_there_twice() -> None:
 
     assert all(module.members == (0, 1) for module in twice.values())
     assert all(same(module.update(0), module.update(1)) for module in twice.values())
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_sketch_comes_out_of_the_one_before_if_that_is_there(*, asked: bool) -> None:
+    pack = many(FEWEST + 1)
+    if asked:
+        assert pack.modules["q"].sketch is not None
+    fresh = {"q": update_of(99)}
+    kept = {place: place - (place > 3) for place in range(FEWEST + 2) if place != 3}
+
+    module = repacked(pack, kept, {3: fresh})["q"]
+
+    assert (module.vectors.made is not None) is asked
+    found, expected = module.sketch, sketched(module.vectors.prototypes.numpy())
+    assert found is not None
+    assert expected is not None
+    assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+    assert ("sketch" in vars(pack.modules["q"].vectors)) is asked
+
+
+def test_it_goes_on_from_version_to_version() -> None:
+    """Even where nobody asked for it in between."""
+    pack = many(FEWEST)
+    assert pack.modules["q"].sketch is not None
+
+    for size in (FEWEST + 1, FEWEST + 2):
+        modules = repacked(
+            pack, {place: place for place in range(size - 1)}, {size - 1: {"q": update_of(size)}}
+        )
+        pack = Pack((*pack.experts, f"new/{size}"), modules)
+
+    assert pack.modules["q"].vectors.made is not None
+
+
+def test_one_sketch_does_for_all_that_share_the_vectors() -> None:
+    pack = many(FEWEST)
+    before = pack.modules["q"]
+
+    after = repacked(pack, {place: place for place in range(FEWEST)}, {})["q"]
+    told = replace(after, moments={"arrow": Moments(torch.zeros(FEWEST), torch.ones(FEWEST))})
+
+    assert before.sketch is not None
+    assert after.sketch is before.sketch
+    assert told.sketch is before.sketch
+
+
+def many(experts: int) -> Pack:
+    """So many that there is a sketch."""
+    names = tuple(f"old/{place}" for place in range(experts))
+    return Pack(names, pack_updates([{"q": update_of(place)} for place in range(experts)]))
+
+
+def update_of(seed: int) -> Update:
+    chance = torch.Generator().manual_seed(seed)
+    prototype, a, b = (torch.randn(shape, generator=chance) for shape in ((7,), (1, 7), (1, 4)))
+    return Update(prototype, a, b)
 
 
 def test_a_module_that_nobody_new_touches_lies_there_once() -> None:

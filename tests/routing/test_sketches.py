@@ -13,13 +13,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from routing import sketches
 from routing.few_tokens import FEW, add_arrow, choose_arrow
 from routing.pack import ModulePack, Pack
 from routing.routers import ROUTERS, Selection, Terms
 from routing.routes import Seat
-from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, sketched
+from routing.sketches import FEWEST, FEWEST_FOR_MANY, loops, resketched, sketched
 from routing.threads import side_by_side
 from tests.routing.test_mixing import D_IN, D_OUT, module_pack, reference
 
@@ -186,6 +187,80 @@ def test_few_or_spoilt_prototypes_have_none() -> None:
     vectors = torch.ones(FEWEST, D_IN)
     vectors[3, 1] = float("nan")
     assert sketched(vectors.numpy()) is None
+
+
+@pytest.mark.parametrize("experts", [63, 64, 65, 66, 127, 128, 129])  # FEWEST; whole panels
+@settings(max_examples=20, deadline=None)
+@given(
+    d_in=st.sampled_from([1, 2, 3, 8, 129, 256]),
+    kept=st.sampled_from(["all", "many", "few", "shuffled", "none"]),
+    spoilt=st.sampled_from(["none", "none", "none", "new"]),
+    seed=st.integers(0, 999),
+)
+def test_one_out_of_another_is_the_one_made_anew(
+    experts: int, d_in: int, kept: str, spoilt: str, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    old = of_all_sizes(draw, FEWEST + seed % 128, d_in)
+    before = sketched(old)
+    assert before is not None
+    origin = origins(draw, len(old), experts, kept)
+    new = origin < 0
+    prototypes = old[origin]
+    prototypes[new] = of_all_sizes(draw, int(new.sum()), d_in)
+    if spoilt == "new" and new.any():
+        prototypes[np.flatnonzero(new)[-1], -1] = np.inf
+
+    found = resketched(before, origin, prototypes)
+
+    expected = sketched(prototypes)
+    assert (found is None) is (expected is None)
+    if found is not None and expected is not None:
+        assert [exactly(part) for part in found] == [exactly(part) for part in expected]
+
+
+def exactly(array: NDArray[Any]) -> tuple[Any, ...]:
+    return array.dtype, array.shape, array.strides, array.tobytes()
+
+
+def of_all_sizes(draw: np.random.Generator, experts: int, d_in: int) -> NDArray[np.float32]:
+    """From the tiniest numbers to the largest, and zeros."""
+    sizes = draw.choice([0.0, 1e-44, 1e-20, 1.0, 1.0, 1e19, 1e37], size=(experts, 1))
+    return (draw.standard_normal((experts, d_in)) * sizes).astype(np.float32)
+
+
+def origins(draw: np.random.Generator, old: int, experts: int, kept: str) -> NDArray[np.int64]:
+    """For each expert its row before, or -1."""
+    share = {"all": 1.0, "many": 0.95, "few": 0.1, "shuffled": 0.7, "none": 0.0}[kept]
+    rows = draw.permutation(old)[:experts]
+    found = np.full(experts, -1, dtype=np.int64)
+    found[: len(rows)] = np.where(draw.random(len(rows)) < share, rows, -1)
+    found = draw.permutation(found)
+    if kept != "shuffled":
+        found[found >= 0] = np.sort(found[found >= 0])
+    return found
+
+
+def test_only_what_is_new_is_sketched() -> None:
+    old = np.random.default_rng(2).standard_normal((FEWEST, 7)).astype(np.float32)
+    before, origin = sketched(old), np.arange(FEWEST)
+    origin[5] = -1
+    assert before is not None
+
+    with patch("routing.sketches._sketched", wraps=sketches._sketched) as asked:
+        resketched(before, origin, old)
+
+    [(rows,)] = [call.args for call in asked.call_args_list]
+    assert np.array_equal(rows, old[5:6])
+
+
+def test_without_loops_there_is_none_out_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = np.ones((FEWEST, 7), dtype=np.float32)
+    before = sketched(old)
+    assert before is not None
+    monkeypatch.setattr(sketches, "loops", lambda: None)
+
+    assert resketched(before, np.arange(FEWEST), old) is None
 
 
 def test_its_bytes_are_counted() -> None:
