@@ -195,7 +195,7 @@ def _in_float64(module: ModulePack, hidden: torch.Tensor, found: Selection) -> t
     total = hidden.new_zeros(len(hidden), module.b.shape[1], dtype=torch.float64)
     for place, weights in enumerate(kept.softmax(-1).T):
         for expert in found.experts[:, place].unique().tolist():
-            mine, rows = found.experts[:, place] == expert, slice(*module.bounds[expert : expert + 2])
+            mine, rows = found.experts[:, place] == expert, module.rows_of(expert)
             inside = hidden[mine].double() @ module.a[rows].double().T
             total[mine] += weights[mine].unsqueeze(1) * (inside @ module.b[rows].double())
     return total

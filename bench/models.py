@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, models
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from routing.base import Base, target_layers, widths
+from routing.growing import spans_of
 from routing.pack import ModulePack, Pack, RoutingVectors, Update, pack_updates
 from routing.spec import BaseRef, BaseSpec, TargetModule
 
@@ -131,7 +132,7 @@ def pack_on_device(
             ),
             a=normal(experts * rank, target.d_in, dtype).mul_(target.d_in**-0.5),
             b=normal(experts * rank, target.d_out, dtype).mul_(0.02),
-            bounds=tuple(range(0, experts * rank + 1, rank)),
+            spans=spans_of([rank] * experts),
         )
 
     modules = {target.name: module(target) for target in spec.target_modules}

@@ -58,14 +58,14 @@ def _try(found: Any) -> None:
         raise ArithmeticError(f"it chose {experts.tolist()} with {weights.tolist()}")
     ids = torch.arange(66, dtype=torch.float32)
     x, a, b = ids[:6].view(1, 6), ids[:30].view(5, 6) / 30, ids[:35].view(5, 7) / 35
-    wanted, bounds = 0.5 * (x @ a.T) @ b, torch.tensor([0, 0, 5])
+    wanted, spans = 0.5 * (x @ a.T) @ b, torch.tensor([[0, 0], [0, 5]])
     for tokens in (1, 40):  # pairs are sorted in two ways
         output, many = torch.zeros(tokens, 7), x.repeat(tokens, 1)
         chosen, shares = (
             torch.tensor([[0, 1]]).repeat(tokens, 1),
             torch.tensor([[0.0, 0.5]]).repeat(tokens, 1),
         )
-        found.mix(*(part.numpy() for part in (output, many, chosen, shares, a, b, bounds)))
+        found.mix(*(part.numpy() for part in (output, many, chosen, shares, a, b, spans)))
         if not torch.allclose(output, wanted.expand(tokens, 7), rtol=1e-5):
             raise ArithmeticError(
                 f"it mixed {output[-1].tolist()} for {tokens} tokens, not {wanted.tolist()}"

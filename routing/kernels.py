@@ -78,7 +78,7 @@ def choose_and_mix(  # noqa: PLR0913, PLR0917 - compiled loops take plain arrays
     prototypes: Floats,
     a: Floats,
     b: Floats,
-    bounds: Integers,
+    spans: Integers,
     temperature: float,
     experts: Integers,
     weights: Floats,
@@ -90,4 +90,4 @@ def choose_and_mix(  # noqa: PLR0913, PLR0917 - compiled loops take plain arrays
         for token in range(hidden.shape[0]):
             scores[token, expert] = abs(product(prototype, hidden[token]))
     choose(scores, temperature, experts, weights)
-    mix(output, hidden, experts, weights, a, b, bounds)
+    mix(output, hidden, experts, weights, a, b, spans)

@@ -133,7 +133,7 @@ def add_compiled(
     arrays = experts.arrays
     assert arrays is not None
     chosen, weights = selection.experts.contiguous().numpy(), selection.weights.contiguous().numpy()
-    loops.mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.bounds)
+    loops.mix(output.numpy(), hidden.numpy(), chosen, weights, arrays.a, arrays.b, arrays.spans)
 
 
 def add_one_by_one(
@@ -143,13 +143,12 @@ def add_one_by_one(
     experts: ModulePack,
 ) -> None:
     """Decoding on a CPU without numba: each pair reads its expert's rows where they lie."""
-    bounds = experts.bounds
     chosen = zip(selection.experts.tolist(), selection.weights.tolist(), strict=True)
     for x, y, (rows, weights) in zip(hidden, output, chosen, strict=True):
         for row, weight in zip(rows, weights, strict=True):
             if not weight:
                 continue
-            mine = slice(bounds[row], bounds[row + 1])
+            mine = experts.rows_of(row)
             y.addmv_(experts.b[mine].T, torch.mv(experts.a[mine], x), alpha=weight)
 
 
@@ -171,7 +170,7 @@ def add_dense(
     experts: ModulePack,
 ) -> None:
     """All rows at once, those of experts that were not chosen with a weight of zero."""
-    weights = selection.weights.new_zeros(len(hidden), len(experts))
+    weights = selection.weights.new_zeros(len(hidden), len(experts) + 1)  # the last: nobody's rows
     weights.scatter_add_(1, selection.experts, selection.weights)  # an expert may be there twice, once for 0
     inside = _weighed(hidden @ experts.a.T, weights.to(hidden.dtype)[:, experts.owners])
     output.addmm_(inside, experts.b)
@@ -189,8 +188,11 @@ def add_grouped(
     counts = torch.bincount(chosen, minlength=len(experts)).tolist()
     # index_select copies rows several times faster than an index in brackets does
     inputs = hidden.index_select(0, order // selection.experts.shape[1]).split(counts)
-    rows = experts.a.split(experts.ranks)
-    shrunk = [functional.linear(x, a).flatten() for x, a in zip(inputs, rows, strict=True) if len(x)]
+    shrunk = [
+        functional.linear(x, experts.a[experts.rows_of(row)]).flatten()
+        for row, x in enumerate(inputs)
+        if len(x)
+    ]
     inside = hidden.new_zeros(len(chosen), experts.row_mask.shape[1])
     inside[experts.row_mask[chosen.index_select(0, order)].bool()] = torch.cat(shrunk)
     in_order = torch.empty_like(inside).index_copy_(0, order, inside)

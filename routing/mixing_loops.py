@@ -42,11 +42,11 @@ CASE = MOST_TOKENS + 1
 
 @compiled
 def mix(
-    output: Floats, hidden: Floats, experts: Integers, weights: Floats, a: Floats, b: Floats, bounds: Integers
+    output: Floats, hidden: Floats, experts: Integers, weights: Floats, a: Floats, b: Floats, spans: Integers
 ) -> None:
     """Add to each token's row of `output` the sum over its experts of weight * b_e.T (a_e x).
 
-    `experts` and `weights` [tokens, k]; expert e has the rows `bounds[e]` to `bounds[e + 1]` of `a`
+    `experts` and `weights` [tokens, k]; expert e has the rows `spans[e, 0]` to `spans[e, 1]` of `a`
     [rows, d_in] and `b` [rows, d_out]. A pair without weight has no part, whatever its expert's numbers are.
     """
     whose, tokens = np.empty(experts.size, dtype=np.int64), np.empty(experts.size, dtype=np.int64)
@@ -54,16 +54,16 @@ def mix(
     if experts.size <= SORTED_AS_THEY_COME:
         pairs = _insert_by_expert(experts, weights, whose, tokens, shares)
     else:
-        pairs = _count_by_expert(experts, weights, bounds.shape[0] - 1, whose, tokens, shares)
+        pairs = _count_by_expert(experts, weights, spans.shape[0], whose, tokens, shares)
     pair = 0
     while pair < pairs:
         expert, last = whose[pair], pair + 1
         while last < pairs and whose[last] == expert:
             last += 1
-        after = bounds[whose[last]] if last < pairs else bounds[expert]
+        after = spans[whose[last], 0] if last < pairs else spans[expert, 0]
         while pair < last:
             together = _together(last - pair)
-            row, end = bounds[expert], bounds[expert + 1]
+            row, end = spans[expert, 0], spans[expert, 1]
             while row < end:
                 rows = _rows_together(end - row, together)
                 soon = row + rows if row + rows < end else after

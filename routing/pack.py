@@ -1,8 +1,9 @@
 """Packs: one index version as tensors, all that routing and mixing need.
 
-At each target module the factors of all experts lie under each other (compressed rows): expert i owns the
-rows `bounds[i]:bounds[i + 1]` of `a` and `b`. Ranks may differ, nothing is padded, and an expert that does
-not touch a module has no row there.
+At each target module the factors of all experts lie in common rows: expert i owns the rows of `a` and `b`
+from `spans[i, 0]` to before `spans[i, 1]`. Ranks may differ, nothing is padded, and an expert that does not
+touch a module has no row there. Versions that follow each other share these rows (see `routing.growing`), so
+there may be some that are nobody's in this one.
 
 A bare pack knows its experts by their routing vectors alone: their factors are elsewhere (see
 `routing.residence`), and tensors without memory stand in their place, which nothing can be computed with.
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from routing.classifier import Classifier
 from routing.errors import UnknownExpert
+from routing.growing import OWNED, SPARE, Growing, Spans, spans_of
 from routing.profiles import Profile
 from routing.remembering import Remembered
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
@@ -85,20 +87,24 @@ class Arrays(NamedTuple):
     prototypes: NDArray[np.float32]
     a: NDArray[np.float32]
     b: NDArray[np.float32]
-    bounds: NDArray[np.int64]
+    spans: Spans
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModulePack:
-    """All experts that touch one module; `members` are their places in the pack, ascending."""
+    """All experts that touch one module; `members` are their places in the pack, ascending.
+
+    `growing` is the memory that `a` and `b` are in, if more can be added to it.
+    """
 
     members: tuple[int, ...]
     vectors: RoutingVectors
     a: Float[Tensor, "rows d_in"]
     b: Float[Tensor, "rows d_out"]
-    bounds: tuple[int, ...]
+    spans: Spans
     moments: Mapping[str, Moments] = field(default_factory=dict)
     scaled: ScaledPack | None = None
+    growing: Growing | None = None
 
     def __len__(self) -> int:
         return len(self.members)
@@ -115,9 +121,11 @@ class ModulePack:
 
     @cached_property
     def owners(self) -> Int[Tensor, " rows"]:
-        """For each row, which of the members it belongs to."""
-        ranks = torch.tensor(self.ranks)
-        return torch.arange(len(self)).repeat_interleave(ranks).to(self.device)
+        """For each row, which of the members it belongs to; as many as there are for one that is nobody's."""
+        owners = np.full(len(self.a), len(self), dtype=np.int64)
+        for member, (first, last) in enumerate(self.spans.tolist()):
+            owners[first:last] = member
+        return torch.from_numpy(owners).to(self.device)
 
     @cached_property
     def member_ids(self) -> Int[Tensor, " members"]:
@@ -147,7 +155,17 @@ class ModulePack:
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         """How many rows each member owns."""
-        return tuple(end - start for start, end in zip(self.bounds, self.bounds[1:], strict=False))
+        return tuple((self.spans[:, 1] - self.spans[:, 0]).tolist())
+
+    @property
+    def rows(self) -> int:
+        """How many rows its members own together."""
+        return int((self.spans[:, 1] - self.spans[:, 0]).sum())
+
+    def rows_of(self, member: int) -> slice:
+        """The rows of one member."""
+        first, last = self.spans[member].tolist()
+        return slice(first, last)
 
     @cached_property
     def widest(self) -> int:
@@ -155,9 +173,9 @@ class ModulePack:
         return max(self.ranks, default=0)
 
     @cached_property
-    def row_bounds(self) -> Int[Tensor, " bounds"]:
-        """`bounds` as a tensor on the pack's device."""
-        return torch.tensor(self.bounds, device=self.device)
+    def row_spans(self) -> Int[Tensor, "members 2"]:
+        """`spans` as a tensor on the pack's device."""
+        return torch.from_numpy(self.spans).to(self.device)
 
     @cached_property
     def arrays(self) -> Arrays | None:
@@ -166,7 +184,7 @@ class ModulePack:
         if any(part.device.type != "cpu" or part.dtype != torch.float32 for part in parts):
             return None
         prototypes, a, b = (part.detach().contiguous().numpy() for part in parts)
-        return Arrays(prototypes, a, b, np.array(self.bounds, dtype=np.int64))
+        return Arrays(prototypes, a, b, self.spans)
 
     @property
     def sketch(self) -> Sketch | None:
@@ -176,7 +194,7 @@ class ModulePack:
     @cached_property
     def row_table(self) -> Int[Tensor, "members widest"]:
         """The rows of each member, filled up with its own first row; see `row_mask`."""
-        starts = torch.tensor(self.bounds[:-1]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
+        starts = torch.from_numpy(self.spans[:, 0]).clamp(max=max(len(self.a) - 1, 0)).unsqueeze(1)
         offsets = torch.arange(self.widest).unsqueeze(0)
         inside = offsets < torch.tensor(self.ranks).unsqueeze(1)
         return torch.where(inside, starts + offsets, starts).to(self.device)
@@ -190,7 +208,7 @@ class ModulePack:
 
     def update(self, row: int) -> Update:
         """The update of the member at this row of the routing vectors, as views."""
-        rows = slice(self.bounds[row], self.bounds[row + 1])
+        rows = self.rows_of(row)
         gate = self.vectors.gates[row]
         return Update(
             self.vectors.prototypes[row],
@@ -239,11 +257,28 @@ class Pack:
 
     @property
     def nbytes(self) -> int:
-        """How much memory its tensors take, the smallest left out."""
-        halves = [half for module in self.modules.values() for half in (module.a, module.b)]
-        factors = sum(half.untyped_storage().nbytes() for half in halves if not half.is_meta)
+        """How much memory its tensors take, the smallest left out; what other versions use too is counted."""
         sketches = [module.sketch for module in self.modules.values()]
-        return self.vector_bytes + factors + sum(one.levels.nbytes for one in sketches if one is not None)
+        return (
+            self.vector_bytes
+            + self.factor_bytes
+            + sum(one.levels.nbytes for one in sketches if one is not None)
+        )
+
+    @property
+    def factor_bytes(self) -> int:
+        """How much of it factors take."""
+        halves = [half for module in self.modules.values() for half in (module.a, module.b)]
+        return sum(half.nbytes for half in halves if not half.is_meta)
+
+    def takes(self, new: int, kept: int) -> bool:
+        """Whether factors of so many bytes can be added to those here, of which `kept` bytes stay.
+
+        By their size: where an expert touches few modules, one may be laid out anew all the same.
+        """
+        grounds = [module.growing for module in self.modules.values()]
+        spare = sum(0 if one is None else one.spare_bytes for one in grounds)
+        return new <= spare and kept + new >= OWNED * (self.factor_bytes + new)
 
     @property
     def vector_bytes(self) -> int:
@@ -300,16 +335,13 @@ def only(pack: Pack, places: set[int]) -> Mapping[str, ModulePack]:
 
 def _pack_module(updates: Mapping[int, Update]) -> ModulePack:
     present = list(updates.values())
-    bounds = [0]
-    for update in present:
-        bounds.append(bounds[-1] + len(update.a))
     kinds = sorted({kind for update in present for kind in update.moments})
     return ModulePack(
         members=tuple(updates),
         vectors=RoutingVectors(torch.stack([update.prototype for update in present]), _gates(present)),
         a=_under_each_other([update.a for update in present]),
         b=_under_each_other([update.b for update in present]),
-        bounds=tuple(bounds),
+        spans=spans_of([len(update.a) for update in present]),
         moments={kind: _stacked(kind, present) for kind in kinds},
         scaled=scaled_pack(
             {row: update.scaled for row, update in enumerate(present) if update.scaled is not None},
@@ -327,19 +359,19 @@ def _gates(updates: Sequence[Update]) -> Float[Tensor, "experts d_in"]:
 
 
 def _under_each_other(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
-    """What lies so already, and is no part of something larger, is not copied."""
+    """What lies so already, and is not a part of something much larger, is not copied."""
     return _whole(parts) if _are_a_whole(parts) else torch.cat(list(parts))
 
 
 def _are_a_whole(parts: Sequence[Tensor]) -> bool:
-    """Whether the parts lie behind each other in memory that holds nothing else."""
+    """Whether the parts lie behind each other in memory that holds nothing else, but for spare room."""
     memory, place = parts[0].untyped_storage(), 0
     for part in parts:
         alike = part.untyped_storage().data_ptr() == memory.data_ptr() and part.is_contiguous()
         if not alike or part.storage_offset() != place:
             return False
         place += part.numel()
-    return place * parts[0].itemsize == memory.nbytes()
+    return place * parts[0].itemsize * (1 + SPARE) >= memory.nbytes()
 
 
 def _whole(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:

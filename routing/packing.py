@@ -13,7 +13,7 @@ from torch import Tensor
 from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.factors import Factors
 from routing.index import ExpertEntry, IndexManifest
-from routing.pack import Moments, Pack, Update, pack_updates, standardised
+from routing.pack import ModulePack, Moments, Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector, routing_vectors
 from routing.repacking import repacked
@@ -118,7 +118,7 @@ def load_pack(
     learnt = manifest.classifier
     return Pack(
         names,
-        pack_updates(list(read.values())) if previous is None else repacked(previous, kept, read),
+        _modules(read, rooms) if previous is None else repacked(previous, kept, read),
         keys,
         manifest.calibration if same_text else None,
         usual=usual,
@@ -126,6 +126,12 @@ def load_pack(
         profile_keys=tuple(entry.profile for entry in manifest.experts),
         classifier=None if learnt is None else store.read_classifier(learnt),
     )
+
+
+def _modules(read: Mapping[int, Updates], rooms: Rooms | None) -> dict[str, ModulePack]:
+    """The modules of experts of whom none was there before."""
+    modules = pack_updates(list(read.values()))
+    return modules if rooms is None else rooms.grown(modules)
 
 
 def join_guests(

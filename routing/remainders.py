@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -19,6 +18,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from routing.factors import NUMERICAL_RANK
+from routing.growing import spans_of
 from routing.pack import ModulePack, RoutingVectors
 
 # Input directions of experts whose part in each other's complement is smaller (squared) are one direction.
@@ -90,7 +90,7 @@ def _over(
     knowledge: Float[Tensor, "below width"],
 ) -> Float64[Tensor, "members rows width"]:
     """The rows of each member over those of general knowledge."""
-    parts = [half[module.bounds[member] : module.bounds[member + 1]] for member in members]
+    parts = [half[module.rows_of(member)] for member in members]
     return torch.stack([torch.cat([part, knowledge]) for part in parts]).double()
 
 
@@ -167,6 +167,7 @@ def _module(
         vectors=RoutingVectors(prototypes, module.vectors.gates),
         a=a,
         b=b,
-        bounds=tuple(accumulate(ranks, initial=0)),
+        spans=spans_of(ranks),
         moments={},
+        growing=None,
     )

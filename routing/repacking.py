@@ -1,8 +1,9 @@
-"""A pack out of another one: what stays is copied run by run, and only what is new is laid in anew.
+"""A pack out of another one: only what is new is laid in anew.
 
-A new version mostly is the old one with an expert more or less. Expert by expert that would be tens of
-thousands of small steps of Python, during which a process that also answers stutters; run by run it is a few
-copies of large tensors for each module. Where nobody has come or gone nothing is copied: versions share it.
+A new version mostly is the old one with an expert more or less. Factors, which are nearly all of it, are not
+copied: new ones are added to them (see `routing.growing`). Routing vectors are, since they lie in the order
+of the experts: run by run, where expert by expert would be tens of thousands of small steps of Python, during
+which a process that also answers stutters. Where nobody has come or gone versions share these too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from routing.growing import Growing, Half, Spans, moved
 from routing.pack import ModulePack, Moments, Pack, RoutingVectors, Update, pack_updates
 from routing.scaled_pack import ScaledPack, scaled_pack
 from routing.sketches import Sketch, resketched
@@ -26,13 +28,10 @@ Places = NDArray[np.int64]
 
 
 class _Part(NamedTuple):
-    """Some neighbours as they lie in a module's pack; `gated`: one of them may have a gate."""
+    """Routing vectors of some neighbours as they lie in a module's pack; `gated`: one may have a gate."""
 
     prototypes: Float[Tensor, "members d_in"]
     gates: Float[Tensor, "members d_in"]
-    a: Float[Tensor, "rows d_in"]
-    b: Float[Tensor, "rows d_out"]
-    ranks: tuple[int, ...]
     gated: bool
 
 
@@ -100,17 +99,17 @@ def _unseen(count: int, new: Mapping[int, Mapping[str, Update]], previous: Pack)
 def _module(mixed: _Mixed) -> ModulePack:
     if np.array_equal(mixed.origin, np.arange(len(mixed.old))):  # nobody has come or gone here
         return replace(mixed.old, members=tuple(mixed.places.tolist()))
-    parts = list(mixed.parts)
-    ranks = [rank for part in parts for rank in part.ranks]
+    parts, factors = list(mixed.parts), _factors(mixed)
     prototypes = torch.cat([part.prototypes for part in parts])
     return ModulePack(
         members=tuple(mixed.places.tolist()),
         vectors=RoutingVectors(prototypes, _gates(parts), _sketch(mixed, prototypes)),
-        a=torch.cat([part.a for part in parts]),
-        b=torch.cat([part.b for part in parts]),
-        bounds=(0, *np.cumsum(ranks).tolist()),
+        a=factors.a,
+        b=factors.b,
+        spans=factors.spans,
         moments={kind: _moments(found, mixed.origin) for kind, found in mixed.old.moments.items()},
         scaled=_scaled(mixed),
+        growing=factors.growing,
     )
 
 
@@ -118,6 +117,47 @@ def _sketch(mixed: _Mixed, prototypes: Float[Tensor, "members d_in"]) -> Sketch 
     """Out of the one before, if that is there already: else nobody may need one."""
     before = mixed.old.vectors.made
     return None if before is None else resketched(before, mixed.origin, prototypes.detach().numpy())
+
+
+class _Factors(NamedTuple):
+    """A module's rows, which versions have in common, and where those of its members are."""
+
+    a: Float[Tensor, "rows d_in"]
+    b: Float[Tensor, "rows d_out"]
+    spans: Spans
+    growing: Growing
+
+
+def _factors(mixed: _Mixed) -> _Factors:
+    """New ones are added to the old ones, or where that cannot be to a copy of those that stay."""
+    old, stays = mixed.old, _first_of_each(mixed.origin)
+    halves = [_half(mixed, row) for row in np.flatnonzero(~stays).tolist()]
+    kept, growing = old.spans[mixed.origin[stays]], old.growing
+    laid = None if growing is None else growing.add(halves, int((kept[:, 1] - kept[:, 0]).sum()))
+    if laid is None or growing is None:
+        growing, kept = moved(old.a, old.b, kept, sum(len(half.a) for half in halves))
+        laid = growing.add(halves)
+        assert laid is not None
+    spans = np.empty((len(stays), 2), dtype=np.int64)
+    spans[stays], spans[~stays] = kept, laid.added
+    return _Factors(laid.a, laid.b, spans, growing)
+
+
+def _first_of_each(origin: Places) -> NDArray[np.bool_]:
+    """Which members keep their rows: a row is one member's, and two may be made from one expert."""
+    stays = np.zeros(len(origin), dtype=np.bool_)
+    stays[np.unique(origin, return_index=True)[1]] = True
+    return stays & (origin != NEW)
+
+
+def _half(mixed: _Mixed, row: int) -> Half:
+    """The rows of a member that has none yet."""
+    origin = int(mixed.origin[row])
+    if origin == NEW:
+        update = mixed.new[int(mixed.places[row])]
+        return Half(update.a, update.b)
+    mine = mixed.old.rows_of(origin)
+    return Half(mixed.old.a[mine], mixed.old.b[mine])
 
 
 def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:
@@ -128,18 +168,15 @@ def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:
 
 
 def _run(old: ModulePack, first: int, last: int) -> _Part:
-    """The members of these rows, as views."""
-    rows = slice(old.bounds[first], old.bounds[last])
-    prototypes, gates = old.vectors.prototypes[first:last], old.vectors.gates[first:last]
-    return _Part(prototypes, gates, old.a[rows], old.b[rows], old.ranks[first:last], old.any_gate)
+    """The members of these rows of the routing vectors, as views."""
+    return _Part(old.vectors.prototypes[first:last], old.vectors.gates[first:last], old.any_gate)
 
 
 def _laid_in(update: Update) -> _Part:
     """An expert that is new."""
     nothing = torch.full_like(update.prototype, torch.nan)
     gate = nothing if update.gate is None else update.gate
-    ranks, gated = (len(update.a),), update.gate is not None
-    return _Part(update.prototype.unsqueeze(0), gate.unsqueeze(0), update.a, update.b, ranks, gated)
+    return _Part(update.prototype.unsqueeze(0), gate.unsqueeze(0), update.gate is not None)
 
 
 def _moments(found: Moments, origin: Places) -> Moments:
@@ -152,6 +189,8 @@ def _moments(found: Moments, origin: Places) -> Moments:
 def _scaled(mixed: _Mixed) -> ScaledPack | None:
     """The scales of those who have some, one by one: they are few, or small."""
     old = mixed.old.scaled
+    if old is None and all(update.scaled is None for update in mixed.new.values()):
+        return None
     having = set() if old is None else set(old.members.tolist())
     parts = {}
     for row, (place, origin) in enumerate(zip(mixed.places.tolist(), mixed.origin.tolist(), strict=True)):

@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
-from routing.pack import Update
+from routing.growing import Growing, Half, growing
+from routing.pack import ModulePack, Update
 from routing.spec import BaseSpec
 from routing.spread import Devices, device_at
 
@@ -28,26 +27,29 @@ class Rooms:
         rows: Counter[str] = Counter()
         for expert in ranks:
             rows.update({name: rank for name, rank in expert.items() if name in spec})
-        self._taken: Counter[str] = Counter()
-        self._halves = {name: _room(name, count, spec, device, dtype) for name, count in rows.items()}
+        self._growing = {name: _room(name, count, spec, device, dtype) for name, count in rows.items()}
 
     def place(self, updates: Mapping[str, Update]) -> dict[str, Update]:
         """The same updates with their factors here; where there is no room left they stay where they are."""
         return {name: self._placed(name, update) for name, update in updates.items()}
 
+    def grown(self, modules: Mapping[str, ModulePack]) -> dict[str, ModulePack]:
+        """The packs made of them, to which more can be added if all of their rows are here."""
+        return {name: self._grown(name, module) for name, module in modules.items()}
+
     def _placed(self, name: str, update: Update) -> Update:
-        first = self._taken[name]
-        end = first + len(update.a)
-        a, b = self._halves[name]
-        if end > len(a):
+        laid = self._growing[name].add([Half(update.a, update.b)])
+        if laid is None:
             return update
-        self._taken[name] = end
-        return replace(update, a=a[first:end].copy_(update.a), b=b[first:end].copy_(update.b))
+        first, last = laid.added[0].tolist()
+        return replace(update, a=laid.a[first:last], b=laid.b[first:last])
+
+    def _grown(self, name: str, module: ModulePack) -> ModulePack:
+        growing = self._growing.get(name)
+        here = growing is not None and growing.holds(module.a, module.b)
+        return replace(module, growing=growing) if here else module
 
 
-def _room(
-    name: str, rows: int, spec: BaseSpec, device: Devices, dtype: torch.dtype
-) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "rows d_out"]]:
-    target, place = spec.module(name), device_at(device, name)
-    a, b = (torch.empty(rows, width, device=place, dtype=dtype) for width in (target.d_in, target.d_out))
-    return a, b
+def _room(name: str, rows: int, spec: BaseSpec, device: Devices, dtype: torch.dtype) -> Growing:
+    target = spec.module(name)
+    return growing(rows, target.d_in, target.d_out, device=device_at(device, name), dtype=dtype)

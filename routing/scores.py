@@ -59,11 +59,11 @@ def _lengths(
     coordinates = hidden @ module.a.float().T
     if weighted:
         coordinates = coordinates * module.sigma
-    squares = coordinates.new_zeros(len(coordinates), len(module))
+    squares = coordinates.new_zeros(len(coordinates), len(module) + 1)  # the last: nobody's rows
     squares.index_add_(1, module.owners, coordinates.square())
     if module.scaled is not None:
         module.scaled.add_squares(squares, hidden, weighted=weighted)
-    return squares.sqrt_()
+    return squares[:, :-1].sqrt()
 
 
 SCORES: Mapping[str, Score] = MappingProxyType(

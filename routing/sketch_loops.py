@@ -112,7 +112,7 @@ def choose_by_sketch_and_mix(  # noqa: PLR0913, PLR0917 - as above
     prototypes: Floats,
     a: Floats,
     b: Floats,
-    bounds: Integers,
+    spans: Integers,
     levels: Levels,
     steps: Doubles,
     errors: Doubles,
@@ -141,7 +141,7 @@ def choose_by_sketch_and_mix(  # noqa: PLR0913, PLR0917 - as above
         experts,
         weights,
     )
-    mix(output, hidden, experts, weights, a, b, bounds)
+    mix(output, hidden, experts, weights, a, b, spans)
 
 
 @compiled

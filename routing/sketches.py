@@ -157,8 +157,8 @@ def _try(found: Any) -> None:
     prototypes, hidden = near.astype(np.float32), draw.standard_normal((3, 40)).astype(np.float32)
     prototypes[7] = prototypes[3]
     hidden[1], hidden[2, 5] = 0.0, np.nan
-    outputs, bounds = np.zeros((2, 3, 1), dtype=np.float32), np.zeros(71, dtype=np.int64)
-    rows = np.zeros((0, 40), dtype=np.float32), np.zeros((0, 1), dtype=np.float32), bounds
+    outputs, spans = np.zeros((2, 3, 1), dtype=np.float32), np.zeros((70, 2), dtype=np.int64)
+    rows = np.zeros((0, 40), dtype=np.float32), np.zeros((0, 1), dtype=np.float32), spans
     experts, weights = np.zeros((2, 3, 4), dtype=np.int64), np.zeros((2, 3, 4), dtype=np.float32)
     plain = kernels()
     if plain is None:

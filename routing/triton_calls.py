@@ -61,7 +61,7 @@ def mix(
     parts, chunks = _parts(tokens, d_in)
     room = blocks * TILE
     inside = hidden.new_empty(parts, tokens * k, room, dtype=torch.float32)
-    pairs = (experts.row_bounds, chosen, weights, order, tokens)
+    pairs = (experts.row_spans, chosen, weights, order, tokens)
     fixed = {"K": k, "EACH": each, "num_warps": 2}
     with torch.cuda.device_of(hidden):
         triton_mixing.shrink[(k * tiles, blocks, parts)](

@@ -16,7 +16,7 @@ def shrink(
     inside: tl.tensor,
     hidden: tl.tensor,
     a: tl.tensor,
-    bounds: tl.tensor,
+    spans: tl.tensor,
     chosen: tl.tensor,
     weights: tl.tensor,
     order: tl.tensor,
@@ -39,7 +39,7 @@ def shrink(
     current = tl.min(expert, 0)
     while current < NOBODY:
         mine = expert == current
-        first, end = tl.load(bounds + current), tl.load(bounds + current + 1)
+        first, end = tl.load(spans + 2 * current), tl.load(spans + 2 * current + 1)
         row = first + block * TILE + tl.arange(0, TILE)
         if first + block * TILE < end:
             total = tl.zeros([TILE, TILE], tl.float32)
@@ -62,7 +62,7 @@ def expand(
     output: tl.tensor,
     inside: tl.tensor,
     b: tl.tensor,
-    bounds: tl.tensor,
+    spans: tl.tensor,
     chosen: tl.tensor,
     weights: tl.tensor,
     order: tl.tensor,
@@ -95,7 +95,7 @@ def expand(
             mine = expert == current
             pair = token * K + one
             added = _carried_out(
-                inside, b, bounds, current, pair, mine, weight, column, tokens * K, width, room, parts, WIDE
+                inside, b, spans, current, pair, mine, weight, column, tokens * K, width, room, parts, WIDE
             )
             y = tl.where(mine[:, None], y.to(tl.float32) + added, y.to(tl.float32)).to(y.dtype)
             current = tl.min(tl.where(expert > current, expert, NOBODY), 0)
@@ -106,7 +106,7 @@ def expand(
 def _carried_out(
     inside: tl.tensor,
     b: tl.tensor,
-    bounds: tl.tensor,
+    spans: tl.tensor,
     expert: int,
     pair: tl.tensor,
     mine: tl.tensor,
@@ -119,7 +119,7 @@ def _carried_out(
     WIDE: tl.constexpr,
 ) -> tl.tensor:
     """What one expert adds to these columns of its pairs' tokens [TILE, WIDE], in float32."""
-    first, end = tl.load(bounds + expert), tl.load(bounds + expert + 1)
+    first, end = tl.load(spans + 2 * expert), tl.load(spans + 2 * expert + 1)
     update = tl.zeros([TILE, WIDE], tl.float32)
     for start in range(0, (end - first).to(tl.int32), TILE):
         held = start + tl.arange(0, TILE)

@@ -210,7 +210,7 @@ def test_prototypes_alone_are_those_of_the_whole_differences(composed: ComposedM
 
     for name, module in whole.items():
         assert alone[name].bare
-        assert alone[name].bounds == module.bounds
+        assert alone[name].ranks == module.ranks
         torch.testing.assert_close(alone[name].vectors.prototypes, module.vectors.prototypes)
 
 

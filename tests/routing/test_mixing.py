@@ -167,7 +167,7 @@ def test_experts_that_were_not_chosen_are_not_even_read(tokens: int) -> None:
 def test_half_precision_weights_are_mixed_in_half_precision() -> None:
     experts = module_pack([2, 5, 1])
     half = ModulePack(
-        experts.members, experts.vectors, experts.a.bfloat16(), experts.b.bfloat16(), experts.bounds
+        experts.members, experts.vectors, experts.a.bfloat16(), experts.b.bfloat16(), experts.spans
     )
     hidden = torch.randn(20, D_IN).bfloat16()
     selection = Selection(torch.tensor([[0, 2]] * 20), torch.full((20, 2), 0.5))

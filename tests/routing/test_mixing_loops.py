@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from routing.compiled import kernels
+from routing.growing import spans_of
 from routing.mixing_loops import MOST_TOKENS, SORTED_AS_THEY_COME, mix
 
 Numbers = tuple[NDArray[np.float32], ...]
@@ -24,8 +25,8 @@ import numpy as np
 from routing.mixing_loops import LANES, mix
 draw = np.random.default_rng(0)
 hidden, a, b = (draw.standard_normal(shape, dtype=np.float32) for shape in ((5, 19), (13, 19), (13, 21)))
-output, bounds = np.zeros((5, 21), dtype=np.float32), np.array([0, 9, 13])
-mix(output, hidden, np.array([[0], [1], [0], [0], [1]]), np.ones((5, 1), dtype=np.float32), a, b, bounds)
+output, spans = np.zeros((5, 21), dtype=np.float32), np.array([[0, 9], [9, 13]])
+mix(output, hidden, np.array([[0], [1], [0], [0], [1]]), np.ones((5, 1), dtype=np.float32), a, b, spans)
 whose = [slice(0, 9), slice(9, 13), slice(0, 9), slice(0, 9), slice(9, 13)]
 wanted = np.stack([(x @ a[mine].T) @ b[mine] for x, mine in zip(hidden, whose)])
 print(LANES, bool(np.allclose(output, wanted, rtol=1e-4, atol=1e-4)))
@@ -37,7 +38,7 @@ def experts_of(ranks: list[int], d_in: int, d_out: int, seed: int) -> tuple[Numb
     rows = sum(ranks)
     a = draw.standard_normal((rows, d_in), dtype=np.float32)
     b = draw.standard_normal((rows, d_out), dtype=np.float32)
-    return (a, b), np.cumsum([0, *ranks])
+    return (a, b), spans_of(ranks)
 
 
 @given(
@@ -50,7 +51,7 @@ def experts_of(ranks: list[int], d_in: int, d_out: int, seed: int) -> tuple[Numb
 def test_it_is_the_formula_for_every_width(
     ranks: list[int], d_in: int, d_out: int, tokens: int, seed: int
 ) -> None:
-    (a, b), bounds = experts_of(ranks, d_in, d_out, seed)
+    (a, b), spans = experts_of(ranks, d_in, d_out, seed)
     draw = np.random.default_rng(seed)
     k = 1 + seed % len(ranks)
     hidden = draw.standard_normal((tokens, d_in), dtype=np.float32)
@@ -60,12 +61,12 @@ def test_it_is_the_formula_for_every_width(
     around = np.full((tokens + 2, d_out), 7.0, dtype=np.float32)
     output = around[1:-1]
 
-    mix(output, hidden, chosen, weights, a, b, bounds)
+    mix(output, hidden, chosen, weights, a, b, spans)
 
     wanted = np.full((tokens, d_out), 7.0)
     for token in range(tokens):
         for expert, weight in zip(chosen[token], weights[token], strict=True):
-            mine = slice(bounds[expert], bounds[expert + 1])
+            mine = slice(*spans[expert])
             inside = a[mine].astype(np.float64) @ hidden[token].astype(np.float64)
             wanted[token] += float(weight) * (inside @ b[mine].astype(np.float64))
     np.testing.assert_allclose(output, wanted, rtol=1e-3, atol=1e-3)
@@ -74,36 +75,36 @@ def test_it_is_the_formula_for_every_width(
 
 @pytest.mark.parametrize("tokens", [*range(2, 2 * MOST_TOKENS + 2), SORTED_AS_THEY_COME])
 def test_no_token_changes_what_another_gets(tokens: int) -> None:
-    (a, b), bounds = experts_of([8, 3, 17], 50, 77, seed=tokens)
+    (a, b), spans = experts_of([8, 3, 17], 50, 77, seed=tokens)
     draw = np.random.default_rng(tokens)
     hidden = draw.standard_normal((tokens, 50), dtype=np.float32)
     chosen = np.stack([draw.permutation(3)[:2] for _ in range(tokens)])
     weights = draw.random((tokens, 2), dtype=np.float32)
     together = np.zeros((tokens, 77), dtype=np.float32)
 
-    mix(together, hidden, chosen, weights, a, b, bounds)
+    mix(together, hidden, chosen, weights, a, b, spans)
 
     for token in range(tokens):
         mine, alone = slice(token, token + 1), np.zeros((1, 77), dtype=np.float32)
-        mix(alone, hidden[mine], chosen[mine], weights[mine], a, b, bounds)
+        mix(alone, hidden[mine], chosen[mine], weights[mine], a, b, spans)
         assert np.array_equal(together[mine], alone)
 
 
 @pytest.mark.parametrize("tokens", [1, 5, SORTED_AS_THEY_COME])
 def test_whoever_has_no_weight_has_no_part_whatever_it_is_made_of(tokens: int) -> None:
-    (a, b), bounds = experts_of([8, 8], 16, 16, seed=0)
+    (a, b), spans = experts_of([8, 8], 16, 16, seed=0)
     a[8:], b[8:] = np.nan, np.inf
     hidden = np.ones((tokens, 16), dtype=np.float32)
     chosen = np.tile([0, 1], (tokens, 1))
     weights = np.tile(np.array([1.0, 0.0], dtype=np.float32), (tokens, 1))
     output = np.zeros((tokens, 16), dtype=np.float32)
 
-    mix(output, hidden, chosen, weights, a, b, bounds)
+    mix(output, hidden, chosen, weights, a, b, spans)
 
     assert np.isfinite(output).all()
     assert output.any()
     weights[-1] = 0.5
-    mix(output, hidden, chosen, weights, a, b, bounds)
+    mix(output, hidden, chosen, weights, a, b, spans)
     assert np.isnan(output[-1]).all()
     assert np.isfinite(output[:-1]).all()
 

@@ -15,6 +15,7 @@ from routing.pack import Pack
 from routing.packing import load_pack, pack_experts
 from tests.routing.libraries import llama_library
 from tests.routing.published import PublishedLibrary
+from tests.routing.rows import same_rows
 
 CPU = torch.device("cpu")
 
@@ -38,9 +39,7 @@ def assert_equal(left: Pack, right: Pack) -> None:
     assert left.modules.keys() == right.modules.keys()
     for name, module in left.modules.items():
         other = right.modules[name]
-        assert (module.members, module.bounds) == (other.members, other.bounds)
-        assert torch.equal(module.a, other.a)
-        assert torch.equal(module.b, other.b)
+        assert same_rows(module, other)
         assert torch.equal(module.vectors.prototypes, other.vectors.prototypes)
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from routing.pack import Moments, Pack, Update, pack_updates
+from routing import mixing
+from routing.growing import Half, growing, moved
+from routing.pack import ModulePack, Moments, Pack, Update, pack_updates
 from routing.repacking import repacked
+from routing.routers import Selection
 from routing.scaled_pack import ScaledPart
 from routing.scales import Scales
+from routing.scores import SCORES
 from routing.sketches import FEWEST, sketched
+from tests.routing.rows import same_rows
 
 WIDTHS = {"q": (6, 4), "v": (5, 7), "down": (3, 3)}
 Expert = Mapping[str, Update]
@@ -74,8 +81,9 @@ def test_it_has_the_same_tensors_as_one_made_anew(seed: int) -> None:
     assert found.keys() == expected.keys()
     for name, module in expected.items():
         for field in fields(module):
-            if field.name != "moments":
+            if field.name not in {"moments", "a", "b", "spans", "growing"}:
                 assert same(getattr(found[name], field.name), getattr(module, field.name)), field.name
+        assert same_rows(found[name], module)
         for kind, moments in module.moments.items():
             assert same(found[name].moments[kind], moments), kind
 
@@ -160,3 +168,101 @@ def test_a_module_that_nobody_new_touches_lies_there_once() -> None:
         assert (found[name].vectors.prototypes is module.vectors.prototypes) is shared
         assert found[name].members[-len(module) :] == tuple(member + 1 for member in module.members)
     assert len(pack.modules) > 1
+
+
+def grown(members: list[Expert]) -> Pack:
+    """A pack of these to which more can be added, since one was added before."""
+    count = len(members)
+    first = Pack(tuple(map(str, range(count - 1))), pack_updates(members[:-1]))
+    kept = {place: place for place in range(count - 1)}
+    return Pack(tuple(map(str, range(count))), repacked(first, kept, {count - 1: members[-1]}))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_versions_that_follow_each_other_share_their_rows_and_none_changes_another(seed: int) -> None:
+    draw = Random(seed)
+    members = [expert(1000 * seed + number, measured=False) for number in range(30)]
+    pack = grown(members)
+    versions = [(pack, members)]
+    shared = 0
+    for step in range(25):
+        old, before = versions[-1] if draw.random() < 0.8 else draw.choice(versions)
+        stay = [place for place in range(len(before)) if draw.random() < 0.97]
+        new = [expert(1000 * seed + 100 + 2 * step + one, measured=False) for one in range(draw.randrange(3))]
+        mixed: list[int | Expert] = [*stay, *new]
+        draw.shuffle(mixed)
+        kept = {place: one for place, one in enumerate(mixed) if isinstance(one, int)}
+        fresh = {place: one for place, one in enumerate(mixed) if not isinstance(one, int)}
+        modules = repacked(old, kept, fresh)
+        shared += sum(
+            modules[name].growing is module.growing for name, module in old.modules.items() if name in modules
+        )
+        now = [before[one] if isinstance(one, int) else one for one in mixed]
+        versions.append((Pack(tuple(map(str, range(len(now)))), modules), now))
+
+    for version, present in versions:
+        for name, module in pack_updates(present).items():
+            assert same_rows(version.modules[name], module)
+    assert shared > 25
+
+
+def test_rows_that_are_nobodys_are_heard_by_nobody() -> None:
+    members = [expert(7000 + number, measured=False) for number in range(40)]
+    pack = grown(members)
+    stay = [place for place in range(40) if place % 8]
+    kept = dict(enumerate(reversed(stay)))
+
+    found = repacked(pack, kept, {})
+
+    hidden = torch.randn(5, 6)
+    selection = Selection(torch.tensor([[0, 1]] * 5), torch.tensor([[0.25, 0.75]] * 5))
+    module, anew = found["q"], pack_updates([members[place] for place in kept.values()])["q"]
+    assert module.growing is pack.modules["q"].growing
+    assert len(module.a) > module.rows
+    for way in (mixing.add_one_by_one, mixing.add_gathered, mixing.add_dense, mixing.add_grouped, mixed):
+        outputs = torch.zeros(2, 5, 4)
+        for output, one in zip(outputs, (module, anew), strict=True):
+            way(output, hidden, selection, one)
+        torch.testing.assert_close(outputs[0], outputs[1])
+        assert outputs.any()
+    for kind in ("subspace", "delta-norm"):
+        torch.testing.assert_close(SCORES[kind](hidden, module), SCORES[kind](hidden, anew))
+
+
+def mixed(output: torch.Tensor, hidden: torch.Tensor, selection: Selection, experts: ModulePack) -> None:
+    """As a server on a CPU does."""
+    with torch.inference_mode():
+        mixing.add_mixture(output, hidden, selection, experts)
+
+
+def test_what_has_no_room_or_is_mostly_nobodys_is_laid_out_anew() -> None:
+    one = [Half(torch.ones(2, 6), torch.ones(2, 4))]
+    room = growing(16, 6, 4, device=torch.device("cpu"), dtype=torch.float32)
+    for _ in range(9):
+        assert room.add(one) is not None
+
+    assert room.spare_bytes == 0
+    assert room.add(one) is None
+    again, now = moved(torch.randn(18, 6), torch.randn(18, 4), np.array([[4, 6], [0, 2]]), 2)
+    assert now.tolist() == [[0, 2], [2, 4]]
+    assert again.add(one, owned=1) is None
+    laid = again.add(one, owned=4)
+    assert laid is not None
+    assert laid.added.tolist() == [[4, 6]]
+
+
+def test_threads_that_add_at_once_get_rows_of_their_own() -> None:
+    room = growing(400, 3, 3, device=torch.device("cpu"), dtype=torch.float32)
+
+    def add(number: int) -> tuple[int, list[int]]:
+        laid = room.add([Half(torch.full((2, 3), float(number)), torch.zeros(2, 3))])
+        assert laid is not None
+        return number, laid.added[0].tolist()
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(add, range(200)))
+
+    laid = room.add([])
+    assert laid is not None
+    assert sorted(first for _, (first, _) in found) == list(range(0, 400, 2))
+    assert all(laid.a[first, 0] == number for number, (first, _) in found)

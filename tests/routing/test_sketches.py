@@ -137,7 +137,7 @@ def test_most_experts_are_never_scored() -> None:
     nothing = np.zeros((0, 768), dtype=np.float32)
 
     read.choose_by_sketch_and_mix(
-        np.zeros((1, 768), dtype=np.float32), hidden, spoilt, nothing, nothing, np.zeros(257, dtype=np.int64),
+        np.zeros((1, 768), dtype=np.float32), hidden, spoilt, nothing, nothing, np.zeros((256, 2), dtype=np.int64),
         *sketch, 1.0, experts, weights,
     )  # fmt: skip
 

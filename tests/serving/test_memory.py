@@ -51,16 +51,22 @@ def begin(
     assemble(store, model, library="tales", current=Current(1, "m"), previous=previous, shelf=shelf)
 
 
+def held(*, takes: bool) -> SimpleNamespace:
+    """A version in memory with one of the two, to which the other one can be added or not."""
+    return SimpleNamespace(keys=("v-ada/plain+f-ada/plain",), takes=lambda _new, _kept: takes)
+
+
 @pytest.mark.parametrize(
     ("case", "needed"),
     [
         # Factors go to their place one expert after the other, so only one of them is there twice.
         ({}, 2 * VECTORS + FACTORS + LARGEST),
         ({"dtype": torch.bfloat16}, 2 * VECTORS + (FACTORS + LARGEST) // 2),
-        # One that stays is copied, and who is new is read and then laid beside it.
-        ({"known": SimpleNamespace(keys=("v-ada/plain+f-ada/plain",))}, 10 + 400 + 2 * (10 + 700)),
+        # Of one that stays vectors are copied, and factors where nothing can be added; who is new is read first.
+        ({"known": held(takes=False)}, 10 + 400 + 2 * (10 + 700)),
+        ({"known": held(takes=True)}, 10 + 2 * (10 + 700)),
     ],
-    ids=["first", "half precision", "following"],
+    ids=["first", "half precision", "following", "added"],
 )
 def test_a_version_is_admitted_where_what_it_takes_is_free_and_refused_with_a_byte_less(
     case: Mapping[str, Any], needed: int, monkeypatch: pytest.MonkeyPatch

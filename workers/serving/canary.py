@@ -112,7 +112,7 @@ def _size(module: ModulePack, row: int | None) -> Float[Tensor, ""]:
     """By how much at most a member's update makes a vector longer, or more; 0 for nobody."""
     if row is None:
         return torch.zeros((), device=module.device)
-    mine = slice(module.bounds[row], module.bounds[row + 1])
+    mine = module.rows_of(row)
     a, b = (torch.linalg.vector_norm(half[mine].float()) for half in (module.a, module.b))
     return a * b
 

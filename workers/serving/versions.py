@@ -180,7 +180,9 @@ def with_guests(
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    _require_memory(known.nbytes, guests.entries, guests.entries, base, shelf)
+    grows = known.takes(_factors(guests.entries, base), known.factor_bytes)
+    copied = known.nbytes - (known.factor_bytes if grows else 0)
+    _require_memory(copied, guests.entries, guests.entries, base, shelf)
     pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
         pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
@@ -312,7 +314,8 @@ def _require_room_for(
 ) -> None:
     """As `_require_memory`, of a version: a first one's factors are read one by one into their final place.
 
-    One that follows lays what it takes over beside what answers still need, and then what it has read.
+    One that follows lays the vectors that it takes over beside those that answers still need, and factors too
+    where the new ones cannot be added to them.
     """
     if known is None:
         largest = sorted(experts, key=lambda entry: entry.factors_size)[-1:]
@@ -322,7 +325,8 @@ def _require_room_for(
     fresh = [entry for entry in experts if key_of(entry) not in keys]
     kept = [entry for entry in experts if key_of(entry) in keys]
     copied = sum(entry.vectors_size for entry in kept)
-    copied += _factors(kept, base) if shelf is None else 0
+    stays, new = _factors(kept, base), _factors(fresh, base)
+    copied += stays if shelf is None and not known.takes(new, stays) else 0
     _require_memory(copied, fresh, fresh, base, shelf)
 
 
