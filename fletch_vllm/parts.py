@@ -1,7 +1,8 @@
 """Tensor parallelism: the part of a module's experts that one of several processes mixes.
 
 Every process chooses for itself, from the whole input and with the whole routing vectors, so that all of them
-choose alike, and as one process alone would. What is cut is what costs memory and time: `a` or `b`.
+choose alike, and as one process alone would. What is cut is what costs memory and time: `a` or `b`. Nothing
+is added to it later, and the memory that it was cut from is not kept.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ WHOLE = Part(0, 1)
 def cut_output(seat: Seat, router: Router, part: Part) -> Seat:
     """For a layer that makes a part of the output (column-parallel): the same columns of `b`."""
     module = seat.module
-    mine = replace(module, b=module.b[:, part.of(module.b.shape[1])].contiguous())
+    mine = replace(module, b=module.b[:, part.of(module.b.shape[1])].contiguous(), growing=None)
     return replace(seat, module=mine, judged=_judged(module) if router in READS_B else None)
 
 
@@ -51,7 +52,7 @@ def cut_input(seat: Seat, router: Router, part: Part) -> Seat:
     What is mixed of them is a part of the sum that the processes add up for the layer itself.
     """
     module = seat.module
-    mine = replace(module, a=module.a[:, part.of(module.a.shape[1])].contiguous())
+    mine = replace(module, a=module.a[:, part.of(module.a.shape[1])].contiguous(), growing=None)
     return replace(seat, module=mine, judged=_judged(module) if router in READS_A else None)
 
 
@@ -69,6 +70,7 @@ def moved(seat: Seat, device: torch.device) -> Seat:
             a=move(module.a),
             b=move(module.b),
             moments={kind: Moments(*map(move, found)) for kind, found in module.moments.items()},
+            growing=None,
         )
 
     allowed = seat.terms.allowed
@@ -82,4 +84,4 @@ def moved(seat: Seat, device: torch.device) -> Seat:
 
 def _judged(module: ModulePack) -> ModulePack:
     """The experts as a router sees them: whole inputs, and of outputs no more than their lengths."""
-    return replace(module, b=module.sigma.unsqueeze(1))
+    return replace(module, b=module.sigma.unsqueeze(1), growing=None)

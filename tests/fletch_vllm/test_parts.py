@@ -158,6 +158,19 @@ def test_every_process_chooses_as_one_alone(folder: Path, router: str, cut: Cut)
     assert torch.equal(one.weights, whole.weights)
 
 
+@pytest.mark.parametrize("cut", [cut_input, cut_output])
+@pytest.mark.parametrize("router", OF_TOKENS)
+def test_the_memory_that_a_part_was_cut_from_is_not_kept(folder: Path, router: str, cut: Cut) -> None:
+    way = read_served(folder, {"router": router}).route(torch.float32)
+    seat = way.seats[ROWS]
+    assert seat.module.growing is not None
+
+    mine = cut(seat, way.router, Part(1, SIZE))
+
+    for module in (mine.module, mine.judged, moved(seat, CPU).module):
+        assert module is None or module.growing is None
+
+
 def test_columns_that_cannot_be_shared_out_are_refused() -> None:
     assert Part(1, 2).of(6) == slice(3, 6)
     with pytest.raises(NotServable, match="7 columns cannot be cut into 2"):
