@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import Parameter
+from torch.nn import Parameter, functional
 
 from routing.base import Base
 from routing.frozen import unchanged
@@ -71,7 +71,8 @@ def _mixture(
     def add(_layer: Any, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         x = inputs[0]
         weights = mixing_weights(x, gates)
-        inside = (x @ module.a.T) * weights[..., owners].to(x.dtype)
+        shares = functional.pad(weights, (0, 1))  # the last: nobody's rows
+        inside = (x @ module.a.T) * shares[..., owners].to(x.dtype)
         mixed = output + inside @ module.b
         return mixed if module.scaled is None else mixed + module.scaled.shared(x, output, weights, weight)
 

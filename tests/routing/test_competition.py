@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,6 +36,24 @@ def test_before_training_everybody_speaks_by_an_equal_share(tmp_path: Path) -> N
         logits = base.model(torch.tensor([base.tokenizer(TEXT)["input_ids"]])).logits[0]
 
     torch.testing.assert_close(logits, uniform, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_are_nobodys_have_no_share(tmp_path: Path) -> None:
+    library = llama_library(tmp_path)
+    base, experts = library.base(), library.experts()
+    pack = pack_experts(experts, base.spec, device=base.device, dtype=base.dtype)
+    more = {
+        name: replace(module, a=torch.cat([module.a, module.a]), b=torch.cat([module.b, module.b]))
+        for name, module in pack.modules.items()
+    }
+    ids = torch.tensor([base.tokenizer(TEXT)["input_ids"]])
+
+    found = []
+    for one in (pack, replace(pack, modules=more)):
+        with torch.no_grad(), competing(base, one, zero_gates(one)):
+            found.append(base.model(ids).logits)
+
+    torch.testing.assert_close(found[0], found[1])
 
 
 def test_competition_lowers_the_loss_and_leaves_everything_else_alone(tmp_path: Path) -> None:
