@@ -52,8 +52,16 @@ class Growing:
     @property
     def spare_bytes(self) -> int:
         """How much may be added, in bytes."""
-        free = len(self._a) - self._used
-        return free * (self._a.shape[1] + self._b.shape[1]) * self._a.itemsize
+        return (len(self._a) - self._used) * self._row_bytes
+
+    @property
+    def used_bytes(self) -> int:
+        """What is written so far, by whichever version, in bytes."""
+        return self._used * self._row_bytes
+
+    @property
+    def _row_bytes(self) -> int:
+        return (self._a.shape[1] + self._b.shape[1]) * self._a.itemsize
 
     def holds(self, a: Float[Tensor, "rows d_in"], b: Float[Tensor, "rows d_out"]) -> bool:
         """Whether these are all the rows that are written here."""
@@ -67,17 +75,17 @@ class Growing:
         of them already (all, if it is not said).
         """
         ranks = [len(half.a) for half in halves]
-        with self._lock:
+        with self._lock:  # until all is written: what comes after has these rows among its own
             spans = spans_of(ranks) + self._used
             end = self._used + sum(ranks)
             left = 0 if owned is None else self._used - owned
             if end > len(self._a) or left > (1 - OWNED) * end:
                 return None
+            with torch.inference_mode(mode=self._a.is_inference()):
+                for half, (first, last) in zip(halves, spans.tolist(), strict=True):
+                    self._a[first:last] = half.a
+                    self._b[first:last] = half.b
             self._used = end
-        with torch.inference_mode(mode=self._a.is_inference()):
-            for half, (first, last) in zip(halves, spans.tolist(), strict=True):
-                self._a[first:last] = half.a
-                self._b[first:last] = half.b
         return Laid(self._a[:end], self._b[:end], spans)
 
     def copy(

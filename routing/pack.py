@@ -271,6 +271,12 @@ class Pack:
         halves = [half for module in self.modules.values() for half in (module.a, module.b)]
         return sum(half.nbytes for half in halves if not half.is_meta)
 
+    @property
+    def owned_bytes(self) -> int:
+        """How much of that is its experts', and not only other versions'."""
+        there = [module for module in self.modules.values() if not module.bare]
+        return sum(module.rows * (module.a[:1].nbytes + module.b[:1].nbytes) for module in there)
+
     def takes(self, new: int, kept: int) -> bool:
         """Whether factors of so many bytes can be added to those here, of which `kept` bytes stay.
 
@@ -278,7 +284,8 @@ class Pack:
         """
         grounds = [module.growing for module in self.modules.values()]
         spare = sum(0 if one is None else one.spare_bytes for one in grounds)
-        return new <= spare and kept + new >= OWNED * (self.factor_bytes + new)
+        used = sum(0 if one is None else one.used_bytes for one in grounds)
+        return new <= spare and kept + new >= OWNED * (used + new)
 
     @property
     def vector_bytes(self) -> int:

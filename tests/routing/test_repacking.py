@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import fields, replace
 from random import Random
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from routing import mixing
-from routing.growing import Half, growing, moved
+from routing.growing import Growing, Half, growing, moved
 from routing.pack import ModulePack, Moments, Pack, Update, pack_updates
 from routing.repacking import repacked
 from routing.routers import Selection
@@ -266,3 +267,74 @@ def test_threads_that_add_at_once_get_rows_of_their_own() -> None:
     assert laid is not None
     assert sorted(first for _, (first, _) in found) == list(range(0, 400, 2))
     assert all(laid.a[first, 0] == number for number, (first, _) in found)
+
+
+class Slow(list[Half]):
+    """Experts of whom nobody writes a row before they are let go."""
+
+    def __init__(self, halves: list[Half]) -> None:
+        super().__init__(halves)
+        self.asked, self.begun, self.go = 0, threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[Half]:
+        self.asked += 1
+        if self.asked > 1:  # their ranks were asked for before
+            self.begun.set()
+            self.go.wait(10)
+        return super().__iter__()
+
+
+def unwritten() -> Growing:
+    """Room in which nothing but NaN was before."""
+    return Growing(torch.full((8, 3), torch.nan), torch.full((8, 2), torch.nan))
+
+
+def test_nobody_gets_rows_that_somebody_else_is_still_writing() -> None:
+    room, half = unwritten(), Half(torch.ones(2, 3), torch.ones(2, 2))
+    slow = Slow([half])
+
+    def add() -> bool:
+        laid = room.add([half])
+        return laid is not None and bool(laid.b.isfinite().all())
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(room.add, slow)
+        assert slow.begun.wait(10)
+        second = threads.submit(add)
+        wait([second], timeout=0.2)
+        slow.go.set()
+
+        assert first.result() is not None
+        assert second.result()
+
+
+def test_rows_that_could_not_be_written_are_not_among_those_of_who_comes_next() -> None:
+    room, half = unwritten(), Half(torch.ones(2, 3), torch.ones(2, 2))
+    with pytest.raises(RuntimeError):
+        room.add([half, Half(torch.ones(2, 5), torch.ones(2, 2))])
+
+    laid = room.add([half])
+
+    assert laid is not None
+    assert len(laid.b) == 2
+    assert laid.b.isfinite().all()
+
+
+def test_whether_experts_can_be_added_is_asked_of_what_all_versions_have_there() -> None:
+    """Private experts who came and went have left rows behind that no version in memory counts as its own."""
+    members: list[Expert] = [{"q": update_of(place)} for place in range(80)]
+    pack = grown(members)
+    gone = repacked(pack, dict(enumerate(range(18, 80))), {})
+    version = Pack(tuple(map(str, range(62))), gone)
+    everybody = {place: place for place in range(62)}
+    row, growing = (7 + 4) * 4, version.modules["q"].growing
+    assert version.takes(row, version.owned_bytes)
+    assert version.owned_bytes == 62 * row < version.factor_bytes
+
+    for guest in range(4):
+        repacked(version, everybody, {62: {"q": update_of(100 + guest)}})
+
+    takes = version.takes(row, version.owned_bytes)
+    follows = repacked(version, everybody, {62: {"q": update_of(200)}})
+    assert takes is (follows["q"].growing is growing)
+    assert not takes

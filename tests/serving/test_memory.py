@@ -14,7 +14,8 @@ from routing.residence import Residence
 from routing.resident import Shelf
 from routing.store import Current
 from workers.serving import versions
-from workers.serving.versions import NotEnoughMemory, assemble
+from workers.serving.guests import Guests
+from workers.serving.versions import NotEnoughMemory, assemble, with_guests
 
 SIZES = {"ada/plain": (10, 400), "bob/wide": (10, 700)}  # bytes of vectors and of factors
 VECTORS, FACTORS, LARGEST = 20, 1100, 700
@@ -75,6 +76,33 @@ def test_a_version_is_admitted_where_what_it_takes_is_free_and_refused_with_a_by
         begin(monkeypatch, needed, **case)
     with pytest.raises(NotEnoughMemory):
         begin(monkeypatch, needed - 1, **case)
+
+
+@pytest.mark.parametrize(("takes", "copied"), [(True, 200), (False, 200 + 600)])
+def test_guests_are_admitted_beside_what_is_copied_for_them_and_rows_that_are_nobodys_are_not(
+    *, takes: bool, copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: object, **__: object) -> None:
+        raise Reached
+
+    monkeypatch.setattr(versions, "join_guests", reached)
+    asked: list[tuple[int, int]] = []
+
+    def can(new: int, kept: int) -> bool:
+        asked.append((new, kept))
+        return takes
+
+    known = SimpleNamespace(nbytes=1000, factor_bytes=800, owned_bytes=600, takes=can)
+    base = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"), devices=None, spec=None)
+    version: Any = SimpleNamespace(pack=known, model=SimpleNamespace(base=base), resident=None)
+    store: Any = None
+    guests = Guests((entry("ada/plain", (10, 400)),))
+
+    for free, expected in ((copied + 820, Reached), (copied + 819, NotEnoughMemory)):
+        monkeypatch.setattr(versions, "free_memory", lambda _device, free=free: free)
+        with pytest.raises(expected):
+            with_guests(store, version, guests)
+    assert asked == [(400, 600)] * 2
 
 
 def test_what_experts_take_beside_the_memory_for_their_factors_is_said(

@@ -180,8 +180,8 @@ def with_guests(
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    grows = known.takes(_factors(guests.entries, base), known.factor_bytes)
-    copied = known.nbytes - (known.factor_bytes if grows else 0)
+    grows = known.takes(_factors(guests.entries, base), known.owned_bytes)
+    copied = known.nbytes - known.factor_bytes + (0 if grows else known.owned_bytes)
     _require_memory(copied, guests.entries, guests.entries, base, shelf)
     pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
     if known.text is not None and known.neutral is not None:
