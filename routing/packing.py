@@ -93,21 +93,16 @@ def load_pack(
     """
     if manifest.base != spec.digest:
         raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
-    known = {} if previous is None else {key: place for place, key in enumerate(previous.keys)}
-    kept: dict[int, int] = {}
+    kept = {} if previous is None else _taken_over(manifest, previous)
     read: dict[int, Updates] = {}
     vectors = {
-        place: store.read_vectors(entry)
-        for place, entry in enumerate(manifest.experts)
-        if key_of(entry) not in known
+        place: store.read_vectors(entry) for place, entry in enumerate(manifest.experts) if place not in kept
     }
     rooms = None
     if previous is None and dtype is not None:
         rooms = Rooms(map(_ranks, vectors.values()), spec, device=device, dtype=dtype)
     for place, entry in enumerate(manifest.experts):
-        if key_of(entry) in known:
-            kept[place] = known[key_of(entry)]
-        else:
+        if place not in kept:
             updates = _read(store, entry, vectors.pop(place), spec, device, dtype)
             read[place] = updates if rooms is None else rooms.place(updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
@@ -126,6 +121,20 @@ def load_pack(
         profile_keys=tuple(entry.profile for entry in manifest.experts),
         classifier=None if learnt is None else store.read_classifier(learnt),
     )
+
+
+def _taken_over(manifest: IndexManifest, previous: Pack) -> dict[int, int]:
+    """The places of experts that `previous` holds from the same objects, and theirs in it.
+
+    Of several that are made from the same each stays itself, and so keeps its rows.
+    """
+    known = {key: place for place, key in enumerate(previous.keys)}
+    found = {}
+    for place, entry in enumerate(manifest.experts):
+        key, own = key_of(entry), previous.places.get(entry.adapter)
+        if key in known:
+            found[place] = known[key] if own is None or previous.keys[own] != key else own
+    return found
 
 
 def _modules(read: Mapping[int, Updates], rooms: Rooms | None) -> dict[str, ModulePack]:
@@ -288,11 +297,12 @@ def _halves(
     """One expert's factors at one module, if they fit the base and are finite."""
     _require_fit(expert, name, module, spec)
     scaled = _scaled(module, device, dtype)
-    parts = [module.a, module.b]
+    a, b = module.a.to(dtype), module.b.T.to(dtype)  # what float32 can hold float16 may not
+    parts = [a, b]
     if scaled is not None:
         parts += [scaled.directions, *scaled.scales.parts()]
     _require_finite(expert, name, parts)
-    return Halves(module.a.to(device, dtype), module.b.T.to(device, dtype), scaled)
+    return Halves(a.to(device), b.to(device), scaled)
 
 
 def _require_finite(expert: str, name: str, tensors: Iterable[Tensor]) -> None:

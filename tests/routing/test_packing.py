@@ -83,11 +83,35 @@ def test_a_missing_or_damaged_object_is_refused_by_its_digest(published: Publish
         load(published)
 
 
+def test_who_is_made_from_the_same_as_another_keeps_their_rows(published: PublishedLibrary) -> None:
+    entry = published.entries["bob/wide"]
+    manifest = manifest_of(published.spec.digest, [replace(entry, adapter="amy/wide"), entry])
+    before = load_pack(published.store, manifest, published.spec, device=CPU, dtype=torch.float32)
+
+    after = load_pack(
+        published.store, manifest, published.spec, device=CPU, dtype=torch.float32, previous=before
+    )
+
+    assert all(after.modules[name].a is module.a for name, module in before.modules.items())
+    assert before.modules
+
+
 def test_an_index_of_another_base_is_refused(published: PublishedLibrary) -> None:
     other = replace(published.spec, name="another")
 
     with pytest.raises(WrongBase, match=published.spec.digest):
         load_pack(published.store, published.manifest(), other, device=CPU, dtype=torch.float32)
+
+
+def test_numbers_that_are_too_large_for_the_dtype_are_refused(published: PublishedLibrary) -> None:
+    """In common memory they would lie among the rows of others."""
+    loud = Factors(torch.ones(1, 32), torch.full((32, 1), 1e5), torch.ones(1))
+    entry = published.keep("mal/ory", {"model.layers.0.self_attn.q_proj": loud})
+    manifest = manifest_of(published.spec.digest, [entry])
+
+    load_pack(published.store, manifest, published.spec, device=CPU, dtype=torch.float32)
+    with pytest.raises(RoutingError, match=r"mal/ory.*NaN or infinity"):
+        load_pack(published.store, manifest, published.spec, device=CPU, dtype=torch.float16)
 
 
 @pytest.mark.parametrize(
