@@ -5,7 +5,6 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Generator
-from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--database"):
         config.hook.pytest_deselected(items=[item for item in items if not uses_database(item)])
         items[:] = [item for item in items if uses_database(item)]
-    items[:] = long_ones_first(items, parts=int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    items[:] = long_ones_first(items)
 
 
 @pytest.fixture(scope="session")
@@ -54,24 +53,25 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def long_ones_first(items: list[pytest.Item], *, parts: int) -> list[pytest.Item]:
-    """Each process begins with its share of them, so that at the end nobody waits for the last one.
+def long_ones_first(items: list[pytest.Item]) -> list[pytest.Item]:
+    """The first process begins with them, the longest first: while it waits for what they start, others compute.
 
-    Tests that belong `together` follow each other in one share: what they have in common is made once.
+    Tests that belong `together` follow each other: what they have in common is made once.
     """
     grouped: dict[str, list[pytest.Item]] = defaultdict(list)
     for item in items:
         if item.get_closest_marker("long"):
             group = item.get_closest_marker("together")
             grouped[group.args[0] if group else item.nodeid].append(item)
-    groups = list(grouped.values())
-    short = iter([item for item in items if not item.get_closest_marker("long")])
-    ordered: list[pytest.Item] = []
-    for part in range(parts):
-        ordered += [item for group in groups[part::parts] for item in group]
-        room = (part + 1) * len(items) // parts - len(ordered)
-        ordered += islice(short, max(room, 0))
-    return ordered
+    groups = sorted(grouped.values(), key=lambda group: max(map(seconds, group)), reverse=True)
+    short = [item for item in items if not item.get_closest_marker("long")]
+    return [*(item for group in groups for item in group), *short]
+
+
+def seconds(item: pytest.Item) -> float:
+    """About how long it takes, as its marker says."""
+    marker = item.get_closest_marker("long")
+    return float(marker.args[0]) if marker and marker.args else 0.0
 
 
 def uses_database(item: pytest.Item) -> bool:

@@ -23,8 +23,6 @@ from tests.end_to_end.hub_process import COMMANDS
 from tests.reachable import POSTGRES_URL
 from tests.tiny import tiny_llama
 
-pytestmark = pytest.mark.long
-
 VALUES = {
     "FLETCH_SECRET_KEY": secrets.token_urlsafe(40),
     "FLETCH_ALLOWED_HOSTS": "hub.example.org",
@@ -84,6 +82,7 @@ def objects() -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.long(25)
 @pytest.mark.services
 @pytest.mark.timeout(240)
 def test_the_commands_of_the_compose_file_make_a_hub(tmp_path: Path, postgres: str, objects: str) -> None:

@@ -14,7 +14,7 @@ from tests.end_to_end.hub_process import RunningHub
 from tests.fletch.running import Shell
 from tests.tiny import tiny_adapter, tiny_llama, tiny_model
 
-pytestmark = [pytest.mark.long, pytest.mark.together("one hub")]
+pytestmark = [pytest.mark.long(20), pytest.mark.together("one hub")]
 
 
 @dataclass(frozen=True)

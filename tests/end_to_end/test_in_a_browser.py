@@ -19,7 +19,7 @@ from tests.tiny import tiny_adapter, tiny_llama
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.long,
+    pytest.mark.long(30),
     pytest.mark.together("one hub"),
     pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no Chromium at {CHROMIUM}"),
 ]

@@ -20,7 +20,6 @@ from routing.checkpoint import load_checkpoint
 from tests.end_to_end.hub_process import PROJECT, RunningHub, events, eventually, files_of
 from tests.tiny import tiny_adapter, tiny_llama
 
-pytestmark = pytest.mark.long
 TOKENS = [5, 9, 12, 40, 7, 61, 33, 8]
 FRESH = """
 import json, sys
@@ -35,6 +34,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.long(20)
 @pytest.mark.together("one hub")
 @pytest.mark.timeout(240)
 def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
@@ -43,6 +43,7 @@ def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
     whole_story(one_hub, tmp_path, answers=alone)
 
 
+@pytest.mark.long(50)
 @pytest.mark.services
 @pytest.mark.timeout(240)
 def test_it_is_the_same_on_postgresql_redis_and_s3(hub_on_services: RunningHub, tmp_path: Path) -> None:

@@ -26,8 +26,6 @@ from tests.serving.live import LiveServer, live_server
 from workers.serving import versions
 from workers.serving.options import Limits
 
-pytestmark = pytest.mark.long
-
 MEMBERS = [
     ["ada/plain"],
     ["ada/plain", "bob/wide"],

@@ -53,7 +53,7 @@ def asked(version: IndexVersion, folder: Path, content: bytes) -> Ablation:
     return services.request(version=version, file=file, name="Gulls", by=user("maria"))
 
 
-@pytest.mark.long
+@pytest.mark.long(5)
 @pytest.mark.together("mortal")
 def test_each_expert_is_left_out_whatever_ends_the_work_before(
     hub: LiveHub, tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch

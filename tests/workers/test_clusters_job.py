@@ -143,7 +143,7 @@ def test_who_shares_no_longer_is_not_trained_on(hub: LiveHub, tmp_path: Path, qu
         services.ask_for_adapters(library=library, by=user("maria"))
 
 
-@pytest.mark.long
+@pytest.mark.long(5)
 @pytest.mark.together("mortal")
 @pytest.mark.parametrize(
     "point",

@@ -17,7 +17,7 @@ from tests.workers.soundness import complaints
 from tests.workers.uploading import found_library, ready_library, upload, work_off_everything, work_off_jobs
 from workers import places
 
-pytestmark = [pytest.mark.long, pytest.mark.together("mortal")]
+pytestmark = [pytest.mark.long(4), pytest.mark.together("mortal")]
 
 INSPECTION = ("inspect.stored", "inspect.recorded")
 PIPELINE = (

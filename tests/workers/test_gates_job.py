@@ -29,8 +29,6 @@ from tests.workers.uploading import ready_library, upload, work_off_everything, 
 from workers import places
 from workers.indexing import entry
 
-pytestmark = pytest.mark.long
-
 POINTS = ("gates.trained", "gates.stored")  # the loss of work, and the loss of its record
 OTHER_POINTS = ("gates.claimed", "gates.recorded")
 
@@ -124,6 +122,7 @@ def test_few_rows_give_no_gates_and_say_why(hub: LiveHub, tmp_path: Path) -> Non
     assert release.status == "ready"
 
 
+@pytest.mark.long(5)
 @pytest.mark.together("mortal")
 @pytest.mark.parametrize(
     "point", [*POINTS, *(pytest.param(point, marks=pytest.mark.slow) for point in OTHER_POINTS)]

@@ -134,7 +134,7 @@ def test_a_hub_that_is_down_is_asked_again_and_said_to_be_so(hub: LiveHub, there
     assert (mirror.note, Release.objects.get().status) == ("", "ready")
 
 
-@pytest.mark.long
+@pytest.mark.long(5)
 @pytest.mark.together("mortal")
 @pytest.mark.parametrize("point", ["import.claimed", "import.uploaded"])
 def test_an_import_happens_once_wherever_a_worker_dies(hub: LiveHub, there: OtherHub, point: str) -> None:

@@ -233,7 +233,7 @@ def test_an_encoder_that_cannot_be_loaded_is_said_and_nothing_changes(hub: LiveH
     assert release.profile_encoder.startswith("base:")
 
 
-@pytest.mark.long
+@pytest.mark.long(5)
 @pytest.mark.together("mortal")
 def test_a_worker_that_dies_while_introducing_is_followed_by_one_that_goes_on(
     hub: LiveHub, tmp_path: Path

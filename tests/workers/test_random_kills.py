@@ -22,8 +22,6 @@ from tests.workers.soundness import complaints
 from tests.workers.uploading import ready_library, upload
 from workers import places
 
-pytestmark = pytest.mark.long
-
 KILLING_SECONDS = 20.0
 MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
 
@@ -69,6 +67,7 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
+@pytest.mark.long(60)
 def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tmp_path: Path) -> None:
     expected = a_dozen_uploads(tmp_path)
     dice = random.Random(7)
@@ -100,6 +99,7 @@ def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tm
     assert places.index_store().current("tiny") is not None
 
 
+@pytest.mark.long(40)
 @pytest.mark.services
 def test_losing_redis_with_everything_in_it_costs_only_delay(
     tmp_path: Path, django_db_blocker: DjangoDbBlocker
