@@ -17,6 +17,9 @@ from tests.reachable import IN_CI, browser, missing_services
 
 # No test needs a GPU. Triton looks here when it is first imported, which transformers does.
 os.environ["TRITON_INTERPRET"] = "1"
+# No test speaks TLS, but each client would read the certificates of all authorities, which takes it most of its time.
+os.environ.pop("SSL_CERT_FILE", None)
+os.environ["SSL_CERT_DIR"] = os.devnull
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
