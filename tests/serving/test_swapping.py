@@ -119,8 +119,8 @@ def test_a_version_with_a_damaged_object_is_refused_and_the_old_one_answers(
         answer, report, counts = say(live).json(), live.get("/readyz"), live.get("/metrics").text
         path.write_bytes(whole)
         live.wait_for_version("tales", 2)
+        live.wait_until(lambda: live.get("/readyz").json()["status"] == "ready")
 
-        assert live.get("/readyz").json()["status"] == "ready"
     assert answer["fletch"]["version"] == 1
     assert report.status_code == 200
     assert path.name in report.json()["libraries"][0]["problem"]
