@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import copy
 import functools
 import shutil
 import tempfile
@@ -242,7 +243,16 @@ def _adapted(model: torch.nn.Module, config: PeftConfig, directory: Path, *, see
 
 
 def tiny_model(base: Path) -> Any:
-    """A base as plain transformers loads it."""
+    """A base as plain transformers loads it. Those of this module never change, so each is loaded once."""
+    return copy.deepcopy(_kept(base)) if base.parent == _workshop() else _loaded(base)
+
+
+@functools.cache
+def _kept(base: Path) -> Any:
+    return _loaded(base)
+
+
+def _loaded(base: Path) -> Any:
     config = AutoConfig.from_pretrained(base)
     loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return loader.from_pretrained(base)

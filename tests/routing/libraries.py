@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -71,9 +71,14 @@ class SmallLibrary:
         """The base, freshly loaded."""
         return load_base(BaseRef(str(self.folder)))
 
+    @cached_property
+    def untouched(self) -> Base:
+        """The base, loaded once for whoever only looks at it."""
+        return self.base()
+
     def experts(self) -> dict[str, dict[str, Factors]]:
         """The experts' factors."""
-        base = self.base()
+        base = self.untouched
         layers = layers_of(base)
         return {
             name: expert_factors(read_adapter(path, base.spec), layers)
@@ -83,7 +88,7 @@ class SmallLibrary:
     def peft_logits(self, name: str, text: str = TEXT) -> torch.Tensor:
         """What peft says about a text with this adapter: the authority."""
         model = PeftModel.from_pretrained(tiny_model(self.folder), self.adapters[name])
-        ids = torch.tensor([self.base().tokenizer(text)["input_ids"]])
+        ids = torch.tensor([self.untouched.tokenizer(text)["input_ids"]])
         with torch.no_grad():
             return model.eval()(ids).logits[0]
 

@@ -24,7 +24,7 @@ class PublishedLibrary:
         self.library = library
         self.url = str(root)
         self.store: IndexStore = open_store(self.url)
-        self.spec: BaseSpec = library.base().spec
+        self.spec: BaseSpec = library.untouched.spec
         self.base = BaseRef(str(library.folder))
         self.entries = {expert: self.keep(expert, factors) for expert, factors in library.experts().items()}
         self.store.put_base(self.spec)
