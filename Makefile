@@ -80,7 +80,7 @@ bench: setup ## every figure in docs/figures.md, side by side in one run each (a
 	$(BIN)/python -m bench.factors
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.layouts
-	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 6
+	$(BIN)/python -m bench.swap --size 100M --experts 1000 --rank 8 --swaps 4
 	$(BIN)/python -m bench.concurrent
 	$(BIN)/python -m bench.ranks --experts 256
 	$(BIN)/python -m bench.near_ties

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import statistics
 import tempfile
 import time
@@ -91,7 +92,7 @@ def main() -> None:
         with serving_process(store, log, options=options) as process:
             await_version(process.url, LIBRARY, 1, within=600)
             first = time.monotonic() - began
-            rounds = [asyncio.run(_round(process.url, library, given)) for _ in range(given.swaps)]
+            rounds = [_undisturbed(process.url, library, given) for _ in range(given.swaps)]
             status = Path(f"/proc/{process.pid}/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
     rows = [one.to_json() for one in rounds]
@@ -112,7 +113,7 @@ def main() -> None:
     middle = statistics.median(row["longest_over_median"] for row in rows)
     print(f"longest pause over the median gap: {middle:.1f} in the middle swap")
     figures = {**vars(given), "first_version_s": round(first, 1), "peak_mb": round(peak), "swaps": rows}
-    save("swap", figures)
+    save(f"swap-{given.size}", figures)
     if any(row["failures"] for row in rows):
         raise SystemExit(f"streams failed: {[row['failures'] for row in rows]}")
 
@@ -147,6 +148,16 @@ class _Growing:
         """The version that was written last is the one to serve; its number."""
         self._store.set_current(LIBRARY, self.number)
         return self.number
+
+
+def _undisturbed(url: str, library: _Growing, given: argparse.Namespace) -> Round:
+    """A round in which this process looks for no garbage: its own pauses would count as the server's."""
+    gc.collect()
+    gc.disable()
+    try:
+        return asyncio.run(_round(url, library, given))
+    finally:
+        gc.enable()
 
 
 async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Round:
