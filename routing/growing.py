@@ -124,3 +124,24 @@ def spans_of(ranks: Sequence[int] | NDArray[np.int64]) -> Spans:
     """Where the rows of experts with these ranks are, one behind the other."""
     ends = np.cumsum(np.asarray(ranks, dtype=np.int64))
     return np.stack([ends - ranks, ends], axis=1)
+
+
+def under_each_other(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
+    """What lies so already, and is not a part of something much larger, is not copied."""
+    return _whole(parts) if _are_a_whole(parts) else torch.cat(list(parts))
+
+
+def _are_a_whole(parts: Sequence[Tensor]) -> bool:
+    """Whether the parts lie behind each other in memory that holds nothing else, but for spare room."""
+    memory, place = parts[0].untyped_storage(), 0
+    for part in parts:
+        alike = part.untyped_storage().data_ptr() == memory.data_ptr() and part.is_contiguous()
+        if not alike or part.storage_offset() != place:
+            return False
+        place += part.numel()
+    return place * parts[0].itemsize * (1 + SPARE) >= memory.nbytes()
+
+
+def _whole(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
+    width = parts[0].shape[1]
+    return parts[0].as_strided((sum(len(part) for part in parts), width), (width, 1), 0)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from routing.classifier import Classifier
 from routing.errors import UnknownExpert
-from routing.growing import OWNED, SPARE, Growing, Spans, spans_of
+from routing.growing import OWNED, Growing, Spans, spans_of, under_each_other
 from routing.profiles import Profile
 from routing.remembering import Remembered
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
@@ -346,8 +346,8 @@ def _pack_module(updates: Mapping[int, Update]) -> ModulePack:
     return ModulePack(
         members=tuple(updates),
         vectors=RoutingVectors(torch.stack([update.prototype for update in present]), _gates(present)),
-        a=_under_each_other([update.a for update in present]),
-        b=_under_each_other([update.b for update in present]),
+        a=under_each_other([update.a for update in present]),
+        b=under_each_other([update.b for update in present]),
         spans=spans_of([len(update.a) for update in present]),
         moments={kind: _stacked(kind, present) for kind in kinds},
         scaled=scaled_pack(
@@ -363,27 +363,6 @@ def _gates(updates: Sequence[Update]) -> Float[Tensor, "experts d_in"]:
     if all(update.gate is None for update in updates):
         return nothing.expand(len(updates), -1)
     return torch.stack([nothing if update.gate is None else update.gate for update in updates])
-
-
-def _under_each_other(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
-    """What lies so already, and is not a part of something much larger, is not copied."""
-    return _whole(parts) if _are_a_whole(parts) else torch.cat(list(parts))
-
-
-def _are_a_whole(parts: Sequence[Tensor]) -> bool:
-    """Whether the parts lie behind each other in memory that holds nothing else, but for spare room."""
-    memory, place = parts[0].untyped_storage(), 0
-    for part in parts:
-        alike = part.untyped_storage().data_ptr() == memory.data_ptr() and part.is_contiguous()
-        if not alike or part.storage_offset() != place:
-            return False
-        place += part.numel()
-    return place * parts[0].itemsize * (1 + SPARE) >= memory.nbytes()
-
-
-def _whole(parts: Sequence[Float[Tensor, "_rows width"]]) -> Float[Tensor, "rows width"]:
-    width = parts[0].shape[1]
-    return parts[0].as_strided((sum(len(part) for part in parts), width), (width, 1), 0)
 
 
 def standardised(vectors: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
