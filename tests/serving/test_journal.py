@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -21,25 +23,45 @@ BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 4, "temperature": 0}
 REQUESTS = "workers.serving.requests"
 
 
+@dataclass(frozen=True)
+class Lines:
+    """What the log says of one test's requests, as programs read it.
+
+    A line is written after its answer has left, perhaps when the next test has begun: the name tells whose it is.
+    """
+
+    log: pytest.LogCaptureFixture
+    name: str
+
+    def post(self, live: LiveServer, path: str, **body: object) -> httpx.Response:
+        """A request with this test's name."""
+        return httpx.post(f"{live.url}{path}", json=body, headers=self.headers, timeout=60)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What gives a request the name."""
+        return {"X-Request-Id": self.name}
+
+    def __call__(self) -> list[dict[str, Any]]:
+        told = [json.loads(AsJson().format(one)) for one in self.log.records if one.name == REQUESTS]
+        return [line for line in told if line["request_id"] == self.name]
+
+
 @pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture) -> Any:
-    """What the log says, as programs read it."""
+def lines(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Lines:
     caplog.set_level(logging.INFO, REQUESTS)
-    return lambda: [json.loads(AsJson().format(one)) for one in caplog.records if one.name == REQUESTS]
+    return Lines(caplog, f"{request.function.__name__}-{uuid4().hex}")
 
 
-def test_a_line_says_who_asked_whom_and_what_it_took(live: LiveServer, lines: Any) -> None:
-    asked = {**BODY, "routing": {"router": "spectral"}}
-    answer = httpx.post(
-        f"{live.url}/v1/completions", json=asked, headers={"X-Request-Id": "order-66"}, timeout=60
-    )
+def test_a_line_says_who_asked_whom_and_what_it_took(live: LiveServer, lines: Lines) -> None:
+    answer = lines.post(live, "/v1/completions", **BODY, routing={"router": "spectral"})
     live.wait_until(lines)
 
     (line,) = lines()
 
-    assert answer.headers["x-request-id"] == "order-66"
+    assert answer.headers["x-request-id"] == lines.name
     expected = {
-        "request_id": "order-66",
+        "request_id": lines.name,
         "message": "answered",
         "method": "POST",
         "path": "/v1/completions",
@@ -67,8 +89,8 @@ def test_a_name_that_is_not_plain_is_replaced(live: LiveServer, name: str) -> No
     ("path", "code"),
     [("/v1/completions", "model_not_found"), ("/v1/no/such/path", "unknown_url")],
 )
-def test_an_error_names_the_request(live: LiveServer, lines: Any, path: str, code: str) -> None:
-    answer = httpx.post(f"{live.url}{path}", json={**BODY, "model": "nobody"}, timeout=60)
+def test_an_error_names_the_request(live: LiveServer, lines: Lines, path: str, code: str) -> None:
+    answer = lines.post(live, path, **BODY | {"model": "nobody"})
     live.wait_until(lines)
 
     assert answer.json()["error"]["code"] == code
@@ -76,8 +98,8 @@ def test_an_error_names_the_request(live: LiveServer, lines: Any, path: str, cod
     assert (lines()[0]["error"], lines()[0]["message"]) == (code, "not answered")
 
 
-def test_a_stream_is_told_of_when_it_has_ended(live: LiveServer, lines: Any) -> None:
-    streamed = live.post("/v1/completions", **BODY, stream=True)
+def test_a_stream_is_told_of_when_it_has_ended(live: LiveServer, lines: Lines) -> None:
+    streamed = lines.post(live, "/v1/completions", **BODY, stream=True)
     live.wait_until(lines)
 
     assert "[DONE]" in streamed.text
@@ -85,14 +107,17 @@ def test_a_stream_is_told_of_when_it_has_ended(live: LiveServer, lines: Any) -> 
 
 
 def test_who_goes_before_the_end_is_told_of_with_what_was_written(
-    published: PublishedLibrary, lines: Any, monkeypatch: pytest.MonkeyPatch
+    published: PublishedLibrary, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published.publish(1)
     with live_server(published.url, limits=Limits(running=1)) as live:
         live.wait_for_version("tales", 1)
         engine = live.server.runner.engine
         asked = {**BODY, "max_tokens": 180, "stream": True}
-        with httpx.stream("POST", f"{live.url}/v1/completions", json=asked, timeout=60) as answer:
+        stream = httpx.stream(
+            "POST", f"{live.url}/v1/completions", json=asked, headers=lines.headers, timeout=60
+        )
+        with stream as answer:
             next(answer.iter_lines())
             live.wait_until(lambda: engine.running == 1 or lines())
         live.wait_until(lines)
@@ -102,34 +127,37 @@ def test_who_goes_before_the_end_is_told_of_with_what_was_written(
 
 
 def test_an_answer_that_breaks_off_is_an_error_though_it_began_well(
-    published: PublishedLibrary, lines: Any, monkeypatch: pytest.MonkeyPatch
+    published: PublishedLibrary, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published.publish(1)
     monkeypatch.setattr(Generation, "hear", lambda *_: 1 / 0)
     with live_server(published.url) as live:
         live.wait_for_version("tales", 1)
-        live.post("/v1/completions", **BODY, stream=True)
+        lines.post(live, "/v1/completions", **BODY, stream=True)
         live.wait_until(lines)
 
     assert (lines()[0]["status"], lines()[0]["error"]) == (200, "generation_failed")
 
 
-def test_no_line_has_a_word_of_what_was_said(live: LiveServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_line_has_a_word_of_what_was_said(
+    live: LiveServer, lines: Lines, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "xylophone"
     answers = [
-        live.post("/v1/completions", **BODY | {"prompt": secret}),
-        live.post(
+        lines.post(live, "/v1/completions", **BODY | {"prompt": secret}),
+        lines.post(
+            live,
             "/v1/chat/completions",
             model="tales",
             messages=[{"role": "user", "content": secret}],
             max_tokens=2,
         ),
-        live.post("/v1/completions", **BODY | {"prompt": secret, "temperature": secret}),
-        live.post("/v1/completions", **BODY | {"prompt": [secret] * 99}),
-        live.post("/v1/completions", **BODY, user=secret, prompt_cache_key=secret),
+        lines.post(live, "/v1/completions", **BODY | {"prompt": secret, "temperature": secret}),
+        lines.post(live, "/v1/completions", **BODY | {"prompt": [secret] * 99}),
+        lines.post(live, "/v1/completions", **BODY, user=secret, prompt_cache_key=secret),
     ]
-    live.wait_until(lambda: sum(one.name == REQUESTS for one in caplog.records) >= 5)
+    live.wait_until(lambda: len(lines()) == len(answers))
 
     written = "".join(form().format(record) for record in caplog.records for form in (AsText, AsJson))
 
@@ -137,9 +165,9 @@ def test_no_line_has_a_word_of_what_was_said(live: LiveServer, caplog: pytest.Lo
     assert secret not in written
 
 
-def test_machines_that_look_every_second_are_not_written_down(live: LiveServer, lines: Any) -> None:
+def test_machines_that_look_every_second_are_not_written_down(live: LiveServer, lines: Lines) -> None:
     for path in ("/healthz", "/readyz", "/metrics", "/v1/models"):
-        live.get(path)
+        httpx.get(f"{live.url}{path}", headers=lines.headers, timeout=60)
     live.wait_until(lines)
 
     assert [line["path"] for line in lines()] == ["/v1/models"]
