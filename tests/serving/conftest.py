@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from routing.composed import ComposedModel, compose
 from tests.routing.libraries import SmallLibrary, llama_library
 from tests.routing.published import POLICY, PublishedLibrary
+from tests.serving.lines import REQUESTS, Lines
 from tests.serving.live import LiveServer, live_server
 
 
@@ -38,3 +41,10 @@ def live(small_library: SmallLibrary, tmp_path_factory: pytest.TempPathFactory) 
 def published(small_library: SmallLibrary, tmp_path: Path) -> PublishedLibrary:
     """A store of one's own, nothing published yet."""
     return PublishedLibrary(tmp_path / "store", small_library)
+
+
+@pytest.fixture
+def lines(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Lines:
+    """What the log says of the requests that this test names."""
+    caplog.set_level(logging.INFO, REQUESTS)
+    return Lines(caplog, f"{request.function.__name__}-{uuid4().hex}")

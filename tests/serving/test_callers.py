@@ -15,6 +15,7 @@ from routing.engine import Engine
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub
+from tests.serving.lines import Lines
 from tests.serving.live import LiveServer, live_server
 from tests.serving.passes import signed_pass
 from workers.serving.__main__ import main
@@ -37,8 +38,11 @@ class Guarded:
     def pass_of(self, **said: Any) -> str:
         return signed_pass(self.hub.key, **said)
 
-    def ask(self, token: str | None, *, header: str = "X-Fletch-Pass", **body: Any) -> httpx.Response:
-        headers = {} if token is None else {header: token}
+    def ask(
+        self, token: str | None, *, header: str = "X-Fletch-Pass", name: str | None = None, **body: Any
+    ) -> httpx.Response:
+        said = {header: token, "X-Request-Id": name}
+        headers = {header: value for header, value in said.items() if value is not None}
         return httpx.post(f"{self.live.url}/v1/completions", json=BODY | body, headers=headers, timeout=60)
 
     def ends(self, token: str | None, **body: Any) -> tuple[int, str | None]:
@@ -58,16 +62,14 @@ def guarded(small_library: Any, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Guarded(live, hub)
 
 
-def test_who_brings_a_pass_is_answered_and_known_by_it(
-    guarded: Guarded, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    answer = guarded.ask(guarded.pass_of(caller="bob"))
-    as_key = guarded.ask(f"Bearer {guarded.pass_of(libraries=None)}", header="Authorization")
-    guarded.live.wait_until(lambda: len([one for one in caplog.records if hasattr(one, "fields")]) == 2)
+def test_who_brings_a_pass_is_answered_and_known_by_it(guarded: Guarded, lines: Lines) -> None:
+    answer = guarded.ask(guarded.pass_of(caller="bob"), name=lines.name)
+    key = f"Bearer {guarded.pass_of(libraries=None)}"
+    as_key = guarded.ask(key, header="Authorization", name=lines.name)
+    guarded.live.wait_until(lambda: len(lines()) == 2)
 
     assert (answer.status_code, as_key.status_code) == (200, 200)
-    assert {one.fields["caller"] for one in caplog.records if hasattr(one, "fields")} == {"bob", "ada"}
+    assert {line["caller"] for line in lines()} == {"bob", "ada"}
 
 
 def test_openais_client_takes_a_pass_as_its_key(guarded: Guarded) -> None:

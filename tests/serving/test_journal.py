@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
-from typing import Any
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -14,43 +11,13 @@ import pytest
 from routing.generation import Generation
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
+from tests.serving.lines import Lines
 from tests.serving.live import LiveServer, live_server
 from workers.serving.journal import Entry
 from workers.serving.logs import AsJson, AsText, say
 from workers.serving.options import Limits
 
 BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 4, "temperature": 0}
-REQUESTS = "workers.serving.requests"
-
-
-@dataclass(frozen=True)
-class Lines:
-    """What the log says of one test's requests, as programs read it.
-
-    A line is written after its answer has left, perhaps when the next test has begun: the name tells whose it is.
-    """
-
-    log: pytest.LogCaptureFixture
-    name: str
-
-    def post(self, live: LiveServer, path: str, **body: object) -> httpx.Response:
-        """A request with this test's name."""
-        return httpx.post(f"{live.url}{path}", json=body, headers=self.headers, timeout=60)
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What gives a request the name."""
-        return {"X-Request-Id": self.name}
-
-    def __call__(self) -> list[dict[str, Any]]:
-        told = [json.loads(AsJson().format(one)) for one in self.log.records if one.name == REQUESTS]
-        return [line for line in told if line["request_id"] == self.name]
-
-
-@pytest.fixture
-def lines(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> Lines:
-    caplog.set_level(logging.INFO, REQUESTS)
-    return Lines(caplog, f"{request.function.__name__}-{uuid4().hex}")
 
 
 def test_a_line_says_who_asked_whom_and_what_it_took(live: LiveServer, lines: Lines) -> None:
@@ -107,7 +74,7 @@ def test_a_stream_is_told_of_when_it_has_ended(live: LiveServer, lines: Lines) -
 
 
 def test_who_goes_before_the_end_is_told_of_with_what_was_written(
-    published: PublishedLibrary, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    published: PublishedLibrary, lines: Lines
 ) -> None:
     published.publish(1)
     with live_server(published.url, limits=Limits(running=1)) as live:
