@@ -27,6 +27,8 @@ EXPOSE 8000
 CMD ["gunicorn", "hub.wsgi", "--worker-class", "gthread", "--workers", "2", "--threads", "16", "--graceful-timeout", "30", "--bind", "0.0.0.0:8000"]
 
 FROM base AS serving
+# On a GPU Triton compiles a launcher for each kernel when it first runs, against the headers of Python and of the C library.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY requirements/serving.txt requirements/telemetry.txt requirements/
 RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/serving.txt)" && pip install -r requirements/serving.txt -r requirements/telemetry.txt
 COPY routing routing
@@ -41,6 +43,8 @@ EXPOSE 8081
 CMD ["python", "-m", "workers.serving", "--store", "/data/store", "--cache", "/data/cache/objects", "--host", "0.0.0.0", "--port", "8081", "--callers", "passes"]
 
 FROM base AS worker
+# The same layer as `serving` has, for the same reason: the gpu queue.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY requirements/worker.txt requirements/
 RUN pip install "$(sed -n 's/^\(torch==[0-9.]*\).*/\1/p' requirements/worker.txt)" && pip install -r requirements/worker.txt
 COPY manage.py ./

@@ -14,6 +14,7 @@ import yaml
 
 from tests.deployment import compose
 from tests.deployment.compose import PROJECT, Moves
+from workers.serving.__main__ import arguments
 
 DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
 SECRETS = ("SECRET_KEY", "ALLOWED_HOSTS", "POSTGRES_PASSWORD", "REDIS_PASSWORD", "OBJECTS_SECRET")
@@ -113,3 +114,32 @@ def test_a_pod_has_a_volume_for_them_too(image: Stage) -> None:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
 
     assert "/data" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+@each_computing
+def test_triton_finds_a_compiler_for_its_launcher_on_a_gpu(image: Stage) -> None:
+    (command,) = (line for line in image.said("RUN") if "apt-get" in line)
+    update, install, clear = (step.split() for step in command.split(" && "))
+
+    assert "TRITON_CACHE_DIR" in image.environment
+    assert image.lines.index(f"RUN {command}") < image.lines.index("USER fletch"), "root installs it"
+    assert update == ["apt-get", "update"]
+    assert install[:2] == ["apt-get", "install"]
+    assert {"--yes", "--no-install-recommends", "gcc", "libc6-dev"} == set(install[2:])
+    assert clear == ["rm", "-rf", "/var/lib/apt/lists/*"], "in the same layer"
+
+
+def test_images_that_compute_share_the_compiler_s_layer() -> None:
+    first = {line for image in COMPUTING for line in image.lines[:2] if line.startswith("RUN ")}
+
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "deploy/kubernetes/serving.yaml"])
+def test_a_gpu_is_named_with_the_numbers_that_it_is_made_for(file: str) -> None:
+    (comment,) = re.findall(r"# A GPU: .*", (PROJECT / file).read_text(encoding="utf-8"))
+    command = next(one["command"] for one in OURS if one["image"] == "fletch-serving")
+
+    given = arguments().parse_args([*command[3:], *" ".join(re.findall(r"--\w+ \w+", comment)).split()])
+
+    assert (given.device, given.dtype) == ("cuda", "bfloat16")
