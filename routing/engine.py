@@ -54,6 +54,9 @@ class Engine:
     A step is one forward pass: a token of each answer that is being written, and a piece of the prompts that
     are being read, by turns among their callers. Answers of another model take the next step; a base that
     cannot read together (see `routing.ragged_trial`) takes a step for each of its answers in turn.
+
+    A pass is for at most `running` answers. Where one caller has them all and another comes, theirs begins at
+    once and the passes are shared equally (max-min) between callers: the first one's answers take turns.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Engine:
     ) -> None:
         """`told` hears of every pass how many answers it was for, and how many tokens it read.
 
+        `running` is how many answers a pass is for, `waiting` how many beside these are taken.
         With `memory`, in bytes, answers begin only while all that are under way would fit into it at their
         longest. Who does not fit yet waits, and whoever would come after waits too, so that nobody starves.
         One that could never fit is for the caller to refuse; here it takes its turn alone.
@@ -222,7 +226,18 @@ class Engine:
         model = first.work.model
         if not model.reads_together:
             return [first]
-        return [ticket for ticket in self._running if ticket.work.model is model]
+        return self._seated([ticket for ticket in self._running if ticket.work.model is model])
+
+    def _seated(self, tickets: Sequence[Ticket]) -> list[Ticket]:
+        """Those whom one pass is for: of each caller as many, as far as can be, and who waited longest."""
+        if len(tickets) <= self._may_run:
+            return [*tickets]
+        before = Counter[Hashable]()
+        ranked = list[tuple[int, int]]()  # how many of its caller's come before each; where it stands
+        for place, ticket in enumerate(tickets):
+            ranked.append((before[ticket.caller], place))
+            before[ticket.caller] += 1
+        return [tickets[place] for place in sorted(place for _, place in sorted(ranked)[: self._may_run])]
 
     def _tickets(self, works: Sequence[tuple[Work, Listener]], caller: Hashable) -> list[Ticket]:
         counted = self._may_take is not None
@@ -263,6 +278,13 @@ class Engine:
     def _held(self, caller: Hashable) -> int:
         return sum(ticket.caller == caller for queue in (self._running, self._waiting) for ticket in queue)
 
+    def _has_place(self, caller: Hashable) -> bool:
+        """Whether one more of theirs takes turns: where a pass has room, or less for them than for others."""
+        if len(self._running) < self._may_run:
+            return True
+        seats = Counter(ticket.caller for ticket in self._seated(self._running))
+        return max(seats.values(), default=0) > seats[caller] + 1
+
     def _fits(self, ticket: Ticket) -> bool:
         if self._may_take is None or not self._running:
             return True
@@ -273,10 +295,10 @@ class Engine:
         return promised + ticket.most_bytes <= self._may_take
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._may_run:
+        while self._waiting:
             busy = Counter(ticket.caller for ticket in self._running)
             ticket = min(self._waiting, key=lambda one: busy[one.caller])  # of equals the first
-            if not self._fits(ticket):
+            if not self._has_place(ticket.caller) or not self._fits(ticket):
                 break
             self._waiting.remove(ticket)
             ticket.admitted = time.monotonic()
