@@ -124,5 +124,6 @@ def test_who_waits_when_time_is_up_gets_an_error_event_and_who_comes_a_refusal(
     assert (ready.status_code, ready.json()["status"]) == (503, "not ready")
     assert "this process is being stopped" in ready.json()["missing"]
     assert (late.status_code, late.json()["error"]["code"]) == (503, "stopping")
-    assert "the answer broke off: this process is being stopped" in json.loads(events[-1])["error"]["message"]
+    last = json.loads(events[-1])["error"]
+    assert (last["code"], "this process is being stopped" in last["message"]) == ("engine_ended", True)
     assert 'fletch_broken_streams_total{endpoint="/v1/completions"} 1.0' in counted

@@ -66,7 +66,7 @@ def test_a_refused_request_holds_nothing() -> None:
 
 
 def test_a_stream_that_breaks_off_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger("workers.serving.answers"), "disabled", True)  # pytest keeps lines
+    monkeypatch.setattr(logging.getLogger("workers.serving.errors"), "disabled", True)  # pytest keeps lines
 
     class Job:
         envelope = SimpleNamespace(id="1")
@@ -84,7 +84,7 @@ def test_a_stream_that_breaks_off_holds_nothing(monkeypatch: pytest.MonkeyPatch)
     del steps
 
     assert b"told to the client" in events[0]
-    assert job.counting.entry.error == "generation_failed"
+    assert job.counting.entry.error == "gone"
     assert held() is None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from routing.base import load_base
 from routing.composed import ComposedModel
 from routing.generation import Generation, Request
+from routing.guidance import GuideLost
 from routing.routed import RoutedModel
 from routing.sampling import Sampling
 from routing.streaming import TextToken
@@ -133,12 +135,28 @@ def test_one_answer_that_fails_leaves_the_others_alone(
     monkeypatch.undo()
 
     assert whole.status_code == 500
-    assert whole.json()["error"]["type"] == "server_error"
-    assert '"generation_failed"' in streamed.text
-    assert [record.exc_info is not None for record in caplog.records if "broke off" in record.message] == [
-        True
-    ]
+    last = json.loads(streamed.text.rstrip().split("data: ")[-1])
+    told, why = whole.json()["error"], "division by zero"
+    assert told["type"] == "server_error"
+    assert last["error"] == told | {"request_id": streamed.headers["X-Request-Id"]}
+    assert (why in whole.text, why in streamed.text) == (False, False)
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == [why, why]
     assert narrow.post("/v1/completions", **LONG).status_code == 200
+
+
+def test_an_answer_that_cannot_go_on_in_its_form_breaks_off_alike_whole_and_streamed(
+    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any) -> None:
+        raise GuideLost("no token fits")
+
+    monkeypatch.setattr(Generation, "hear", lost)
+    whole = narrow.post("/v1/completions", **LONG).json()["error"]
+    streamed = narrow.post("/v1/completions", **LONG | {"stream": True})
+
+    last = json.loads(streamed.text.rstrip().split("data: ")[-1])["error"]
+    assert (whole["code"], whole["message"]) == ("guide_lost", "the answer broke off: no token fits")
+    assert (last["code"], last["message"]) == (whole["code"], whole["message"])
 
 
 def test_metrics_count_requests_and_tokens(narrow: LiveServer) -> None:

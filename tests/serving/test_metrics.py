@@ -26,7 +26,7 @@ from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
 from workers.serving.counting import Counting
-from workers.serving.journal import BROKE_OFF, Entry
+from workers.serving.journal import GONE, Entry
 from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
 from workers.serving.speakers import OTHERS, PRIVATE
@@ -219,7 +219,9 @@ def test_a_stream_that_broke_off_is_counted_apart() -> None:
     metrics = Metrics()
     whole = Entry("a-name", "POST", "/v1/completions", route="/v1/completions", status=200)
     metrics.ended(whole)
-    metrics.ended(replace(whole, error=BROKE_OFF))
+    metrics.ended(replace(whole, error="guide_lost"))
+    metrics.ended(replace(whole, error=GONE))
+    metrics.ended(replace(whole, status=500, error="internal"))
 
     found = metrics.registry.get_sample_value
     assert found("fletch_broken_streams_total", {"endpoint": "/v1/completions"}) == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,16 +10,13 @@ from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
-from routing.engine import EngineEnded
 from workers.serving.counting import Counting
-from workers.serving.errors import ApiError, let_go
-from workers.serving.journal import BROKE_OFF
+from workers.serving.errors import let_go, refusal
 from workers.serving.leaving import unless_gone
 from workers.serving.runner import Steps
 from workers.serving.shapes import Envelope, Shape, Writing, provenance, usage
 from workers.serving.voices import Voices
 
-log = logging.getLogger(__name__)
 DONE = b"data: [DONE]\n\n"
 
 
@@ -84,15 +80,11 @@ async def answer_stream(job: Job, steps: Steps, *, include_usage: bool) -> Async
         async with aclosing(_chunks(job, steps)) as chunks:
             async for chunk in chunks:
                 yield _event({**chunk, "usage": None} if include_usage else chunk)
-    except Exception as error:
-        if isinstance(error, EngineEnded):
-            log.warning("%s broke off: %s", job.envelope.id, error)
-        else:
-            log.exception("%s broke off", job.envelope.id)
-        failure = ApiError(500, f"the answer broke off: {error}", code=BROKE_OFF)
-        job.counting.entry.error = failure.code
+    except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape
+        told = refusal(error, job.envelope.id)
+        job.counting.entry.error = told.code
         let_go(error)
-        yield _event(failure.body())
+        yield _event(told.body())
         return
     if include_usage:
         yield _event(job.envelope.of(job.shape.chunk_object, [], usage=job.usage))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -20,9 +19,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 
-from routing.engine import Engine, EngineEnded, EngineFull
+from routing.engine import Engine, EngineEnded
 from routing.generation import Generation
-from routing.guidance import GuideLost
 from routing.store import open_store
 from workers.serving import names
 from workers.serving.answers import Job, answer_stream, answer_whole
@@ -34,7 +32,7 @@ from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.counting import Counting
 from workers.serving.embeddings import Embedder, Order, embedding_document, embedding_prompts
-from workers.serving.errors import ApiError, from_validation, gone_away, let_go, not_found
+from workers.serving.errors import ApiError, from_validation, gone_away, let_go, not_found, refusal
 from workers.serving.guests import HEADER
 from workers.serving.guides import Guides
 from workers.serving.health import readiness
@@ -62,7 +60,6 @@ UNKNOWN = (
 )
 STOPPING = "this process is being stopped"
 DEAD = "the thread that runs the model has ended; start the process again"
-log = logging.getLogger(__name__)
 Body = TypeVar("Body", bound=AddressedBody)
 Answered = TypeVar("Answered", CompletionBody, ChatBody)
 Prepare = Callable[[Answered, Target, Limits, Guides], list[Generation]]
@@ -316,9 +313,9 @@ def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
         try:
             response = await endpoint(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told in OpenAI's shape
-            refusal = _refusal(error, pattern)
-            request.state.entry.error = refusal.code
-            response = refusal.response()
+            told = refusal(error, pattern)
+            request.state.entry.error = told.code
+            response = told.response()
             let_go(error)
         metrics.requests.labels(pattern, response.status_code).inc()
         return response
@@ -326,26 +323,11 @@ def _counted(pattern: str, endpoint: Endpoint, metrics: Metrics) -> Endpoint:
     return answered
 
 
-def _refusal(error: Exception, pattern: str) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, EngineFull):
-        return ApiError(429, f"{error}; try again", code="queue_full", retry_after=1)
-    if isinstance(error, EngineEnded):
-        return ApiError(503, f"nobody is answered here any more: {error}", code="engine_ended")
-    if isinstance(error, GuideLost):
-        return ApiError(500, f"the answer broke off: {error}", code="guide_lost")
-    log.error("%s failed", pattern, exc_info=error)
-    return ApiError(500, "the server failed to answer; its log says why", code="internal")
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     """Paths and methods that do not exist."""
     assert isinstance(error, HTTPException)
-    refusal = ApiError(
-        error.status_code, f"{request.method} {request.url.path}: {UNKNOWN}", code="unknown_url"
-    )
-    request.state.entry.error = refusal.code
+    told = ApiError(error.status_code, f"{request.method} {request.url.path}: {UNKNOWN}", code="unknown_url")
+    request.state.entry.error = told.code
     server: Server = request.app.state.server
-    server.metrics.requests.labels(NOWHERE, refusal.status).inc()
-    return refusal.response()
+    server.metrics.requests.labels(NOWHERE, told.status).inc()
+    return told.response()

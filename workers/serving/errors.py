@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse, Response
 
-from workers.serving.journal import current
+from routing.engine import EngineEnded, EngineFull
+from routing.guidance import GuideLost
+from workers.serving.journal import GONE, current
 
 UNION_MEMBERS = ("str", "int", "list", "nullable")
 SAID_PROBLEMS = 20  # of a body; whoever sent more reads no more
+log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
@@ -65,7 +69,24 @@ def not_found(model: str, message: str) -> ApiError:
 
 def gone_away() -> ApiError:
     """Nobody reads this; the status is the one that nginx counts it by."""
-    return ApiError(499, "the client has gone away", code="client_closed_request")
+    return ApiError(499, "the client has gone away", code=GONE)
+
+
+def refusal(error: Exception, what: str) -> ApiError:
+    """What the client is told where an error ended `what`, whole answers and streams alike.
+
+    Of an error that nobody foresaw the log alone has the text, which may say what is nobody else's business.
+    """
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, EngineFull):
+        return ApiError(429, f"{error}; try again", code="queue_full", retry_after=1)
+    if isinstance(error, EngineEnded):
+        return ApiError(503, f"nobody is answered here any more: {error}", code="engine_ended")
+    if isinstance(error, GuideLost):
+        return ApiError(500, f"the answer broke off: {error}", code="guide_lost")
+    log.error("%s failed", what, exc_info=error)
+    return ApiError(500, "the server failed to answer; its log says why", code="internal")
 
 
 def let_go(error: BaseException) -> None:

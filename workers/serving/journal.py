@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 HEADER = "X-Request-Id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 DIGITS = 4  # of seconds
-BROKE_OFF = "generation_failed"
-
+GONE = "client_closed_request"
+BEGAN_WELL = 200
 
 LOOKED_AT = ("/healthz", "/readyz", "/metrics")  # every few seconds, by machines
 TRACE_HEADERS = ("traceparent", "tracestate")  # https://www.w3.org/TR/trace-context/
@@ -77,7 +77,7 @@ class Entry:
     @property
     def broke_off(self) -> bool:
         """Whether a stream that began well did not end well, through our fault."""
-        return self.error == BROKE_OFF
+        return self.status == BEGAN_WELL and self.error not in (None, GONE)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Journal:
             _CURRENT.reset(token)
             entry.ended = time.monotonic()
             if not whole:
-                entry.error = entry.error or "client_closed_request"
+                entry.error = entry.error or GONE
             for told in self._told:
                 told(entry)
 
