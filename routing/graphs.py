@@ -21,7 +21,7 @@ from torch import Tensor
 from routing.fixed import Fixed
 from routing.pack import Pack
 from routing.ragged import Strand
-from routing.routes import Route, Routing
+from routing.routes import Route, Rule
 from routing.traces import Columns, ModuleTrace, Record, Widths
 from routing.trusted import require_fault
 
@@ -98,7 +98,7 @@ class Decoder:
 
 class _Held(NamedTuple):
     pack: weakref.ref[Pack]
-    rule: Routing
+    rule: Rule
     decoder: Decoder
 
     def serves(self, route: Route | None) -> bool:

@@ -3,7 +3,8 @@
 The turns of a conversation begin alike. What a finished answer remembers is kept for a while, under a key
 made of who asks and a name that they have chosen, and a later answer under the same key begins with a copy of
 the longest beginning that both have in common. It must be routed by the same rule through the same index
-version: keys and values depend on what experts added to them. Who spoke in those tokens is remembered too.
+version: keys and values depend on what experts added to them. Where nobody adds anything they are the base's
+own, whatever the version. Who spoke in those tokens is remembered too.
 
 Nothing is shared without a name, nor with another caller who has chosen the same. Otherwise the time to the
 first token, and the number of tokens recalled, would tell what others have asked.
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from routing.pack import Pack
 from routing.ragged import Strand
-from routing.routes import Route, Routing
+from routing.routes import Route, Rule
 from routing.traces import ModuleTrace
 
 SHORTEST = 16  # tokens: what is shorter is read again in less time than it takes to look for
@@ -41,13 +42,23 @@ class Recalled(NamedTuple):
     spoken: ModuleTrace | None
 
 
+class Way(NamedTuple):
+    """What decides, beside tokens, which keys and values they leave: a pack and a rule, or the base alone."""
+
+    pack: Pack | None = None
+    rule: Rule | None = None
+
+
+BASE = Way()
+
+
 @dataclass(frozen=True)
 class Kept:
     """What one answer has read."""
 
     key: Hashable
     pack: ref[Pack] | None  # of an index version that is served no longer nothing is kept
-    rule: Routing | None
+    rule: Rule | None
     tokens: Int[Tensor, " tokens"]
     strand: Strand
     spoken: ModuleTrace | None
@@ -57,13 +68,17 @@ class Kept:
         """Bytes."""
         return self.strand.size + (0 if self.spoken is None else self.spoken.size)
 
-    def fits(self, key: Hashable, route: Route | None) -> bool:
+    @property
+    def gone(self) -> bool:
+        """Whether it belongs to an index version that is not there any more."""
+        return self.pack is not None and self.pack() is None
+
+    def fits(self, key: Hashable, way: Way) -> bool:
         """Whether an answer under this key, so routed, would remember the same of the same tokens."""
-        if self.key != key:
+        if self.key != key or self.gone:
             return False
-        if route is None or self.pack is None:
-            return route is None and self.pack is None
-        return self.pack() is route.pack and self.rule == route.rule
+        pack = None if self.pack is None else self.pack()
+        return pack is way.pack and self.rule == way.rule
 
     def shared(self, prompt: Int[Tensor, " prompt"]) -> int:
         """With how many of its tokens the prompt begins; the last one of a prompt is always read."""
@@ -94,18 +109,19 @@ class Prefixes:
         strand: Strand,
         spoken: ModuleTrace | None,
     ) -> None:
-        """Keep a copy of what a finished answer has read, unless the prompt itself had a say in its route."""
-        if route is not None and route.rule is None:
+        """Keep a copy of what a finished answer has read, unless nobody can tell who would read it alike."""
+        way = _way(route)
+        if way is None:
             return
         kept = Kept(
             key,
-            None if route is None else ref(route.pack),
-            None if route is None else route.rule,
+            None if way.pack is None else ref(way.pack),
+            way.rule,
             torch.tensor(tokens),
             strand.beginning(len(tokens)),
             spoken,
         )
-        self._forget_what_it_replaces(kept, route)
+        self._forget_what_it_replaces(kept, way)
         self._kept[self._next] = kept
         self._size += kept.size
         self._next += 1
@@ -114,10 +130,11 @@ class Prefixes:
 
     def recall(self, key: Hashable, route: Route | None, prompt: Sequence[int]) -> Recalled | None:
         """A copy of the longest beginning of a prompt that is remembered under this key, if any is."""
-        if route is not None and route.rule is None:
+        way = _way(route)
+        if way is None:
             return None
         asked = torch.tensor(prompt)
-        lengths = {place: kept.shared(asked) for place, kept in self._kept.items() if kept.fits(key, route)}
+        lengths = {place: kept.shared(asked) for place, kept in self._kept.items() if kept.fits(key, way)}
         best = max(lengths, key=lambda place: lengths[place], default=None)
         if best is None or lengths[best] < SHORTEST:
             return None
@@ -126,13 +143,19 @@ class Prefixes:
         spoken = None if kept.spoken is None else kept.spoken.of(slice(0, length))
         return Recalled(length, kept.strand.beginning(length), spoken)
 
-    def _forget_what_it_replaces(self, newer: Kept, route: Route | None) -> None:
+    def _forget_what_it_replaces(self, newer: Kept, way: Way) -> None:
         """Earlier turns of the same conversation, and what belongs to index versions that are gone."""
         for place, kept in list(self._kept.items()):
-            gone = kept.pack is not None and kept.pack() is None
-            within = kept.fits(newer.key, route) and kept.shared(newer.tokens) == len(kept.tokens)
-            if gone or within:
+            within = kept.fits(newer.key, way) and kept.shared(newer.tokens) == len(kept.tokens)
+            if kept.gone or within:
                 self._forget(place)
 
     def _forget(self, place: int) -> None:
         self._size -= self._kept.pop(place).size
+
+
+def _way(route: Route | None) -> Way | None:
+    """What keys and values come of, so routed; None: no other answer is known to leave the same."""
+    if route is None or not route.seats:
+        return BASE
+    return None if route.rule is None else Way(route.pack, route.rule)

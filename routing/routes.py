@@ -107,6 +107,10 @@ class Routing:
             raise BadRouting("experts", str(self.experts), "exactly one expert for the router 'single'")
 
 
+# With what its prompt has said of each expert, as far as that has a part in what every token chooses.
+Rule = tuple[Routing, tuple[float, ...]]
+
+
 @dataclass(frozen=True)
 class PromptScores:
     """What a prior says of one prompt, in natural logits; minus infinity for who must not speak.
@@ -176,7 +180,7 @@ class Route:
     """A request's way through a pack. Modules without an allowed expert have no seat: they are plain base.
 
     `said` is what a prior made of the prompt, where one was asked. Routes through one pack with an equal
-    `rule` send every token the same way; None: no other route does, since the prompt itself has a say.
+    `rule` send every token the same way; None: that is not known of any other.
     Through a bare pack the seats are those of a short list, whose factors `stay` keeps in memory.
     """
 
@@ -184,7 +188,7 @@ class Route:
     router: Router
     seats: Mapping[str, Seat]
     said: PromptScores | None = None
-    rule: Routing | None = None
+    rule: Rule | None = None
     narrowed: Narrowed | None = None
     stay: object | None = None
 
@@ -273,8 +277,9 @@ def route(
         if rows is None or len(rows):
             terms = _terms_at(module, usual, rows)
             seats[name] = Seat(module, terms, less.get(name), shared.get(name))
-    by_prompt = said is not None and (routing.router in QUERY_ROUTERS or routing.prior_weight)
-    return Route(pack, ROUTERS[routing.router], seats, said, None if by_prompt else routing)
+    counts = usual.prior if usual.shares is None else usual.shares
+    rule = routing, () if counts is None else tuple(counts.tolist())
+    return Route(pack, ROUTERS[routing.router], seats, said, rule)
 
 
 def speakers(pack: Pack, routing: Routing) -> frozenset[int] | None:

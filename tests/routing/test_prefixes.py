@@ -10,10 +10,12 @@ import torch
 
 from routing.composed import ComposedModel, compose
 from routing.generation import Generation, Request
-from routing.index import RoutingPolicy
+from routing.index import DEFAULT_POLICY, RoutingPolicy
+from routing.neutral import neutral_tokens
 from routing.prefixes import SHORTEST, Prefixes
+from routing.queries import QueryRouter
 from routing.routed import RoutedModel
-from routing.routes import Route, Routing
+from routing.routes import PromptScores, Route, Routing
 from routing.sampling import Sampling
 from tests.routing.libraries import SmallLibrary, llama_library
 
@@ -187,3 +189,110 @@ def test_versions_that_are_gone_are_not_held(library: SmallLibrary, model: Compo
     asked(remembering, tuple(range(100, 120)), None)
 
     assert prefixes.size < before
+
+
+@pytest.fixture(scope="module")
+def usual(library: SmallLibrary) -> ComposedModel:
+    """The library as one routes that says nothing else."""
+    base = library.base()
+    return compose(base, library.experts(), DEFAULT_POLICY, neutral=neutral_tokens(base, length=24))
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[float]]:
+    """What any prior says of each of the five experts, by the last token of a prompt; 0.5 of nobody."""
+    scores: dict[int, list[float]] = {}
+
+    def prior(_queries: QueryRouter, name: str, prompt: Sequence[int], *_: object) -> PromptScores:
+        return PromptScores(name, torch.tensor(scores[prompt[-1]]), lambda: 0.5)
+
+    monkeypatch.setattr(QueryRouter, "scores", prior)
+    return scores
+
+
+def two_turns(
+    model: ComposedModel, routing: Routing, last: Sequence[int]
+) -> tuple[Generation, list[int], list[int]]:
+    """The second of two turns whose prompts end with these tokens, its answer, and what it is without reuse."""
+    remembering = RoutedModel(model.routed.base, prefixes=Prefixes(megabytes=64))
+    prompt = (*FIRST, last[0])
+    _, said = asked(remembering, prompt, model.queries.route(routing, prompt))
+    prompt = (*prompt, *said, last[1])
+    way = model.queries.route(routing, prompt)
+    second, answer = asked(remembering, prompt, way)
+    return second, answer, asked(model.routed, prompt, way, key=None)[1]
+
+
+NOBODYS, ADAS, BOBS = [0.0] * 5, [1.0, 0, 0, 0, 0], [0, 1.0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "recalls"),
+    [
+        (NOBODYS, NOBODYS, True),
+        (ADAS, ADAS, True),
+        (NOBODYS, ADAS, False),
+        (ADAS, NOBODYS, False),
+        (ADAS, BOBS, False),
+    ],
+    ids=["nobody's", "one expert's", "nobody's, then one's", "one's, then nobody's", "of two experts"],
+)
+def test_by_the_usual_policy_turns_that_go_to_the_same_expert_or_to_nobody_recall_each_other(
+    usual: ComposedModel,
+    judged: dict[int, list[float]],
+    first: list[float],
+    second: list[float],
+    *,
+    recalls: bool,
+) -> None:
+    judged |= {300: first, 301: second}
+
+    turn, answer, anew = two_turns(usual, usual.routing(), (300, 301))
+
+    assert (turn.recalled_tokens > len(FIRST)) is recalls
+    assert answer == anew
+    assert set(spoken(turn)) == {name for name, score in zip(usual.experts, second, strict=True) if score}
+
+
+def test_what_nobody_spoke_in_is_the_plain_bases_own_at_any_version(
+    library: SmallLibrary, usual: ComposedModel, judged: dict[int, list[float]]
+) -> None:
+    judged[300] = NOBODYS
+    prompt = (*FIRST, 300)
+    other = compose(
+        usual.routed.base, library.experts(), DEFAULT_POLICY, neutral=neutral_tokens(usual.routed.base)
+    )
+    remembering = RoutedModel(usual.routed.base, prefixes=Prefixes(megabytes=64))
+    asked(remembering, prompt, other.way(prompt))
+
+    turns = [asked(remembering, prompt, way) for way in (usual.way(prompt), None)]
+
+    assert [turn.recalled_tokens for turn, _ in turns] == [len(FIRST)] * 2
+    assert [answer for _, answer in turns] == [asked(usual.routed, prompt, None, key=None)[1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("routing", "second", "recalls"),
+    [
+        (Routing("retrieval", 1), [2.0, 0, 0, 0, 1.0], True),  # all is the best one's
+        (Routing("retrieval", 2), [1.0, 0.5, 0, 0, 0], True),
+        (Routing("retrieval", 2), [1.0, 0.4, 0, 0, 0], False),
+        (Routing("arrow", 2, prior_weight=0.5), [1.0, 0.5, 0, 0, 0], True),
+        (Routing("arrow", 2, prior_weight=0.5), [1.0, 0.4, 0, 0, 0], False),
+    ],
+    ids=["alone", "equal weights", "other weights", "equal prior", "another prior"],
+)
+def test_where_prompts_weigh_experts_those_of_equal_weights_recall_each_other(
+    usual: ComposedModel,
+    judged: dict[int, list[float]],
+    routing: Routing,
+    second: list[float],
+    *,
+    recalls: bool,
+) -> None:
+    judged |= {300: [1.0, 0.5, 0, 0, 0], 301: second}
+
+    turn, answer, anew = two_turns(usual, routing, (300, 301))
+
+    assert (turn.recalled_tokens > len(FIRST)) is recalls
+    assert answer == anew
