@@ -76,28 +76,46 @@ types: setup
 migrations: setup
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 
-bench: setup ## every figure in docs/figures.md, side by side in one run each (about half an hour; the soak takes an hour of its own)
+bench: bench-routing bench-library bench-hub ## every figure in docs/figures.md, one after another (an hour or more; the soak, a GPU and vLLM have commands of their own)
+
+bench-routing: setup ## of these: bases, routing, peft and swaps (the longest part; 10 GB of memory and 6 of temporary files)
 	$(BIN)/python -m bench.factors
-	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.engine --files float32 --experts 16 256 --batches 1 8 16 --repeats 14
+	$(BIN)/python -m bench.engine --size 430M --files float32 --experts 16 256 --batches 1 8 --repeats 6
+	$(BIN)/python -m bench.engine --experts 4 16 256 --repeats 14
 	$(BIN)/python -m bench.layouts
-	$(BIN)/python -m bench.swap --size 100M --experts 1000 --rank 8 --swaps 4
-	$(BIN)/python -m bench.concurrent
+	$(BIN)/python -m bench.layouts --size 430M --clock cpu
 	$(BIN)/python -m bench.ranks --experts 256
-	$(BIN)/python -m bench.near_ties
 	$(BIN)/python -m bench.loading --experts 4 16
-	$(BIN)/python -m bench.routed_vs_peft
-	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 256
-	$(BIN)/python -m bench.publish
-	$(BIN)/python -m bench.many_experts
-	$(BIN)/python -m bench.engine --size 430M --experts 16 256 --batches 1 8 --repeats 8
+	$(BIN)/python -m bench.swap --size 100M --experts 1000 --rank 8 --swaps 10
+	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 16
+	$(BIN)/python -m bench.concurrent --files float32
+	$(BIN)/python -m bench.concurrent
+	$(BIN)/python -m bench.near_ties
+	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 256 --tokens 16 --repeats 3
+	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 --prompt 256 --tokens 8 --repeats 3
+	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 256 --prompt 512 --tokens 8 --repeats 2
+	$(BIN)/python -m bench.routed_vs_peft --threads 1 --clock cpu --repeats 3
+	$(BIN)/python -m bench.many_experts --budgets 8 16 64 --answers 200
+	$(BIN)/python -m bench.neighbour
+
+bench-library: setup ## of these: what routers recognise, gates, likeness, embeddings, rounding and forms
 	$(BIN)/python -m bench.priors
 	$(BIN)/python -m bench.general
 	$(BIN)/python -m bench.gate_cost
+	$(BIN)/python -m bench.gate_sources
+	$(BIN)/python -m bench.similarity
+	$(BIN)/python -m bench.embeddings
 	$(BIN)/python -m bench.quantised
+	$(BIN)/python -m bench.guides
+	$(BIN)/python -m bench.publish
+
+bench-hub: setup ## of these: uploads, start and pages of the hub (pages and meaning want PostgreSQL too)
 	$(BIN)/python -m bench.wire_upload
 	$(BIN)/python -m bench.upload_to_served
 	$(BIN)/python -m bench.web_startup
 	$(BIN)/python -m bench.pages
+	$(BIN)/python -m bench.meaning
 
 study: setup ## every way to route, measured against each other, on the demonstration and on a second, plainly trained world
 	$(BIN)/python -m study.quill
@@ -146,4 +164,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations compiled bench study vllm evaluate conformance demo-content tree screenshots pictures lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations compiled bench bench-routing bench-library bench-hub study vllm evaluate conformance demo-content tree screenshots pictures lock
