@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from routing.common import read_in_common
+from routing.parting import Parted, Partings
 from routing.passes import PREFILL_BESIDE as PREFILL_BESIDE
 from routing.passes import Rota, Turn, advance
 from routing.passes import Step as Step
@@ -66,8 +67,10 @@ class Engine:
         waiting: int = WAITING,
         memory: int | None = None,
         told: Told = lambda _answers, _tokens: None,
+        parted: Parted = lambda _base, _kind: None,
     ) -> None:
-        """`told` hears of every pass how many answers it was for, and how many tokens it read.
+        """`told` hears of every pass how many answers it was for, and how many tokens it read; `parted` of
+        those that failed for several answers together: the base's name, and the kind of error.
 
         `running` is how many answers a pass is for, `waiting` how many beside these are taken.
         With `memory`, in bytes, answers begin only while all that are under way would fit into it at their
@@ -81,6 +84,7 @@ class Engine:
         self._running: deque[Ticket] = deque()
         self._waiting: deque[Ticket] = deque()
         self._rota = Rota()
+        self._parted = Partings(parted)
         self._ended: EngineEnded | None = None
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -186,7 +190,7 @@ class Engine:
             others = [ticket.work for ticket in (*self._running, *self._waiting)]
         if not tickets:
             return False
-        turn = advance([ticket.work for ticket in tickets], others, self._rota)
+        turn = advance([ticket.work for ticket in tickets], others, self._rota, self._parted)
         self._count(turn)
         with self._lock:
             for ticket in tickets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
+from routing.parting import Partings
 from routing.pieces import Reader, share_out
 from routing.ragged import Strand
 from routing.streaming import TextToken
@@ -52,16 +53,17 @@ class Turn:
     tokens: int = 0
 
 
-def advance(works: Sequence[Work], others: Sequence[Work], rota: Rota) -> Turn:
+def advance(works: Sequence[Work], others: Sequence[Work], rota: Rota, parted: Partings) -> Turn:
     """One step of the works: whoever fails fails alone.
 
     Where some have a prompt in common one of them reads, and all hear it, those of the `others` too; and fail
-    with it where their memory is no strand, which a pass that fails leaves as it was.
+    with it where their memory is no strand, which a pass that fails leaves as it was. `parted` hears of
+    one that failed for several together.
     """
     turn = Turn()
     rota.next()
     asked = _readings(works, rota, turn)
-    for (work, reading), heard in zip(asked, _heard(asked), strict=True):
+    for (work, reading), heard in zip(asked, _heard(asked, parted), strict=True):
         if isinstance(heard, Exception):
             lost = () if isinstance(reading.memory, Strand) else _beside(work, (*works, *others))
             turn.steps |= dict.fromkeys([work, *lost], Step(error=heard))
@@ -119,13 +121,14 @@ def _beside(work: Work, everybody: Sequence[Work]) -> list[Work]:
     return list({other: None for other in everybody if other.common is common and other is not work})
 
 
-def _heard(turn: Sequence[tuple[Work, Reading]]) -> list[Heard | Exception]:
+def _heard(turn: Sequence[tuple[Work, Reading]], parted: Partings) -> list[Heard | Exception]:
     """What came of each reading: in one pass, or where that fails in one of its own."""
     if len(turn) > 1:
+        model = turn[0][0].model
         try:
-            return [*read_together(turn[0][0].model, [reading for _, reading in turn])]
-        except Exception:  # noqa: BLE001, S110 - one answer's failure must not end the others
-            pass
+            return [*read_together(model, [reading for _, reading in turn])]
+        except Exception as error:  # noqa: BLE001 - one answer's failure must not end the others
+            parted(model, len(turn), error)
     return [_alone(work, reading) for work, reading in turn]
 
 

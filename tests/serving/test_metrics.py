@@ -227,6 +227,24 @@ def test_a_stream_that_broke_off_is_counted_apart() -> None:
     assert found("fletch_broken_streams_total", {"endpoint": "/v1/completions"}) == 1
 
 
+def test_passes_that_failed_for_several_answers_are_counted_by_base_and_error(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = live.server.libraries["tales"].model
+    assert model is not None
+    run_pieces = model.run_pieces
+
+    def alone(*given: Any) -> Any:
+        return run_pieces(*given) if len(given[2]) == 1 else 1 / 0
+
+    monkeypatch.setattr(model, "run_pieces", alone)
+    answered = live.post("/v1/completions", **BODY | {"prompt": [TEXT, "The mill is"]})
+
+    assert answered.status_code == 200
+    counted = samples(live, "fletch_parted_passes_total")
+    assert counted[model.base.spec.name, "ZeroDivisionError"] > 0
+
+
 def test_nobody_spoke_is_no_entropy() -> None:
     metrics = Metrics()
     metrics.speakers.heard("tales", [], (), 3)

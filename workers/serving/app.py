@@ -84,6 +84,7 @@ class Server:
             waiting=limits.waiting,
             memory=limits.memory_bytes,
             told=self.metrics.passed,
+            parted=self.metrics.parted,
         )
         self.runner = Runner(engine, Collector() if options.alone else None)
         self.traces = traces

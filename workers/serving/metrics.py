@@ -76,6 +76,12 @@ class Metrics:
             buckets=TOKENS,
             registry=self.registry,
         )
+        self.parted_passes = Counter(
+            "fletch_parted_passes",
+            "Passes that failed for several answers together, each of which was then read alone",
+            ["base", "error"],
+            registry=self.registry,
+        )
         self.replays = self._of_library("fletch_replays", "Passes that were replayed by a CUDA graph")
         self._of_queue()
         self._of_memory()
@@ -234,3 +240,7 @@ class Metrics:
         """A pass of a base is through."""
         self.pass_answers.observe(answers)
         self.pass_tokens.observe(tokens)
+
+    def parted(self, base: str, kind: str) -> None:
+        """A pass of a base failed, with this kind of error, for several answers together."""
+        self.parted_passes.labels(base, kind).inc()
