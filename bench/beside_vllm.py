@@ -25,10 +25,11 @@ from typing import Any
 import httpx
 
 from bench.models import SHAPES
-from bench.report import save, show
+from bench.report import named, save, show
 from bench.stored import LIBRARY, Stored, stored
 
 RANK, TOP_K = 8, 2
+TOLD = "size", "router", "eager", "parallel", "experts"  # by the names of results
 PATIENCE = 600  # seconds until a server answers: vLLM compiles
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"}
 Body = Mapping[str, Any]  # fields of a request beside those that all have
@@ -67,7 +68,9 @@ def main() -> None:
         ["experts", "server", *(str(count) for count in given.requests)],
         [line for row in rows for line in _speed_lines(row)],
     )
-    save(f"beside_vllm-{given.size}", {**_settings(given), "rows": rows})
+    for row in rows:  # each number of experts by itself: they are also asked for one by one
+        kind = argparse.Namespace(**{**vars(given), "experts": row["experts"]})
+        save(named("beside_vllm", kind, *TOLD), {**_settings(given), "rows": [row]})
     wrong = sum(2 * given.prompts - row["equal_alone"] - row["equal_together"] for row in rows)
     if wrong:
         raise SystemExit(f"{wrong} answers of vLLM are other ones than Fletch's")

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
-from bench.report import save, show
+from bench.report import named, save, show
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
 from routing.laying_out import lay_out
@@ -76,7 +76,7 @@ def main() -> None:
         [_line(row) for row in rows],
     )
     save(
-        f"concurrent-{given.size}-{given.files}{'-one-each' if given.one_each else ''}",
+        named("concurrent", given, "size", "files", "one_each"),
         {"size": given.size, "files": given.files, "threads": given.threads, "rows": rows},
     )
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
-from bench.report import save, show
+from bench.report import named, save, show
 from bench.routed_vs_peft import CLOCKS, Clock
 from routing.laying_out import lay_out
 from routing.layouts import AUTO, parsed
@@ -55,7 +55,7 @@ def main() -> None:
         [_line(row) for row in rows],
     )
     save(
-        f"engine-{given.size}-{given.files}",
+        named("engine", given, "size", "files", "weights"),
         {
             "size": given.size,
             "files": given.files,

@@ -94,7 +94,10 @@ def main() -> None:
             ],
             [_line(row) for row in measured["rows"]],
         )
-        save(f"gpu-{size}", {"size": size, "dtype": given.dtype, "device": _name(device), **measured})
+        save(
+            f"gpu-{size}-{given.dtype}",
+            {"size": size, "dtype": given.dtype, "device": _name(device), **measured},
+        )
 
 
 def bound(base: Base, phase: Phase, experts: int, rank: int) -> float:

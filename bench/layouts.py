@@ -17,7 +17,7 @@ import torch
 
 from bench.engine import CONTEXT, phases, timed, tokens
 from bench.models import FILES, SHAPES, as_base, as_published, llama
-from bench.report import save, show
+from bench.report import named, save, show
 from bench.routed_vs_peft import CLOCKS
 from routing.laying_out import lay_out, layouts_of
 from routing.layouts import AUTO, LAYOUTS, Wanted
@@ -63,7 +63,7 @@ def main() -> None:
         "lay_out_seconds": seconds,
         "rows": rows,
     }
-    save(f"layouts-{given.size}", figures)
+    save(named("layouts", given, "size", "files"), figures)
 
 
 def _row(

@@ -94,7 +94,7 @@ def main() -> None:
         ["memory for factors", "load, s", "process, MB", "tokens/s", "hits", "wait, ms (median, 95 %)"],
         [_line(row) for row in rows],
     )
-    save("many-experts", {"experts": given.experts, "bytes": size, "rows": [asdict(row) for row in rows]})
+    save("many_experts", {"experts": given.experts, "bytes": size, "rows": [asdict(row) for row in rows]})
 
 
 def build(folder: Path, experts: int) -> None:

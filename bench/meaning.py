@@ -61,7 +61,10 @@ def main() -> None:
                 for row in found
             ],
         )
-        save("meaning_found", {"encoder": Path(options.encoder).name, "rows": found})
+        save(
+            f"meaning_found-{Path(options.encoder).name}",
+            {"encoder": Path(options.encoder).name, "rows": found},
+        )
         return
     rows = [cost_on(database, options) for database in options.databases]
     names = ("vectors", "words", "meaning", "first", "megabytes")

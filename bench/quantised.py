@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench.models import SHAPES
-from bench.report import save, show
+from bench.report import named, save, show
 from bench.stored import LIBRARY, stored
 from demo.tasks import BASE, TASKS
 from routing.adapter import read_adapter
@@ -40,7 +40,7 @@ def main() -> None:
         rows = _rows("quill-2m", _quill(root / "quill"), root)
         rows += _rows(given.size, _random(root / "random", given.size), root)
     show("Merged weights in fewer bits", COLUMNS, [_line(row) for row in rows])
-    save("quantised", {"rows": rows})
+    save(named("quantised", given, "size"), {"rows": rows})
 
 
 def _quill(folder: Path) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -26,6 +27,24 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(table)
+
+
+def named(bench: str, given: argparse.Namespace, *options: str) -> str:
+    """A name of its own for each kind of run, by these options of it: a later run takes the place of its own kind alone.
+
+    A number stands behind its option, a word for itself; what was not asked for is left out.
+    """
+    return "-".join([bench, *(word for option in options for word in _words(option, getattr(given, option)))])
+
+
+def _words(option: str, value: Any) -> list[str]:
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [option]
+    if isinstance(value, list):
+        return [word for one in value for word in _words(option, one)]
+    return [value if isinstance(value, str) else f"{option}{value}"]
 
 
 def save(name: str, figures: Mapping[str, Any]) -> Path:

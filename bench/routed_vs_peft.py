@@ -26,7 +26,7 @@ from transformers import DynamicCache, LlamaForCausalLM
 
 from bench.models import FILES, SHAPES, as_base, as_published, llama, random_pack
 from bench.peft_arrow import peft_arrow
-from bench.report import save, show
+from bench.report import named, save, show
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
 from routing.layers import routed_by
@@ -102,7 +102,7 @@ def main() -> None:
         "clock": given.clock,
         "files": given.files,
     }
-    save(f"routed_vs_peft-{given.size}-prompt{given.prompt}", {**figures, "rows": rows})
+    save(named("routed_vs_peft", given, "size", "files", "prompt"), {**figures, "rows": rows})
 
 
 def measure(model: LlamaForCausalLM, experts: int, given: argparse.Namespace) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from bench.planted import agreement, planted
-from bench.report import save, show
+from bench.report import named, save, show
 from routing.adapter import LowRank
 from routing.clustering import average_linkage, cluster, rows_by_k_means
 from routing.expert_map import placed
@@ -67,7 +67,7 @@ def main() -> None:
         list(found[0]),
         [[value if isinstance(value, str) else f"{value:.2f}" for value in line.values()] for line in found],
     )
-    save("similarity", {"device": given.device, "times": times, "planted": found})
+    save(named("similarity", given, "device"), {"device": given.device, "times": times, "planted": found})
 
 
 def timed(count: int, device: str) -> dict[str, float]:

@@ -27,7 +27,7 @@ import httpx
 import torch
 
 from bench.models import SHAPES
-from bench.report import save, show
+from bench.report import named, save, show
 from bench.served import await_version, found_library, put_expert, serving_process
 from routing.index import ExpertEntry, RoutingPolicy, manifest_of
 from routing.store import IndexStore, open_store
@@ -113,7 +113,7 @@ def main() -> None:
     middle = statistics.median(row["longest_over_median"] for row in rows)
     print(f"longest pause over the median gap: {middle:.1f} in the middle swap")
     figures = {**vars(given), "first_version_s": round(first, 1), "peak_mb": round(peak), "swaps": rows}
-    save(f"swap-{given.size}", figures)
+    save(named("swap", given, "size", "rank", "experts"), figures)
     if any(row["failures"] for row in rows):
         raise SystemExit(f"streams failed: {[row['failures'] for row in rows]}")
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-RESULT = Path("bench/results/upload_to_served.json")
+RESULTS = Path("bench/results")
 WAIT = 600.0
 NEVER = "86400"
 
@@ -34,8 +34,9 @@ def main() -> None:
         return
     wait = "0" if options.beside_clustering else NEVER
     rows = [measure_apart(count, options.uploads, wait) for count in options.experts]
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    name = "upload_to_served" + ("-beside_clustering" if options.beside_clustering else "")
+    (RESULTS / f"{name}.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(rows, indent=2))
 
 

@@ -40,7 +40,7 @@ def test_the_whole_command_runs_on_tiny_shapes(tmp_path: Path, monkeypatch: pyte
 
     main()
 
-    figures = json.loads((tmp_path / "gpu-tiny.json").read_text())
+    figures = json.loads((tmp_path / "gpu-tiny-bfloat16.json").read_text())
     assert not figures["kernels"]
     decode, prompt, *too_many = figures["rows"]
     assert (decode["phase"], prompt["phase"]) == ("decode, 2 at once", "prompt of 20")
@@ -100,7 +100,7 @@ def test_decoding_is_timed_with_graphs_and_without(tmp_path: Path, monkeypatch: 
 
     main()
 
-    decoding, prompt = json.loads((tmp_path / "gpu-tiny.json").read_text())["rows"]
+    decoding, prompt = json.loads((tmp_path / "gpu-tiny-bfloat16.json").read_text())["rows"]
     assert {"base_ms", "routed_ms", "base_graph_ms", "graph_ms", "chosen_ms", "chosen_graph_ms"} <= set(
         decoding
     )
