@@ -78,7 +78,7 @@ migrations: setup
 
 bench: bench-routing bench-library bench-hub ## every figure in docs/figures.md, one after another (an hour or more; the soak, a GPU and vLLM have commands of their own)
 
-bench-routing: setup ## of these: bases, routing, peft and swaps (the longest part; 10 GB of memory and 6 of temporary files)
+bench-routing: setup ## of these: bases, routing, peft and swaps (the longest part; 16 GB of memory and 8 of temporary files)
 	$(BIN)/python -m bench.factors
 	$(BIN)/python -m bench.engine --files float32 --experts 16 256 --batches 1 8 16 --repeats 14
 	$(BIN)/python -m bench.engine --size 430M --files float32 --experts 16 256 --batches 1 8 --repeats 6
@@ -88,6 +88,7 @@ bench-routing: setup ## of these: bases, routing, peft and swaps (the longest pa
 	$(BIN)/python -m bench.ranks --experts 256
 	$(BIN)/python -m bench.loading --experts 4 16
 	$(BIN)/python -m bench.swap --size 100M --experts 1000 --rank 8 --swaps 10
+	$(BIN)/python -m bench.swap --size 100M --experts 1000 --rank 8 --rounds add leave --swaps 6
 	$(BIN)/python -m bench.swap --size tiny --experts 1000 --swaps 16
 	$(BIN)/python -m bench.concurrent --files float32
 	$(BIN)/python -m bench.concurrent

@@ -1,11 +1,15 @@
 """A new version beside answers that are under way: the longest pause between tokens, against what is usual.
 
-python -m bench.swap [--size small] [--experts 1000] [--streams 8] [--swaps 5]
+python -m bench.swap [--size small] [--experts 1000] [--streams 8] [--swaps 5] [--rounds one | add leave]
 
-A real serving process, its streams read over loopback. A version with one expert more, written before, is promoted while
-all streams are being written; from then until the switch every gap between two tokens of a stream counts, and no stream
-may fail. (Were it written then, by the process that reads the streams, tokens would wait for their reader.) Before each swap the
+A real serving process, its streams read over loopback. Another version, written before, is promoted while all streams
+are being written; from then until the switch every gap between two tokens of a stream counts, and no stream may fail or
+end. (Were it written then, by the process that reads the streams, tokens would wait for their reader.) Before each swap the
 same streams are followed for a while with nothing published: what a machine and its other work do by themselves.
+
+Versions share what they have in common, so `one` expert more is the cheapest swap. With `add` more experts come than there
+is spare room for, with `leave` more leave than may lie there for nobody: all that stays is laid out anew, beside the old
+version that still answers. `--rounds add leave` takes turns.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import cycle, islice, pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +32,8 @@ import torch
 
 from bench.models import SHAPES
 from bench.report import named, save, show
-from bench.served import await_version, found_library, put_expert, serving_process
+from bench.served import Process, await_version, found_library, put_expert, serving_process
+from routing.growing import OWNED, SPARE
 from routing.index import ExpertEntry, RoutingPolicy, manifest_of
 from routing.store import IndexStore, open_store
 
@@ -41,6 +46,10 @@ BEHIND = (
 )
 SWITCHED_WITHIN = 300.0
 NEUTRAL = (8, 32)
+ONE, ADD, LEAVE = "one", "add", "leave"
+COMING = 5 / 4 * SPARE  # of the experts there are: more than there is room for
+LEAVING = 6 / 5 * (1 - OWNED)  # more than may lie there for nobody
+ENDED = "it ended before the round did, so what came then was not measured"
 
 
 @dataclass
@@ -57,17 +66,23 @@ class Stream:
 
 @dataclass(frozen=True)
 class Round:
-    """One swap: gaps before it and during it, how long it took, and how many streams failed."""
+    """One swap: to what, gaps before it and during it, how long it took, the server's peak, and which streams failed."""
 
+    kind: str
+    experts: int
     quiet: list[float]
     swapping: list[float]
     seconds: float
+    peak: float
     failures: list[str]
 
     def to_json(self) -> dict[str, Any]:
         """Times in milliseconds."""
         usual = statistics.median(self.quiet)
         return {
+            "round": self.kind,
+            "experts": self.experts,
+            "peak_mb": round(self.peak),
             "median_ms": round(1000 * usual, 2),
             "quiet_longest_ms": round(1000 * max(self.quiet), 2),
             "swap_median_ms": round(1000 * statistics.median(self.swapping), 2),
@@ -91,16 +106,18 @@ def main() -> None:
         store, options = str(Path(folder) / "store"), ["--threads", str(given.threads)]
         with serving_process(store, log, options=options) as process:
             await_version(process.url, LIBRARY, 1, within=600)
-            first = time.monotonic() - began
-            rounds = [_undisturbed(process.url, library, given) for _ in range(given.swaps)]
-            status = Path(f"/proc/{process.pid}/status").read_text()
-    peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+            first, peak = time.monotonic() - began, _peak_mb(process.pid)
+            kinds = islice(cycle(given.rounds), given.swaps)
+            rounds = [_undisturbed(process, library, kind, given) for kind in kinds]
+    peak = max([peak, *(one.peak for one in rounds)])
     rows = [one.to_json() for one in rounds]
     show(
         f"{given.size}, {given.experts} experts of rank {given.rank}, {given.streams} streams; first version after "
         f"{first:.0f} s, peak {peak:.0f} MB",
         [
             "swap",
+            "experts",
+            "peak, MB",
             "took, s",
             "median gap, ms",
             "longest, nothing published",
@@ -113,13 +130,13 @@ def main() -> None:
     middle = statistics.median(row["longest_over_median"] for row in rows)
     print(f"longest pause over the median gap: {middle:.1f} in the middle swap")
     figures = {**vars(given), "first_version_s": round(first, 1), "peak_mb": round(peak), "swaps": rows}
-    save(named("swap", given, "size", "rank", "experts"), figures)
+    save(named("swap", given, "size", "rank", "experts", "rounds"), figures)
     if any(row["failures"] for row in rows):
         raise SystemExit(f"streams failed: {[row['failures'] for row in rows]}")
 
 
 class _Growing:
-    """A library that gains an expert with each version."""
+    """A library of which some experts come or leave with each version."""
 
     def __init__(self, store: IndexStore, folder: Path, given: argparse.Namespace) -> None:
         self._store, self._rank = store, given.rank
@@ -127,15 +144,30 @@ class _Growing:
         tokens = torch.randint(self.spec.vocabulary, NEUTRAL, generator=torch.Generator().manual_seed(5))
         self._neutral = store.put_neutral(tokens)
         self._entries: list[ExpertEntry] = []
-        self.number = 0
-        for _ in range(given.experts):
-            self.grow()
+        self._made = self.number = 0
+        self._come(given.experts)
 
-    def grow(self) -> None:
-        """One expert more."""
-        seed = len(self._entries)
+    def __len__(self) -> int:
+        """How many experts the next version has."""
+        return len(self._entries)
+
+    def change(self, kind: str) -> None:
+        """Who comes or leaves before the next version."""
+        if kind == LEAVE:
+            gone = set(Random(self.number).sample(range(len(self)), 1 + int(LEAVING * len(self))))
+            self._entries = [entry for place, entry in enumerate(self._entries) if place not in gone]
+        else:
+            self._come(1 if kind == ONE else 1 + int(COMING * len(self)))
+
+    def _come(self, count: int) -> None:
+        for _ in range(count):
+            self._entries.append(self._another())
+
+    def _another(self) -> ExpertEntry:
+        seed = self._made
+        self._made += 1
         name = f"person{seed * 7919 % 1000:03d}/skill{seed:05d}"  # anywhere in the order of names
-        self._entries.append(put_expert(self._store, self.spec, name, seed=seed, rank=self._rank, size=0.2))
+        return put_expert(self._store, self.spec, name, seed=seed, rank=self._rank, size=0.2)
 
     def write(self) -> None:
         """The next version, with all of them."""
@@ -150,22 +182,23 @@ class _Growing:
         return self.number
 
 
-def _undisturbed(url: str, library: _Growing, given: argparse.Namespace) -> Round:
+def _undisturbed(process: Process, library: _Growing, kind: str, given: argparse.Namespace) -> Round:
     """A round in which this process looks for no garbage: its own pauses would count as the server's."""
     gc.collect()
     gc.disable()
     try:
-        return asyncio.run(_round(url, library, given))
+        return asyncio.run(_round(process, library, kind, given))
     finally:
         gc.enable()
 
 
-async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Round:
+async def _round(process: Process, library: _Growing, kind: str, given: argparse.Namespace) -> Round:
     """Streams begin; a while nothing, then a swap, then a moment more."""
-    library.grow()
+    library.change(kind)
     library.write()
+    _forget_peak(process.pid)
     streams = [Stream() for _ in range(given.streams)]
-    async with httpx.AsyncClient(base_url=url, timeout=120) as http:
+    async with httpx.AsyncClient(base_url=process.url, timeout=120) as http:
         tasks = [asyncio.create_task(_follow(http, one, seed)) for seed, one in enumerate(streams)]
         await asyncio.sleep(LEAD)
         begin = time.perf_counter()
@@ -181,7 +214,8 @@ async def _round(url: str, library: _Growing, given: argparse.Namespace) -> Roun
     failures = [one.failure for one in streams if one.failure]
     quiet = [gap for one in streams for gap in one.gaps(begin, middle)]
     swapping = [gap for one in streams for gap in one.gaps(middle, end)]
-    return Round(quiet, swapping, switched - middle, failures)
+    peak = _peak_mb(process.pid)
+    return Round(kind, len(library), quiet, swapping, switched - middle, peak, failures)
 
 
 async def _switched(http: httpx.AsyncClient, number: int) -> None:
@@ -209,11 +243,25 @@ async def _follow(http: httpx.AsyncClient, stream: Stream, seed: int) -> None:
                 stream.failure = f"status {answer.status_code}: {line[:300]}"
             elif line.startswith("data: {"):
                 stream.times.append(time.perf_counter())
+    stream.failure = stream.failure or ENDED
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory that a process has had since it began, or since that was forgotten."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
+
+def _forget_peak(pid: int) -> None:
+    """From here on the most memory counts anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def _line(place: int, row: dict[str, Any]) -> Sequence[str]:
     return [
-        str(place),
+        f"{place}, {row['round']}",
+        str(row["experts"]),
+        str(row["peak_mb"]),
         f"{row['swap_seconds']:.2f}",
         f"{row['median_ms']:.1f}",
         f"{row['quiet_longest_ms']:.0f}",
@@ -230,6 +278,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rank", type=int, default=4)
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--swaps", type=int, default=5)
+    parser.add_argument(
+        "--rounds", nargs="+", choices=[ONE, ADD, LEAVE], default=[ONE], help="what versions change, in turns"
+    )
     parser.add_argument(
         "--quiet", type=float, default=4.0, help="seconds of each round with nothing published"
     )
