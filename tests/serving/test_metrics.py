@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -199,8 +200,29 @@ def test_the_time_to_the_first_token_begins_with_the_request_and_not_with_its_pl
 
     asyncio.run(follow())
 
-    assert (metrics.registry.get_sample_value("fletch_first_token_seconds_sum") or 0) >= 100
+    library = {"library": "tales"}
+    assert (metrics.registry.get_sample_value("fletch_first_token_seconds_sum", library) or 0) >= 100
     assert (metrics.registry.get_sample_value("fletch_queue_seconds_sum") or 0) < 100
+
+
+def test_latencies_are_told_by_library_finely_enough_for_percentiles(live: LiveServer) -> None:
+    live.post("/v1/completions", **BODY)
+
+    counted = {
+        name: samples(live, f"fletch_{name}_seconds_count") for name in ("first_token", "between_tokens")
+    }
+    assert {name: list(found) for name, found in counted.items()} == {name: [("tales",)] for name in counted}
+    for name in counted:
+        bounds = sorted(float(label[0]) for label in samples(live, f"fletch_{name}_seconds_bucket"))
+        assert (bounds[0], bounds[-2:]) == (0.001, [100.0, math.inf])
+        assert max(higher / lower for lower, higher in pairwise(bounds[:-1])) < 1.7
+
+
+def test_the_process_tells_of_itself(live: LiveServer) -> None:
+    assert samples(live, "process_resident_memory_bytes")[()] > 0
+    assert samples(live, "process_cpu_seconds_total")[()] > 0
+    assert samples(live, "process_open_fds")[()] > 0
+    assert samples(live, "python_info")
 
 
 def test_what_is_not_there_is_counted_under_one_name(live: LiveServer) -> None:

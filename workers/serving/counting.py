@@ -30,7 +30,7 @@ class Counting:
 
     async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
         """The works' steps; leaving early cancels what is left."""
-        entry = self.entry
+        entry, library = self.entry, self.target.library
         latest: dict[int, float] = {}
         try:
             with closing(steps):
@@ -39,9 +39,9 @@ class Counting:
                         now = time.monotonic()
                         if entry.first_token is None:
                             entry.first_token = now
-                            self.metrics.first_token.observe(now - entry.began)
+                            self.metrics.first_token.labels(library).observe(now - entry.began)
                         if place in latest:
-                            self.metrics.between_tokens.observe(now - latest[place])
+                            self.metrics.between_tokens.labels(library).observe(now - latest[place])
                         latest[place] = now
                     if step.finish is not None:
                         entry.ends.append(Ended(place, step.finish, time.monotonic()))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+)
 
 from routing.resident import Source
 from workers.serving.book import Book
@@ -14,6 +21,11 @@ TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 LOADS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 NOWHERE = "(unknown)"  # the label of all paths that are not served
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+# of what people notice: none more than two thirds beyond the one before, so that percentiles mean something
+LATENCIES = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3),
+    *(0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0),
+)
 
 
 class Metrics:
@@ -24,6 +36,8 @@ class Metrics:
         for the hub, if it wants to know.
         """
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
         self.book = book
         self.speakers = Speakers(self.registry, named_experts)
         self._of_requests()
@@ -52,17 +66,11 @@ class Metrics:
             ["library"],
             registry=self.registry,
         )
-        self.first_token = Histogram(
-            "fletch_first_token_seconds",
-            "Time from a request to the first token of its answer",
-            buckets=SECONDS,
-            registry=self.registry,
+        self.first_token = self._latency(
+            "fletch_first_token_seconds", "Time from a request to the first token of its answer"
         )
-        self.between_tokens = Histogram(
-            "fletch_between_tokens_seconds",
-            "Time between the tokens of an answer",
-            buckets=SECONDS,
-            registry=self.registry,
+        self.between_tokens = self._latency(
+            "fletch_between_tokens_seconds", "Time between the tokens of an answer"
         )
         self.pass_answers = Histogram(
             "fletch_pass_answers",
@@ -213,6 +221,9 @@ class Metrics:
 
     def _of_library(self, name: str, meaning: str) -> Counter:
         return Counter(name, meaning, ["library"], registry=self.registry)
+
+    def _latency(self, name: str, meaning: str) -> Histogram:
+        return Histogram(name, meaning, ["library"], buckets=LATENCIES, registry=self.registry)
 
     def asked(self, owner: str, there: int, missing: int) -> None:
         """Experts of a library were wanted: see `routing.residence.Witness`."""
