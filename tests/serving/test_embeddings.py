@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -13,6 +15,7 @@ import torch
 
 from routing.composed import ComposedModel
 from routing.embedding import Embedding, embed
+from routing.generation import Generation
 from routing.routes import Routing
 from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import PublishedLibrary
@@ -20,6 +23,7 @@ from tests.serving.live import LiveServer, live_server
 from tests.serving.test_bad_requests import assert_refused
 from workers.serving.options import Limits
 
+LOT = Limits().running
 TEXTS = [TEXT, "The mill", "Bread and cheese " * 20, "x"]
 
 
@@ -109,7 +113,7 @@ def test_an_embedding_is_routed_as_the_request_says(client: Any, composed: Compo
         ({"input": [5, 99_999]}, "invalid_value", "input"),
         ({"input": 5}, "invalid_type", "input"),
         ({"input": "word " * 300}, "context_length_exceeded", "input"),
-        ({"input": ["a"] * 257}, "invalid_value", "input"),
+        ({"input": ["a"] * 2_049}, "invalid_value", "input"),
         ({"dimensions": 16}, "invalid_value", "dimensions"),
         ({"encoding_format": "int8"}, "invalid_value", "encoding_format"),
         ({"routing": {"trace": True}}, "invalid_value", "routing.trace"),
@@ -148,6 +152,52 @@ def test_more_texts_than_may_run_at_once_are_embedded_and_counted(narrow: LiveSe
     assert [now - then for now, then in zip(counted(), before, strict=True)] == [1, read, read]
     with pytest.raises(openai.BadRequestError, match="found 13, expected at most 12"):
         narrow.client().embeddings.create(model="tales", input=["a"] * 13)
+
+
+def test_fewer_at_once_are_embedded_where_others_leave_fewer_places(
+    narrow: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> torch.Tensor:
+        return vectors(narrow.client().embeddings.create(model="tales", input=TEXTS * 3))
+
+    expected = ask()
+    monkeypatch.setattr(narrow.server.runner.engine, "_may_wait", -1)
+
+    assert_equal(ask(), expected)
+
+
+def test_a_long_list_fills_no_queue_keeps_nobody_waiting_and_leaves_its_memory_behind(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, most, hear, speak = live.server.runner.engine, 2_048, Embedding.hear, Generation.hear
+    alive, heard, said = weakref.WeakSet[Embedding](), list[tuple[int, int]](), list[int]()
+
+    def listening(work: Embedding, *what: Any) -> Any:
+        alive.add(work)
+        heard.append((len(alive), engine.running + engine.waiting))
+        if len(heard) == most // 2:
+            live.wait_until(lambda: engine.running + engine.waiting > LOT)
+        return hear(work, *what)
+
+    def speaking(work: Generation, *what: Any) -> Any:
+        said.append(len(heard))
+        return speak(work, *what)
+
+    monkeypatch.setattr(Embedding, "hear", listening)
+    monkeypatch.setattr(Generation, "hear", speaking)
+    with ThreadPoolExecutor(1) as pool:
+        texts = [f"word {number % 100}" for number in range(most)]
+        asked = pool.submit(live.post, "/v1/embeddings", model="tales", input=texts)
+        live.wait_until(lambda: len(heard) >= most // 2)
+        assert live.post("/v1/completions", model="tales", prompt=TEXT, max_tokens=3).status_code == 200
+        answer = asked.result().json()
+
+    assert [one["index"] for one in answer["data"]] == list(range(most))
+    found = torch.tensor([one["embedding"] for one in answer["data"]])
+    assert_equal(found[100:], found[:-100])
+    assert most // 2 <= said[0] <= said[-1] < most
+    assert max(works for works, _ in heard) <= 2 * LOT
+    assert max(places for _, places in heard) <= LOT + 1
 
 
 def test_they_wait_for_places_like_answers_and_give_them_back_when_the_client_goes(

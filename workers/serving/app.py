@@ -152,7 +152,8 @@ class Server:
         body = await self._body(request, EmbeddingBody)
         order = await self._order(request, body)
         done = await unless_gone(request, self.embedder.embed(order))
-        return await run_in_threadpool(lambda: JSONResponse(embedding_document(order, done)))
+        pieces = held_by_nobody(embedding_document(order, done))
+        return StreamingResponse(pieces, media_type="application/json")
 
     async def models(self, request: Request) -> Response:
         admitted = partial(self.door.admits, request.state.caller)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float
+from starlette.concurrency import run_in_threadpool
 
 from routing.embedding import Embedding
 from routing.engine import EngineFull
@@ -27,12 +28,14 @@ from workers.serving.metrics import Metrics
 from workers.serving.options import Limits
 from workers.serving.preparing import Place, Preparing
 from workers.serving.runner import Runner
-from workers.serving.shapes import provenance
+from workers.serving.shapes import Spoken, who_spoke
 from workers.serving.targets import Target
 
 PATIENCE = 30.0  # seconds that what is left of a request waits for places, once its first part had some
 GLANCE = 0.02  # seconds between two looks for them
+WRITTEN = 32  # embeddings in a piece of the answer: as text their numbers take many times their memory
 Prompt = tuple[int, ...]
+Vector = Float[torch.Tensor, " width"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,20 @@ class Order:
     charge: Callable[[int], None]
 
 
+@dataclass
+class Embedded:
+    """What texts have come to; what it took is let go, which for the many of a request would be gigabytes."""
+
+    vectors: list[Vector] = field(default_factory=list)
+    spoken: Spoken = field(default_factory=Spoken)
+
+    def add(self, works: Sequence[Embedding]) -> None:
+        """Take what has ended; NotFinite where the base or an expert computed no numbers."""
+        for work in works:
+            self.vectors.append(work.vector)
+            self.spoken.add(work)
+
+
 class Embedder:
     """Embeds what requests hold in lots, so that the many texts of one take no more places than answers."""
 
@@ -57,24 +74,28 @@ class Embedder:
         self._metrics = metrics
         self._most = max(1, limits.running)
 
-    async def embed(self, order: Order) -> list[Embedding]:
+    async def embed(self, order: Order) -> Embedded:
         """All of them, in order. ApiError or EngineFull if there is no place for the first lot."""
         order.entry.answers, order.entry.submitted = len(order.prompts), time.monotonic()
-        done: list[Embedding] = []
-        while len(done) < len(order.prompts):
-            left = order.prompts[len(done) :]
-            done += await self._lot(order, left, patience=PATIENCE if done else 0)
+        done = Embedded()
+        while (count := len(done.vectors)) < len(order.prompts):
+            works = await self._lot(order, count, patience=PATIENCE if count else 0)
+            await run_in_threadpool(done.add, works)
         return done
 
-    async def _lot(self, order: Order, left: Sequence[Prompt], *, patience: float) -> list[Embedding]:
-        """As many as the engine lets take turns, and as the caller may have beside what is under way."""
+    async def _lot(self, order: Order, start: int, *, patience: float) -> list[Embedding]:
+        """From `start` as many as the engine lets take turns, and the caller may have beside their others.
+
+        Fewer where others leave no places for all of them.
+        """
         version = order.target.version
         # Where not all experts are in memory, texts would wait for and narrow each other's.
         width = self._most if version is None or version.resident is None else 1
         if order.caller.answers is not None:
             width = min(width, max(1, order.caller.answers - self._preparing.held(order.who)))
-        prompts = left[:width]
-        with await self._place(order, len(prompts), patience) as place:
+        most = min(width, len(order.prompts) - start)
+        with await self._place(order, most, patience) as place:
+            prompts = order.prompts[start : start + place.answers]
             target = replace(order.target, asker=place.asker)
             made = self._preparing.made(place, target, partial(_embeddings, order.body, target, prompts))
             works = await place.kept(made)
@@ -85,17 +106,26 @@ class Embedder:
                 pass
         return works
 
-    async def _place(self, order: Order, texts: int, patience: float) -> Place:
-        """Places for so many texts, as soon as there are some."""
+    async def _place(self, order: Order, most: int, patience: float) -> Place:
+        """Places for so many texts, or for some of them, as soon as there are any."""
         deadline = time.monotonic() + patience
         while True:
             try:
-                require_answers(order.caller, self._preparing.held(order.who), texts)
-                return self._preparing.place(order.who, texts)
+                return self._some(order, most)
             except (ApiError, EngineFull):
                 if time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(GLANCE)
+
+    def _some(self, order: Order, most: int) -> Place:
+        """Places for so many, a half, a quarter ... of them; ApiError or EngineFull if not even for one."""
+        try:
+            require_answers(order.caller, self._preparing.held(order.who), most)
+            return self._preparing.place(order.who, most)
+        except (ApiError, EngineFull):
+            if most == 1:
+                raise
+        return self._some(order, most // 2)
 
 
 def embedding_prompts(body: EmbeddingBody, target: Target, limits: Limits) -> list[Prompt]:
@@ -121,20 +151,33 @@ def embedding_prompts(body: EmbeddingBody, target: Target, limits: Limits) -> li
     return prompts
 
 
-def embedding_document(order: Order, done: Sequence[Embedding]) -> dict[str, Any]:
-    """The answer in OpenAI's shape, and our own part of it."""
+async def embedding_document(order: Order, done: Embedded) -> AsyncGenerator[bytes, None]:
+    """The answer in OpenAI's shape, and our own part of it, in pieces of JSON."""
+    vectors = done.vectors
+    yield b'{"object":"list","data":['
+    for start in range(0, len(vectors), WRITTEN):
+        yield await run_in_threadpool(_entries, order.body, vectors[start : start + WRITTEN], start)
     read = sum(map(len, order.prompts))
-    write = _base64 if order.body.encoding_format == "base64" else torch.Tensor.tolist
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": place, "embedding": write(one.vector)}
-            for place, one in enumerate(done)
-        ],
+    behind = {
         "model": order.body.model,
         "usage": {"prompt_tokens": read, "total_tokens": read},
-        "fletch": provenance(order.target, done),
+        "fletch": who_spoke(order.target, done.spoken),
     }
+    yield b"]," + _json(behind)[1:]
+
+
+def _entries(body: EmbeddingBody, vectors: Sequence[Vector], start: int) -> bytes:
+    """A piece of the list of embeddings, with the comma between it and the piece before."""
+    write = _base64 if body.encoding_format == "base64" else torch.Tensor.tolist
+    entries = [
+        {"object": "embedding", "index": place, "embedding": write(vector)}
+        for place, vector in enumerate(vectors, start)
+    ]
+    return (b"," if start else b"") + _json(entries)[1:-1]
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _embeddings(body: EmbeddingBody, target: Target, prompts: Sequence[Prompt]) -> list[Embedding]:
@@ -147,6 +190,6 @@ def _embeddings(body: EmbeddingBody, target: Target, prompts: Sequence[Prompt]) 
     ]
 
 
-def _base64(vector: Float[torch.Tensor, " width"]) -> str:
+def _base64(vector: Vector) -> str:
     """Float32, the least significant byte first, as OpenAI's clients read it."""
     return base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode()

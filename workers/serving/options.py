@@ -24,7 +24,7 @@ class Limits:
     prompt_tokens: int = 32_768
     max_tokens: int = 4_096
     choices: int = 16
-    embeddings: int = 256  # of one request
+    embeddings: int = 2_048  # of one request, as OpenAI allows
     stop_strings: int = 16
     stop_characters: int = 256  # of each of them
     trace_entries: int = 2_000_000

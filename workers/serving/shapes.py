@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from routing.engine import Step
+from routing.routes import Narrowed
 from routing.streaming import TextToken
 from routing.work import Finish, Work
 from workers.serving.targets import Target
@@ -102,22 +103,51 @@ def usage(works: Sequence[Work], choices: int) -> dict[str, Any]:
     }
 
 
+@dataclass
+class Spoken:
+    """Who spoke in some works that have ended, each of which counts alike."""
+
+    works: int = 0
+    narrowed: Narrowed | None = None  # what had to make do with fewer experts first, if anything had
+    totals: dict[str, float] = field(default_factory=dict)  # shares by expert
+
+    def add(self, work: Work) -> None:
+        """Take another."""
+        self.works += 1
+        self.narrowed = self.narrowed or work.narrowed
+        for name, share in ({} if work.shares is None else work.shares.by_expert()).items():
+            self.totals[name] = self.totals.get(name, 0.0) + share
+
+    @property
+    def shares(self) -> list[tuple[str, float]]:
+        """The largest first."""
+        shares = [(name, total / self.works) for name, total in self.totals.items()]
+        return sorted(shares, key=lambda item: (-item[1], item[0]))
+
+
 def provenance(target: Target, works: Sequence[Work]) -> dict[str, Any]:
     """Which library and version answered, which experts spoke, and where if that was asked for."""
-    version = target.version
+    spoken = Spoken()
+    for work in works:
+        spoken.add(work)
+    said, trace = who_spoke(target, spoken), _trace(target, works[0])
+    return said if trace is None else {**said, **_prior(target, works[0]), "trace": trace}
+
+
+def who_spoke(target: Target, spoken: Spoken) -> dict[str, Any]:
+    """Which library and version answered, and which experts spoke."""
+    version, narrowed = target.version, spoken.narrowed
     said: dict[str, Any] = {
         "library": target.library,
         "version": None if version is None else version.number,
         "manifest": None if version is None else version.manifest,
-        "experts": [{"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in _shares(works)],
+        "experts": [{"adapter": name, "share": round(share, SHARE_DIGITS)} for name, share in spoken.shares],
     }
-    narrowed = next((work.narrowed for work in works if work.narrowed is not None), None)
     if narrowed is not None:
         said["narrowed"] = {"from": narrowed.experts, "to": narrowed.kept, "prior": narrowed.prior}
-    trace = _trace(target, works[0])
     if version is not None and version.guests is not None:
         said["private"] = {"experts": version.guests.names, "digest": version.guests.digest}
-    return said if trace is None else {**said, **_prior(target, works[0]), "trace": trace}
+    return said
 
 
 def _prior(target: Target, work: Work) -> dict[str, Any]:
@@ -135,15 +165,6 @@ def _prior(target: Target, work: Work) -> dict[str, Any]:
     ]
     nobody = round(said.nobody(), WEIGHT_DIGITS)
     return {"prior": {"name": said.prior, "nobody": nobody, "abstained": not way.seats, "experts": experts}}
-
-
-def _shares(works: Sequence[Work]) -> list[tuple[str, float]]:
-    totals: dict[str, float] = {}
-    for work in works:
-        shares = {} if work.shares is None else work.shares.by_expert()
-        for name, share in shares.items():
-            totals[name] = totals.get(name, 0.0) + share / len(works)
-    return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _encoded(target: Target, work: Work) -> dict[str, Any]:
