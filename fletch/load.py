@@ -74,6 +74,8 @@ class Load:
             "seconds": round(self.seconds, 3),
             "prompt_tokens": sum(reply.read for reply in answered),
             "completion_tokens": sum(reply.written for reply in answered),
+            "shortest_answer": min((reply.written for reply in answered), default=0),
+            "longest_answer": max((reply.written for reply in answered), default=0),
             "completion_tokens_per_second": round(sum(reply.written for reply in answered) / self.seconds, 2),
             "first_token": percentiles(reply.first for reply in answered if reply.pieces),
             "between_tokens": percentiles(gap for reply in answered for gap in reply.gaps),
@@ -94,7 +96,7 @@ def percentiles(values: Iterable[float]) -> dict[str, float]:
 
 
 def put_on(serving: Serving, bodies: Sequence[Mapping[str, Any]], *, at_once: int, heard: Heard) -> Load:
-    """Ask for the completions of all bodies, so many at once, or as many as are taken.
+    """Ask for the answers to all bodies (chats have messages), so many at once, or as many as are taken.
 
     Who is put off (`Retry-After`) asks again when told to, and is timed from the try that was answered. Whose
     second try in a row was one too many at once leaves its question to others: pauses of many who wait for
@@ -178,7 +180,7 @@ class _Askers:
 
     def _ask(self, body: Mapping[str, Any], reply: Reply) -> None:
         for chunk in _streamed(self.serving, body):
-            if any(choice.get("text") for choice in chunk.get("choices", ())):
+            if any(map(_text, chunk.get("choices", ()))):
                 reply.pieces.append(time.perf_counter())
                 self._told = time.monotonic()
             usage = chunk.get("usage") or {}
@@ -188,4 +190,10 @@ class _Askers:
 
 def _streamed(serving: Serving, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     wanted = {**body, "stream": True, "stream_options": {"include_usage": True}}
-    return serving.events("/v1/completions", wanted)
+    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    return serving.events(path, wanted)
+
+
+def _text(choice: Mapping[str, Any]) -> str:
+    """What a chunk adds to an answer of either kind."""
+    return choice.get("text") or choice.get("delta", {}).get("content") or ""

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 class Request:
     """What is asked of the model. `route` None is the plain base; `logprobs` is a number of alternatives.
 
+    With `ignore_ends` it goes on behind a token that would end it; a guide's form cannot be gone on from.
     With `trace` every selection is kept, with `voices` each token says who spoke where it was predicted.
     `choice` tells apart the answers to one prompt, so that each draws its own tokens from one seed. Answers
     to one caller with an equal `conversation` do not read again what they have in common (see
@@ -41,6 +42,7 @@ class Request:
     route: Route | None = None
     sampling: Sampling = field(default_factory=Sampling)
     stop: tuple[str, ...] = ()
+    ignore_ends: bool = False
     logprobs: int | None = None
     echo: bool = False
     trace: bool = False
@@ -66,7 +68,7 @@ class Generation(Work):
         )
         self.request = request
         self._guide = guide
-        self._ends = end_tokens(model)
+        self._ends = frozenset[int]() if request.ignore_ends else end_tokens(model)
         self._chance = request.sampling.generator(request.choice)
         self._bent: Bent | None = None
         self._text = Speller(model.base.tokenizer, self._unread)

@@ -40,6 +40,14 @@ QUESTION = (
 )
 @click.option("--router", metavar="NAME", help="How to route; otherwise as the library says.")
 @click.option("--base", is_flag=True, help="The base alone: what routing costs is the difference.")
+@click.option(
+    "--chat", is_flag=True, help="Each question is a conversation, as the base's chat template says."
+)
+@click.option(
+    "--let-end",
+    is_flag=True,
+    help="Let answers end by themselves; otherwise each is as long as --max-tokens, whoever writes it.",
+)
 def command(
     *,
     library: str,
@@ -52,21 +60,21 @@ def command(
 ) -> Outcome:
     """Put load on what serves LIBRARY, and say how fast it answers whom.
 
-    Every answer is asked for as a stream, and is as long as allowed unless it ends by itself. What a serving
-    process puts off, because of a limit of its own or of yours, is asked again when it says so, and where
-    fewer at once are taken, fewer are asked for. Exit code 1 says that some were not answered in the end.
+    Every answer is asked for as a stream, and is as long as allowed, so that a library and its base can be
+    compared. What a serving process puts off, because of a limit of its own or of yours, is asked again when
+    it says so, and where fewer at once are taken, fewer are asked for. Exit code 1 says that some were not
+    answered in the end.
     """
     texts = _texts(prompts)
     body: dict[str, Any] = {
         "model": f"{library}/base" if said["base"] else library,
         "max_tokens": said["max_tokens"],
         "temperature": 0,
+        **({} if said["let_end"] else {"ignore_eos": True}),
         **({"routing": {"router": said["router"]}} if said["router"] else {}),
     }
-    bodies = [
-        {**body, "prompt": texts[number % len(texts)].replace("{number}", str(number))}
-        for number in range(requests)
-    ]
+    asked = [texts[number % len(texts)].replace("{number}", str(number)) for number in range(requests)]
+    bodies = [{**body, **_question(text, chat=said["chat"])} for text in asked]
     serves = Serving(serving_address(library, hub, serving), hub_pass=hub_pass(library, hub))
     with screen.steps("answers") as report:
         load = put_on(serves, bodies, at_once=min(at_once, requests), heard=report)
@@ -84,6 +92,10 @@ def _texts(prompts: Path | None) -> list[str]:
     return lines
 
 
+def _question(text: str, *, chat: bool) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]} if chat else {"prompt": text}
+
+
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
@@ -93,6 +105,9 @@ def _said(load: Load, asked: int) -> str:
     found = load.to_json()
     answered, rate = found["answered"], found["completion_tokens_per_second"]
     lines = [f"{answered} of {found['requests']} answers in {load.seconds:.1f} s, {rate} tokens a second"]
+    if answered:
+        least, most = found["shortest_answer"], found["longest_answer"]
+        lines.append(f"each answer has {f'{least} to {most}' if least < most else most} tokens")
     for name, about in (
         ("first_token", "to the first token"),
         ("between_tokens", "between tokens"),

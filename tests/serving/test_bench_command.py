@@ -44,6 +44,26 @@ def test_people_are_told_in_sentences_and_prompts_may_be_ones_own(shell: Shell, 
     assert 'fletch_completion_tokens_total{library="tales"}' in live.get("/metrics").text
 
 
+@pytest.mark.parametrize("chat", [[], ["--chat"]])
+def test_every_answer_is_as_long_as_asked_whatever_would_end_it(
+    shell: Shell, live: LiveServer, monkeypatch: pytest.MonkeyPatch, chat: list[str]
+) -> None:
+    monkeypatch.setattr("routing.generation.end_tokens", lambda _: frozenset(range(1_000)))
+    asked = ["bench", "tales", "--requests", 3, "--max-tokens", 5, *chat]
+    labels = {"endpoint": "/v1/chat/completions" if chat else "/v1/completions", "status": "200"}
+
+    def counted() -> float:
+        return live.server.metrics.registry.get_sample_value("fletch_requests_total", labels) or 0
+
+    before = counted()
+    ran, short = shell.fletch(*asked), shell.fletch(*asked, "--let-end", "--json")
+
+    assert "each answer has 5 tokens\n" in ran.out, ran.err
+    found = short.document
+    assert (found["answered"], found["shortest_answer"], found["longest_answer"]) == (3, 1, 1)
+    assert counted() - before == 6
+
+
 def test_refusals_are_counted_by_what_was_said(shell: Shell) -> None:
     ran = shell.fletch("bench", "nowhere", "--requests", 4, "--at-once", 2)
 

@@ -136,6 +136,7 @@ class AnyBody(AddressedBody):
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stop: str | Strings | None = None
+    ignore_eos: bool | None = None
     seed: int | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

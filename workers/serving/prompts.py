@@ -68,7 +68,7 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Gui
         asked or _room(prompt, target, limits),
         (body.top_logprobs or 0) if body.logprobs else None,
         demanded(body, tokenizer) or form_of(body),
-        (*chat_stops(tokenizer), *ends_of(body)),
+        (*(() if body.ignore_eos else chat_stops(tokenizer)), *ends_of(body)),
     )
     return _generations(body, wanted, target, limits, guides)
 
@@ -99,6 +99,7 @@ def _generations(
                 route=way,
                 sampling=sampling,
                 stop=stop,
+                ignore_ends=bool(body.ignore_eos),
                 logprobs=wanted.logprobs,
                 echo=isinstance(body, CompletionBody) and bool(body.echo),
                 trace=body.routing.trace is True,
@@ -133,8 +134,11 @@ def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
         raise invalid("stop", message)
     if wanted.form is None:
         return (*stop, *wanted.ends)
-    if stop:
-        raise invalid("stop", f"the answer ends where its form does; leave out this or {wanted.form.param}")
+    for given_too, field in ((stop, "stop"), (body.ignore_eos, "ignore_eos")):
+        if given_too:
+            raise invalid(
+                field, f"the answer ends where its form does; leave out this or {wanted.form.param}"
+            )
     return ()
 
 
