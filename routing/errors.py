@@ -67,6 +67,10 @@ class UnknownVersion(RoutingError):
     """This library has no index version of this number."""
 
 
+class VersionHeldBack(RoutingError):
+    """This version has experts in quarantine, so it is not served."""
+
+
 class VersionConflict(RoutingError):
     """Another manifest was already written under this number; versions never change."""
 

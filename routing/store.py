@@ -5,6 +5,7 @@ libraries/<library>/library.json              which base the library grows on
 libraries/<library>/versions/00000012.json    {"number", "manifest"}
 libraries/<library>/current.json              the version that is served
 libraries/<library>/guests.json               by which key lists of private experts are believed
+libraries/<library>/held_back.json            experts in quarantine, whose versions are not to be served
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +26,7 @@ from routing.digests import canonical_json
 from routing.errors import BadManifest, BadName, MissingObject, UnknownVersion, VersionConflict
 from routing.factor_tensors import factor_tensors, factors_of
 from routing.factors import Factors
+from routing.held_back import HeldBack, from_document, to_document
 from routing.index import (
     ExpertEntry,
     IndexManifest,
@@ -272,6 +274,20 @@ class IndexStore:
         except (ValueError, TypeError, KeyError) as error:
             raise BadManifest(f"{_guests_document(library)}: {error!r}") from error
 
+    def set_held_back(self, library: str, held_back: Iterable[HeldBack]) -> None:
+        """Say which experts are held back, in the place of those before, and which versions with them."""
+        self.objects.write_document(_held_back_document(library), to_document(held_back))
+
+    def held_back(self, library: str) -> tuple[HeldBack, ...]:
+        """The experts that are held back; BadManifest if the document of them is broken."""
+        content = self.objects.read_document(_held_back_document(library))
+        if content is None:
+            return ()
+        try:
+            return from_document(content)
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadManifest(f"{_held_back_document(library)}: {error!r}") from error
+
     def libraries(self) -> list[str]:
         """The names of all libraries in the store, sorted."""
         names = [name for name in self.objects.children("libraries") if LIBRARY_NAME.fullmatch(name)]
@@ -320,6 +336,10 @@ def _library_document(library: str) -> str:
 
 def _guests_document(library: str) -> str:
     return f"{_library_folder(library)}/guests.json"
+
+
+def _held_back_document(library: str) -> str:
+    return f"{_library_folder(library)}/held_back.json"
 
 
 def _version_document(library: str, number: int) -> str:

@@ -298,6 +298,8 @@ def _change_standing(
     decisions.about_release(release, decided, before=before, after=release.standing, by=by, reason=reason)
     standing_changed.send(sender=Adapter, adapter=release.adapter)
     if release.status == Release.Status.READY:
+        if "quarantined_at" in fields:  # older versions may not be served any more, or may again
+            jobs.enqueue(JobKind.PROMOTE, library_id=release.library.pk)
         jobs.enqueue(JobKind.INDEX, library_id=release.library.pk)
 
 

@@ -153,6 +153,21 @@ def held_back(version: IndexVersion) -> QuerySet[Release]:
     return version.members().exclude(quarantined_at=None)
 
 
+def held_back_spans(library: Library) -> list[tuple[str, int, int]]:
+    """Experts in quarantine by name, and which versions have them: from a number to before another.
+
+    No version that is planned from now on has them, so what has no end yet ends behind the newest.
+    """
+    last = newest(library)
+    end = 1 if last is None else last.number + 1
+    members = IndexMember.objects.filter(library=library).exclude(release__quarantined_at=None)
+    rows = members.select_related("release__adapter__owner").order_by("since", "pk")
+    return [
+        (member.release.adapter.full_name, member.since, end if member.until is None else member.until)
+        for member in rows
+    ]
+
+
 def diff(old: IndexVersion, new: IndexVersion) -> Diff:
     """Compare two versions of one library, in either order. Members of both are not read."""
     before = {member.release.adapter_id: member for member in _not_in(new, old)}

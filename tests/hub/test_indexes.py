@@ -9,7 +9,7 @@ from hub.indexes import queries
 from hub.indexes import services as indexes
 from hub.indexes.models import IndexVersion, Promotion
 from hub.jobs import services as jobs
-from hub.jobs.models import JobKind
+from hub.jobs.models import Job, JobKind
 from tests.hub import making
 
 pytestmark = pytest.mark.django_db
@@ -164,6 +164,27 @@ def test_quarantine_makes_a_version_without_the_expert_and_forbids_the_old_one()
     assert bad not in queries.experts(two)
     with pytest.raises(Conflict, match="quarantine"):
         indexes.promote(library=place, number=one.number, by=None)
+
+
+def test_quarantine_names_the_versions_that_are_not_to_be_served_any_more() -> None:
+    place, owner = making.library(), making.user()
+    making.ready(owner, place, "good")
+    making.publish(place)
+    bad = making.ready(owner, place, "bad")
+    making.publish(place)
+    making.ready(owner, place, "another")
+    making.publish(place)
+
+    adapters.quarantine(release=bad, by=None, reason="a trigger was found")
+
+    assert Job.objects.filter(kind=JobKind.PROMOTE, state=Job.State.QUEUED).exists()
+    assert queries.held_back_spans(place) == [(bad.adapter.full_name, 2, 4)]
+    making.publish(place)
+    making.ready(owner, place, "a third")
+    making.publish(place)
+    assert queries.held_back_spans(place) == [(bad.adapter.full_name, 2, 4)]
+    adapters.restore(release=bad, by=None)
+    assert queries.held_back_spans(place) == []
 
 
 def test_quarantine_takes_effect_where_versions_are_not_promoted_by_themselves() -> None:

@@ -18,6 +18,7 @@ from moto.server import ThreadedMotoServer
 
 from routing.digests import digest_of
 from routing.errors import BadManifest, BadName, CorruptObject, MissingObject, UnknownVersion, VersionConflict
+from routing.held_back import HeldBack, of_version
 from routing.index import ExpertEntry, manifest_digest, manifest_of
 from routing.objects import FolderStore
 from routing.spec import BaseRef
@@ -121,6 +122,28 @@ def test_a_library_says_by_which_key_its_guest_lists_are_believed(store: IndexSt
     store.objects.write_document("libraries/cats/guests.json", b'{"ed25519": "not base64"}')
     with pytest.raises(BadManifest, match=r"libraries/cats/guests\.json"):
         store.guest_key("cats")
+
+
+def test_a_library_says_which_versions_are_held_back(store: IndexStore) -> None:
+    assert store.held_back("cats") == ()
+    held = (HeldBack("ada/bad", 2, 4), HeldBack("bob/bad", 3, 9))
+    store.set_held_back("cats", held)
+
+    assert store.held_back("cats") == held
+    named = {number: of_version(store.held_back("cats"), number) for number in (1, 2, 3, 4, 9)}
+    assert named == {1: [], 2: ["ada/bad"], 3: ["ada/bad", "bob/bad"], 4: ["bob/bad"], 9: []}
+    store.set_held_back("cats", [])
+    assert store.held_back("cats") == ()
+
+
+@pytest.mark.parametrize(
+    "broken", [b"{", b"{}", b'{"held_back": [{"expert": "a/b", "since": 1, "until": "2"}]}', b"[]"]
+)
+def test_a_broken_list_of_those_held_back_is_named(store: IndexStore, broken: bytes) -> None:
+    store.objects.write_document("libraries/cats/held_back.json", broken)
+
+    with pytest.raises(BadManifest, match=r"libraries/cats/held_back\.json"):
+        store.held_back("cats")
 
 
 def test_experts_come_back_as_they_were_and_equal_ones_are_kept_once(store: IndexStore) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from routing.errors import BadManifest, RoutingError, UnknownVersion, WrongBase
+from routing.errors import BadManifest, RoutingError, UnknownVersion, VersionHeldBack, WrongBase
+from routing.held_back import HeldBack, of_version
 from routing.residence import megabytes
 from routing.resident import Shelf
 from routing.routed import RoutedModel
@@ -59,6 +60,7 @@ class Library:
         self._options = household.options
         self._metrics = household.metrics
         self._ref: LibraryRef | None = None
+        self._held_back: tuple[HeldBack, ...] = ()
         self._pinned = Pinned(household.options.limits, household.retiring)
 
     @property
@@ -91,10 +93,11 @@ class Library:
             ref, current = self._store.library_ref(self.name), self._store.current(self.name)
             if self._options.callers == "passes":
                 self.hub_key = self.guest_key()
+            self._held_back = self._store.held_back(self.name)
         except BadManifest as error:
             self._refuse(None, error)
             return
-        self._pinned.tidy()
+        self._pinned.tidy(lambda number: not of_version(self._held_back, number))
         if ref is None:
             return
         wish = Wish(ref, current)
@@ -127,8 +130,8 @@ class Library:
     def version(self, number: int, asker: Asker = ANYBODY) -> Version:
         """The version of this number, loaded if it is published and not in memory.
 
-        Errors as `assemble`, ApiError if many wait for other versions already, and Left if the asker leaves
-        before it is read.
+        Errors as `assemble`, VersionHeldBack for another than the live one that has experts in quarantine,
+        ApiError if many wait for other versions already, and Left if the asker leaves before it is read.
         """
 
         def read(number: int) -> Version:
@@ -139,15 +142,25 @@ class Library:
         if live is not None and live.number == number:
             self._pinned.name_live(live)
             return live
+        self._require_servable(number)
         return self._pinned.version(number, read)
 
     def publishes(self, number: int) -> bool:
         """Whether the store has a version of this number on the base that is served; nothing is loaded."""
         try:
+            self._require_servable(number)
             manifest = self._store.version_digest(self.name, number)
             return self._ref is not None and self._store.base_of(manifest) == self._ref.base
         except RoutingError:
             return False
+
+    def _require_servable(self, number: int) -> None:
+        experts = of_version(self._held_back, number)
+        if experts:
+            raise VersionHeldBack(
+                f"{self.name} version {number} is not served: it has {', '.join(experts[:MOST_SAID])}, "
+                "held back by a maintainer; ask for another version"
+            )
 
     def _read(self, number: int) -> Version:
         live = self.live

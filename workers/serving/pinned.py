@@ -95,12 +95,13 @@ class Pinned:
         finally:
             self._places.release()
 
-    def tidy(self) -> None:
-        """Let go of what nobody asked for lately."""
+    def tidy(self, servable: Callable[[int], bool] = lambda _: True) -> None:
+        """Let go of what nobody asked for lately, and of what may not be served any more."""
         oldest = time.monotonic() - self._limits.pinned_seconds
         with self._lock:
-            for number in [number for number, one in self._held.items() if one.used < oldest]:
-                del self._held[number]
+            for number, one in list(self._held.items()):
+                if one.used < oldest or not servable(number):
+                    del self._held[number]
 
     def let_go(self) -> bool:
         """Give up the longest unused that does not answer; False if there is none."""

@@ -14,6 +14,7 @@ from routing.errors import (
     RoutingError,
     UnknownExpert,
     UnknownVersion,
+    VersionHeldBack,
 )
 from routing.index import RoutingPolicy
 from routing.residence import NoRoom, TooLarge
@@ -147,6 +148,8 @@ def _pinned(library: Library, model: str, number: int, param: str, asker: Asker)
     except UnknownVersion as error:
         refused = not_found(model, str(error)) if param == "model" else invalid(param, str(error))
         raise refused from error
+    except VersionHeldBack as error:
+        raise ApiError(403, str(error), code="version_held_back", param=param) from error
     except (RoutingError, MissingObject) as error:
         message = f"{library.name} version {number} cannot be served: {error}"
         raise ApiError(503, message, code="version_unavailable", param=param, retry_after=5) from error
