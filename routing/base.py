@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from routing.digests import digest_of, digest_of_file
 from routing.errors import UnsupportedBase, WrongBase
 from routing.family import FAMILIES, Family, family_of
+from routing.rotary import keep_passes_apart
 from routing.spec import BaseRef, BaseSpec, TargetModule
 from routing.spread import Devices, Spread, places
 from routing.tokenizer_files import tokenizer_file_digests
@@ -100,6 +101,7 @@ def base_of(
 ) -> Base:
     """The base whose model was read from this folder, for inference."""
     tokenizer = AutoTokenizer.from_pretrained(folder, **NO_REMOTE_CODE)
+    keep_passes_apart(model)
     return Base(spec, model.eval().requires_grad_(False), tokenizer, device, dtype, ref)  # noqa: FBT003
 
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from routing.attention_trial import untold
 from routing.base import Base
 from routing.ragged import ATTENTION, Piece, Strand, Strands, inputs, ragged, register
+from routing.rotary import BY_LONGEST
 
 log = logging.getLogger(__name__)
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
-BY_LONGEST = {"dynamic", "longrope"}  # rotary positions that change when a sequence becomes long
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 COARSE = 0.1  # of bfloat16 and float16: the largest logit's part that rounding may move
 FIRST, SECOND = (3, 4, 5, 6, 7), (7, 3, 5)
