@@ -180,7 +180,7 @@ def test_quarantine_names_the_versions_that_are_not_to_be_served_any_more() -> N
     assert Job.objects.filter(kind=JobKind.PROMOTE, state=Job.State.QUEUED).exists()
     assert queries.held_back_spans(place) == [(bad.adapter.full_name, 2, 4)]
     making.publish(place)
-    making.ready(owner, place, "a third")
+    making.ready(owner, place, "third")
     making.publish(place)
     assert queries.held_back_spans(place) == [(bad.adapter.full_name, 2, 4)]
     adapters.restore(release=bad, by=None)
