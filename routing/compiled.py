@@ -13,6 +13,7 @@ from routing.trusted import tried, withdraw
 
 log = logging.getLogger(__name__)
 INSTEAD = "experts are mixed by torch alone, which is slower"
+MOST_CHOSEN = 64  # experts of a token: the loops keep these in order one by one, beyond torch is faster
 TRIED = (
     (1.0, 3.0, float("nan"), 3.0, 2.0),
     (-1.0, -float("inf"), 0.5, 0.25, float("inf")),

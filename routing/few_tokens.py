@@ -17,7 +17,7 @@ from torch import Tensor
 
 from routing import accelerated, compiled, sketches
 from routing.accelerated import kernels_for
-from routing.compiled import kernels, usable
+from routing.compiled import MOST_CHOSEN, kernels, usable
 from routing.pack import ModulePack
 from routing.routers import ROUTERS, Router, Selection, Terms
 from routing.sketches import choose_by_sketch, loops
@@ -40,12 +40,13 @@ def at_once(module: ModulePack, terms: Terms) -> AtOnce | None:
     It returns who was chosen and with what weight [tokens, k]. None: there are no loops for these experts.
     """
     arrays, sketch, plain, read = module.arrays, module.sketch, kernels(), loops()
-    if arrays is None or plain is None:
+    k = min(terms.top_k, len(module))
+    if arrays is None or plain is None or k > MOST_CHOSEN:
         return None
     loop, given = plain.choose_and_mix, tuple[Any, ...](arrays)
     if sketch is not None and read is not None:
         loop, given = read.choose_by_sketch_and_mix, (*arrays, *sketch)
-    temperature, k = terms.temperature, min(terms.top_k, len(module))
+    temperature = terms.temperature
 
     def add(output: Floats, hidden: Floats) -> tuple[NDArray[np.int64], Floats]:
         shape = (len(hidden), k)
@@ -107,9 +108,9 @@ def choose_arrow(hidden: Float[Tensor, "tokens d_in"], router: Router, seat: Sea
     if router is not ARROW or not seat.plain or not usable(hidden):
         return None
     arrays, sketch = seat.module.arrays, seat.module.sketch
-    if arrays is None or sketch is None:
-        return None
     terms = seat.terms
+    if arrays is None or sketch is None or min(terms.top_k, len(seat.module)) > MOST_CHOSEN:
+        return None
     try:
         found = choose_by_sketch(hidden, arrays.prototypes, sketch, terms.top_k, terms.temperature)
     except Exception as error:  # noqa: BLE001 - as above

@@ -138,6 +138,14 @@ ROUTERS: Mapping[str, Router] = MappingProxyType(
 )
 
 
+def width(router: Router, module: ModulePack, terms: Terms) -> int:
+    """From how many experts each token is mixed at one module: so many columns has the router's selection."""
+    standing = len(module) if terms.allowed is None else len(terms.allowed)
+    if router is uniform or (router is by_shares and terms.shares is not None):
+        return standing
+    return min(terms.top_k, standing)
+
+
 _UNASKED = frozenset({uniform, by_shares})  # routers that never look at hidden states
 _SCORED = frozenset(ROUTERS[name] for name, kind in SCORED_BY.items() if kind in ALWAYS_FINITE)
 
@@ -183,10 +191,10 @@ def _best_by_kernels(scores: Float[Tensor, "tokens experts"], terms: Terms) -> S
             accelerated.give_up(error, scores)
             return None
         return chosen
-    loops = kernels() if usable(scores) else None
+    shape = (len(scores), min(terms.top_k, scores.shape[1]))
+    loops = kernels() if usable(scores) and shape[1] <= compiled.MOST_CHOSEN else None
     if loops is None:
         return None
-    shape = (len(scores), min(terms.top_k, scores.shape[1]))
     experts, weights = torch.empty(shape, dtype=torch.int64), torch.empty(shape)
     try:
         loops.choose(scores.numpy(), terms.temperature, experts.numpy(), weights.numpy())

@@ -32,6 +32,7 @@ from routing.routers import (
     Selection,
     Terms,
     settled,
+    width,
 )
 
 PRIOR_NAMES = ("auto", "classifier", "evidence", "lm", "retrieval")
@@ -246,12 +247,8 @@ class Route:
 
     @property
     def entries(self) -> int:
-        """How many experts are selected for one token in all modules together, as the router itself says."""
-        return sum(self._width(seat) for seat in self.seats.values())
-
-    def _width(self, seat: Seat) -> int:
-        nothing = torch.zeros_like(seat.module.vectors.prototypes[:1])
-        return seat.select(self.router, nothing).experts.shape[1]
+        """From how many experts one token is mixed in all modules together."""
+        return sum(width(self.router, seat.module, seat.terms) for seat in self.seats.values())
 
 
 def route(

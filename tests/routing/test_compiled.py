@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing import compiled, mixing, routers
-from routing.compiled import kernels, usable
+from routing.compiled import MOST_CHOSEN, kernels, usable
 from routing.few_tokens import FEW, add_arrow
 from routing.routers import ROUTERS, Selection, Terms, best
 from routing.routes import Seat
@@ -130,6 +130,19 @@ def test_whoever_asks_for_more_goes_the_general_way(terms: dict[str, object]) ->
     assert add_arrow(output, row, ROUTERS["arrow"], Seat(module, Terms(2, 1.0, 3, **terms))) is None  # type: ignore[arg-type]
     assert add_arrow(output, row, ROUTERS["spectral"], Seat(module, Terms(2, 1.0, 3))) is None
     assert not output.any()
+
+
+@pytest.mark.parametrize(("top_k", "given"), [(MOST_CHOSEN, True), (MOST_CHOSEN + 1, False)])
+def test_loops_are_not_given_choices_that_they_would_sort_for_long(top_k: int, given: bool) -> None:  # noqa: FBT001 - as pytest hands it on
+    module, hidden = module_pack([1] * (MOST_CHOSEN + 2)), torch.randn(2, D_IN)
+    terms = Terms(top_k, 1.0, len(module))
+
+    with patch.object(routers, "kernels", wraps=kernels) as asked:
+        chosen = best(torch.randn(2, len(module)), terms)
+    at_once = add_arrow(torch.zeros(2, D_OUT), hidden, ROUTERS["arrow"], Seat(module, terms))
+
+    assert chosen.experts.shape[1] == top_k
+    assert (asked.called, at_once is not None) == (given, given)
 
 
 def test_what_is_not_finite_shows() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.pack import ModulePack, Moments, Update, pack_updates
-from routing.routers import ROUTERS, Terms, best, settled, uniform
+from routing.routers import ROUTERS, Terms, best, settled, uniform, width
 
 arrow = ROUTERS["arrow"]
 
@@ -129,6 +129,22 @@ def test_only_allowed_experts_are_chosen() -> None:
     chosen = arrow(torch.randn(64, 8), unit_vectors(7), terms(3, allowed=[1, 5]))
 
     assert set(chosen.experts.flatten().tolist()) == {1, 5}
+
+
+@pytest.mark.parametrize("router", sorted(ROUTERS))
+@pytest.mark.parametrize("allowed", [None, [0, 3, 5], [2]])
+@pytest.mark.parametrize("top_k", [1, 2, 50])
+def test_how_wide_a_choice_is_can_be_told_before_it_is_made(
+    router: str, allowed: list[int] | None, top_k: int
+) -> None:
+    measured = Moments(torch.zeros(6), torch.ones(6))
+    module = replace(unit_vectors(6), moments=dict.fromkeys(("arrow", "gate", "subspace"), measured))
+    asked = terms(top_k, allowed=allowed)
+
+    for way in (asked, replace(asked, shares=torch.rand(6))):
+        chosen = ROUTERS[router](torch.randn(3, 8), module, way)
+
+        assert width(ROUTERS[router], module, way) == chosen.experts.shape[1]
 
 
 def test_uniform_gives_each_allowed_expert_its_part_of_the_whole_index() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from routing.composed import ComposedModel
 from routing.encoding import BaseEncoder
+from routing.index import RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.retrieval import profile_of
 from routing.routes import Routing
@@ -16,6 +18,19 @@ from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
 from workers.serving.options import Limits
+
+ALL = ["ada/plain", "bob/wide", "cy/attention", "di/patterned", "eve/late"]
+
+
+@pytest.fixture(scope="module")
+def narrow(small_library: SmallLibrary, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server that mixes tokens from two experts at each module."""
+    published = PublishedLibrary(tmp_path_factory.mktemp("narrow"), small_library)
+    published.publish(1)
+    modules = len(small_library.base().spec.target_modules)
+    with live_server(published.url, limits=Limits(mixed_experts=2 * modules)) as server:
+        server.wait_for_version("tales", 1)
+        yield server
 
 
 def ask(live: LiveServer, routing: dict[str, object] | None = None, *, model: str = "tales") -> Any:
@@ -153,6 +168,66 @@ def test_a_trace_is_limited_by_what_the_router_selects(
     assert narrow.status_code == 200, narrow.text
     assert wide.status_code == 400
     assert wide.json()["error"]["param"] == "routing.trace"
+
+
+@pytest.mark.parametrize(
+    ("routing", "param", "right"),
+    [
+        ({"top_k": 1000}, "routing.top_k", "at most 2"),
+        ({"top_k": 4, "shortlist": 3, "prior": "lm", "prior_tokens": 0}, "routing.top_k", "at most 2"),
+        ({"router": "lm", "top_k": 4, "shortlist": 2}, "routing.top_k", "at most 2"),
+        ({"router": "uniform"}, "routing.router", "at most 2 in `experts`"),
+        ({"router": "uniform", "experts": ALL[1:]}, "routing.experts", "at most 2"),
+        ({"force": ALL[1:]}, "routing.force", "at most 2"),
+    ],
+)
+def test_a_token_is_mixed_from_a_bounded_number_of_experts(
+    narrow: LiveServer, routing: dict[str, object], param: str, right: str
+) -> None:
+    modules = len(narrow.server.libraries["tales"].live.pack.modules)  # type: ignore[union-attr]
+
+    for path, prompt in (("/v1/completions", "prompt"), ("/v1/embeddings", "input")):
+        answer = narrow.post(path, model="tales", routing=routing, **{prompt: TEXT})
+
+        error = answer.json()["error"]
+        assert (answer.status_code, error["param"]) == (400, param), answer.text
+        assert f"at {modules} modules together" in error["message"]
+        assert error["message"].endswith(
+            f"expected at most {2 * modules}: {error['message'].split(': ')[-1]}"
+        )
+        assert error["message"].endswith(right)
+
+
+@pytest.mark.parametrize(
+    "routing",
+    [
+        {},
+        {"top_k": 2},
+        {"top_k": 1000, "shortlist": 1, "prior": "lm"},
+        {"router": "uniform", "shortlist": 1, "prior": "lm"},
+        {"force": ["ada/plain"]},
+    ],
+)
+def test_who_asks_for_less_is_answered(narrow: LiveServer, routing: dict[str, object]) -> None:
+    answer = narrow.post("/v1/completions", model="tales", prompt=TEXT, max_tokens=1, routing=routing)
+
+    assert answer.status_code == 200, answer.text
+
+
+def test_what_a_library_does_itself_may_be_asked_for(published: PublishedLibrary) -> None:
+    manifest = replace(published.manifest(), policy=RoutingPolicy("uniform", top_k=1))
+    published.store.write_version("tales", 1, manifest)
+    published.store.set_current("tales", 1)
+    with live_server(published.url, limits=Limits(mixed_experts=1)) as live:
+        live.wait_for_version("tales", 1)
+
+        own = live.post("/v1/completions", model="tales", prompt=TEXT, max_tokens=1)
+        wide = live.post(
+            "/v1/completions", model="tales", prompt=TEXT, routing={"router": "arrow", "top_k": 9}
+        )
+        alone = live.post("/v1/completions", model="tales/ada/plain", prompt=TEXT, max_tokens=1)
+
+    assert (own.status_code, wide.status_code, alone.status_code) == (200, 200, 200), wide.text
 
 
 def test_a_prior_reads_the_prompt_where_a_request_asks_for_it(

@@ -47,6 +47,7 @@ COUNTS = {
     "judging": "how many prompts are judged by priors at once, before answers begin; one of each caller",
     "prompt_tokens": "the longest prompt and answer together, where the base would read more",
     "max_tokens": "the longest answer that anybody may ask for",
+    "mixed_experts": "from how many experts a request may have each token mixed, at all modules together",
     "pinned_versions": "how many index versions that requests name are held of each library beside the "
     "current one, those that still answer included",
     "pinned_seconds": "how long such a version is held after it was asked for last",

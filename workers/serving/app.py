@@ -196,7 +196,13 @@ class Server:
     async def _target(self, request: Request, body: AddressedBody, place: Place) -> Target:
         guest_list = request.headers.get(HEADER)
         found = partial(
-            resolve, self.libraries, body.model, body.routing, guest_list=guest_list, asker=place.asker
+            resolve,
+            self.libraries,
+            body.model,
+            body.routing,
+            guest_list=guest_list,
+            limits=self.options.limits,
+            asker=place.asker,
         )
         target = await self.preparing.run(found)
         entry: Entry = request.state.entry

@@ -28,6 +28,7 @@ class Limits:
     stop_strings: int = 16
     stop_characters: int = 256  # of each of them
     trace_entries: int = 2_000_000
+    mixed_experts: int = 16_384  # from which a token is mixed at all modules together: 73 at each of 224
     running: int = 16
     waiting: int = 64
     judging: int = (

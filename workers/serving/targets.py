@@ -27,7 +27,9 @@ from workers.serving.errors import ApiError, invalid, not_found
 from workers.serving.guests import HEADER, Guests, believed, unusable
 from workers.serving.libraries import Libraries
 from workers.serving.library import Library
+from workers.serving.options import Limits
 from workers.serving.versions import Version
+from workers.serving.widths import require_narrow
 
 OF_POLICY = {field.name for field in fields(RoutingPolicy)}
 
@@ -87,6 +89,7 @@ def resolve(
     routing: RoutingBody,
     *,
     guest_list: str | None,
+    limits: Limits,
     asker: Asker = ANYBODY,
 ) -> Target:
     """Find who is asked for; ApiError says which field names what is not there.
@@ -113,6 +116,7 @@ def resolve(
         version = libraries.joined.version(version, guests)
     wanted = _routing_of(version, address, routing)
     way = _route(version, wanted, address, routing, asker)
+    require_narrow(version, way, wanted, routing, limits)
     return Target(library.name, version.model, version, way, wanted, asker)
 
 
