@@ -14,6 +14,7 @@ from routing.errors import RoutingError
 
 # Without a template nothing marks the end of a turn, so the next turn's mark is where an answer ends.
 PLAIN_STOPS = ("\nuser:", "\nsystem:", "\nassistant:")
+MARKED = re.compile(r"Mark([0-9]+)kraM")
 NO_WISHES: Mapping[str, str] = MappingProxyType({})
 
 
@@ -57,14 +58,15 @@ def left_out(
         text = _rendered(tokenizer, marked, tools, wishes, open_ended=True)
     except BadConversation:  # it reads contents, and refuses these
         return []
+    found = set(MARKED.findall(text))  # one search for all: there may be thousands
     said = (
         place for place, message in enumerate(messages) if message["content"] or message.get("tool_calls")
     )
-    return [place for place in said if _mark(place) not in text]
+    return [place for place in said if str(place) not in found]
 
 
 def _mark(place: int) -> str:
-    """A word that no template writes, escapes or cuts."""
+    """A word that no template writes, escapes or cuts; `MARKED` finds it."""
     return f"Mark{place}kraM"
 
 

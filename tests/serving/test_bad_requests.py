@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.serving.live import LiveServer
+from workers.serving import prompts
 
 COMPLETION = {"model": "tales", "prompt": "The mill", "max_tokens": 2}
 CHAT = {"model": "tales", "messages": [{"role": "user", "content": "Why?"}], "max_tokens": 2}
@@ -73,6 +74,7 @@ BAD_CHATS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "invalid_value", "messages.role"),
     ({"messages": [{"role": "user"}]}, 400, "missing_required_parameter", "messages.content"),
     ({"messages": [{"role": "user", "content": "word " * 300}]}, 400, "context_length_exceeded", "messages"),
+    ({"messages": [{"role": "user", "content": ""}] * 257}, 400, "context_length_exceeded", "messages"),
     ({"top_logprobs": 2}, 400, "invalid_value", "top_logprobs"),
     ({"reasoning_effort": "most"}, 400, "invalid_value", "reasoning_effort"),
     ({"functions": [{"name": "f"}]}, 400, "unknown_parameter", "functions"),
@@ -107,6 +109,29 @@ def test_a_bad_chat_is_refused_by_field(
     live: LiveServer, change: dict[str, Any], status: int, code: str, param: str | None
 ) -> None:
     assert_refused(live.post("/v1/chat/completions", **CHAT | change), status, code, param)
+
+
+def test_more_messages_than_the_base_reads_tokens_are_not_even_written_down(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def prompt(_tokenizer: object, messages: list[object], *_: object) -> list[int]:
+        written.append(len(messages))
+        return [1]
+
+    monkeypatch.setattr(prompts, "chat_prompt", prompt)
+    context = live.server.libraries["tales"].live.model.base.spec.context  # type: ignore[union-attr]
+    message = {"role": "user", "content": "a"}
+
+    many = live.post("/v1/chat/completions", **CHAT | {"messages": [message] * (context + 1)})
+    fitting = live.post("/v1/chat/completions", **CHAT | {"messages": [message] * context})
+
+    assert written == [context]
+    assert fitting.status_code == 200, fitting.text
+    assert_refused(many, 400, "context_length_exceeded", "messages")
+    assert f"found {context + 1}" in many.json()["error"]["message"]
+    assert f"at most {context} tokens" in many.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

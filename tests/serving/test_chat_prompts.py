@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from routing import chat
 from tests.tiny import tiny_llama
 from workers.serving.bodies import Called, Message, Tool, ToolCall
 from workers.serving.chat_prompts import chat_prompt
@@ -96,6 +97,47 @@ def test_what_a_template_leaves_out_of_the_systems_words_stands_before_the_next_
     assert "[INST]Be brief.\n\nRain?[/INST]" in first
     with pytest.raises(ApiError, match="the role 'system' in message 1"):
         read(MISTRAL, begun[1], begun[0])
+
+
+def test_thousands_of_messages_are_looked_for_in_one_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for each would take time by the square of their number."""
+    many = [{"role": "user", "content": "a"}, {"role": "nobody", "content": "b"}] * 2_000
+    searches: list[str] = []
+
+    class Text(str):
+        __slots__ = ()
+
+        def __contains__(self, part: object) -> bool:
+            searches.append(str(part))
+            return super().__contains__(str(part))
+
+    def rendered(_tokenizer: Any, messages: list[dict[str, str]], *_: Any, **__: Any) -> Text:
+        return Text("".join(one["content"] for one in messages if one["role"] == "user"))
+
+    monkeypatch.setattr(chat, "_rendered", rendered)
+
+    lost = chat.left_out(None, many)
+
+    assert lost == list(range(1, 4_000, 2))
+    assert searches == []
+
+
+def test_the_template_is_searched_as_often_for_many_messages_as_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searched: list[str] = []
+
+    def names(_tokenizer: Any, word: str) -> bool:
+        searched.append(word)
+        return False
+
+    monkeypatch.setattr(chat, "names", names)
+    developers = [Message(role="developer", content="Be brief.")] * 50
+
+    told = read(ANY_ROLE, *developers)
+
+    assert told.count("[system]Be brief.") == 50
+    assert searched == ["developer"]
 
 
 def test_messages_without_a_word_need_leave_no_trace() -> None:

@@ -24,13 +24,14 @@ def chat_prompt(
     """
     if any(message.tool_calls for message in messages) and not chat.knows_tools(tokenizer):
         raise invalid("messages", "the chat template of this base has no place for `tool_calls`")
-    written: list[Mapping[str, Any]] = [_message(message, tokenizer) for message in messages]
+    system = {"system"} if chat.names(tokenizer, "developer") else {"system", "developer"}
+    written: list[Mapping[str, Any]] = [_message(message, system) for message in messages]
     told = [tool.model_dump(exclude_none=True) for tool in tools]
     try:
         if tokenizer.chat_template is None:
             return chat.chat_prompt(tokenizer, [Turn(one["role"], one["content"]) for one in written])
         if lost := chat.left_out(tokenizer, written, told, wishes):
-            written = _said_by_users(written, lost)
+            written = _said_by_users(written, frozenset(lost))
             if chat.left_out(tokenizer, written, told, wishes):
                 raise _unread(messages, lost[0])
         return chat.tool_prompt(tokenizer, written, told, wishes)
@@ -38,7 +39,7 @@ def chat_prompt(
         raise invalid("messages", str(error)) from error
 
 
-def _said_by_users(written: Sequence[Mapping[str, Any]], lost: Collection[int]) -> list[Mapping[str, Any]]:
+def _said_by_users(written: Sequence[Mapping[str, Any]], lost: frozenset[int]) -> list[Mapping[str, Any]]:
     """What the system said and the template leaves out, before what the next user says: Mistral's and Gemma's
     templates do so themselves, Mistral's only while nobody has answered a call.
     """
@@ -62,10 +63,11 @@ def _unread(messages: Sequence[Message], place: int) -> ApiError:
     return invalid("messages", f"{found}, which the chat template of this base leaves out; {remedy}")
 
 
-def _message(message: Message, tokenizer: Any) -> dict[str, Any]:
+def _message(message: Message, system: Collection[str]) -> dict[str, Any]:
     """As templates expect it: what is not there is left out, and arguments are an object.
 
-    `developer` is OpenAI's later word for `system`, which templates write as any name, or pass over.
+    `system` are the roles that are one for the template: `developer` is OpenAI's later word for it, which
+    templates write as any name, or pass over.
     """
     text = message.text
     if text is None and not message.tool_calls:
@@ -75,8 +77,8 @@ def _message(message: Message, tokenizer: Any) -> dict[str, Any]:
             code="missing_required_parameter",
             param="messages.content",
         )
-    later = message.role == "developer" and not chat.names(tokenizer, "developer")
-    written: dict[str, Any] = {"role": "system" if later else message.role, "content": text}
+    role = "system" if message.role in system else message.role
+    written: dict[str, Any] = {"role": role, "content": text}
     if message.tool_calls:
         written["tool_calls"] = [_call(call) for call in message.tool_calls]
     for field in ("name", "tool_call_id"):

@@ -69,6 +69,17 @@ def require_fit(prompt: Sequence[int], max_tokens: int, target: Target, limits: 
         raise ApiError(400, message, code="memory_exceeded", param=param)
 
 
+def require_few_messages(messages: Sequence[object], target: Target, limits: Limits) -> None:
+    """ApiError for more than there is room for where each is one token: before any is written or read."""
+    context = context_of(target, limits)
+    if len(messages) > context:
+        message = (
+            f"messages: found {len(messages)}, each of which takes a token or more, "
+            f"expected at most {context} tokens in all"
+        )
+        raise ApiError(400, message, code="context_length_exceeded", param="messages")
+
+
 def context_of(target: Target, limits: Limits) -> int:
     """How many tokens a prompt and its answer may have together, or each where the base reads them apart."""
     return min(target.model.base.spec.context, limits.prompt_tokens)

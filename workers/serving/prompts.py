@@ -12,7 +12,16 @@ from workers.serving.chat_prompts import chat_prompt
 from workers.serving.errors import invalid
 from workers.serving.formats import form_of
 from workers.serving.guides import Grammar, Guides
-from workers.serving.inputs import beginning, context_of, deciding, longest, require_fit, several, tokens_of
+from workers.serving.inputs import (
+    beginning,
+    context_of,
+    deciding,
+    longest,
+    require_few_messages,
+    require_fit,
+    several,
+    tokens_of,
+)
 from workers.serving.options import Limits
 from workers.serving.samplings import sampling_of
 from workers.serving.targets import Target
@@ -55,6 +64,7 @@ def completion_generations(
 
 def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Guides) -> list[Generation]:
     """A generation for each choice."""
+    require_few_messages(body.messages, target, limits)
     tokenizer = target.model.base.tokenizer
     tools = offered(body, tokenizer)
     if body.top_logprobs and not body.logprobs:
