@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from routing import choosing
+from routing.choosing import Continuations
 from routing.classifier import Classifier, TooFewPrompts, train_classifier
 from routing.composed import ComposedModel
 from routing.encoding import Encoder
@@ -29,6 +29,7 @@ from routing.queries import QueryRouter
 from routing.retrieval import Introductions
 from routing.routers import QUERY_ROUTERS, ROUTERS
 from routing.routes import Route, Routing, routing_of, within_reach
+from routing.turns import ANYBODY, Asker
 
 # Routers that count heads, or make a first list: to them it matters who is there, even who is silent.
 COUNT_THE_SILENT = frozenset({"single", "two-stage", "uniform"})
@@ -61,7 +62,7 @@ class Readings:
     @cached_property
     def lengths(self) -> Float[Tensor, " experts_and_nobody"]:
         """How long the descriptions are, in tokens, and last nobody's."""
-        return choosing.lengths(self.known.model.base, [*self.known.descriptions, choosing.NOBODY])
+        return self.known.continuations.lengths
 
     def _read(self, kind: str, prompt: Sequence[int], read: Callable[[Sequence[int]], Tensor]) -> Tensor:
         key = kind, tuple(prompt)
@@ -91,7 +92,7 @@ class KnownOfOthers(Known):
     def embedding(self, prompt: Sequence[int]) -> Float[Tensor, "1 width"]:
         return self.readings.embedding(prompt)
 
-    def gains(self, prompt: Sequence[int]) -> Float[Tensor, " experts_and_nobody"]:
+    def gains(self, prompt: Sequence[int], _asker: Asker = ANYBODY) -> Float[Tensor, " experts_and_nobody"]:
         """In nats for a text of mean length, and that mean is another one now."""
         lengths = self.readings.lengths
         there = torch.cat([self.present, self.present.new_ones(1)])
@@ -112,6 +113,10 @@ class KnownOfOthers(Known):
     @cached_property
     def descriptions(self) -> list[str]:
         return self._whole.descriptions
+
+    @cached_property
+    def continuations(self) -> Continuations:
+        return self._whole.continuations
 
     @cached_property
     def introductions(self) -> Introductions:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from routing import choosing
+from routing.choosing import Continuations
 from routing.classifier import FEWEST_PROMPTS, Classifier
 from routing.encoding import BaseEncoder, Encoder
 from routing.errors import BadRouting
@@ -26,6 +27,7 @@ from routing.profiles import Profile, described
 from routing.retrieval import Introductions, introduce, known_profiles
 from routing.routed import RoutedModel
 from routing.routes import PromptScores
+from routing.turns import ANYBODY, Asker
 
 NOBODYS_QUANTILE = 0.95  # so many neutral texts are left to the plain base
 # Both chosen on development tasks of two worlds, see docs/decisions/0010-default-routing.md.
@@ -60,9 +62,21 @@ class Known:
         """What the encoder makes of a prompt."""
         return self.encoder.encode([prompt])
 
-    def gains(self, prompt: Sequence[int]) -> Float[Tensor, " experts_and_nobody"]:
-        """What the prompt adds to the likelihood of each description, and last of nobody's."""
-        return choosing.gains(self.model.base, prompt, [*self.descriptions, choosing.NOBODY])
+    def gains(self, prompt: Sequence[int], asker: Asker = ANYBODY) -> Float[Tensor, " experts_and_nobody"]:
+        """What the prompt adds to the likelihood of each description, and last of nobody's.
+
+        Left if the asker leaves.
+        """
+        return self.continuations.gains(prompt, asker)
+
+    def cost(self, prior: str, prompt: Sequence[int]) -> int:
+        """How many tokens this prior reads to judge a prompt."""
+        return len(prompt) + (self.continuations.unread if prior == "lm" else 0)
+
+    @cached_property
+    def continuations(self) -> Continuations:
+        """The descriptions as the base reads them, and last nobody's."""
+        return Continuations(self.model, [*self.descriptions, choosing.NOBODY])
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -129,10 +143,11 @@ class Known:
         return usual_evidence(self.model, self.pack, self.neutral, self.pack.usual)
 
 
-Prior = Callable[[Known, Sequence[int]], PromptScores]
+# The asker is for whom it reads: what takes long looks whether they are still there.
+Prior = Callable[[Known, Sequence[int], Asker], PromptScores]
 
 
-def evidence(known: Known, prompt: Sequence[int]) -> PromptScores:
+def evidence(known: Known, prompt: Sequence[int], _asker: Asker = ANYBODY) -> PromptScores:
     """From the weights alone: how far above its usual an expert's evidence is where the prompt ends.
 
     Gates are not asked: trained for single tokens, they judge whole prompts worse than prototypes. Evidence
@@ -143,13 +158,13 @@ def evidence(known: Known, prompt: Sequence[int]) -> PromptScores:
     return PromptScores("evidence", found, lambda: NOBODYS_EVIDENCE)
 
 
-def retrieval(known: Known, prompt: Sequence[int]) -> PromptScores:
+def retrieval(known: Known, prompt: Sequence[int], _asker: Asker = ANYBODY) -> PromptScores:
     """From sample prompts and cards: how much the prompt resembles them (see `routing.retrieval`)."""
     scores = known.introductions.similarities(known.embedding(prompt))[0]
     return PromptScores("retrieval", scores.masked_fill(~known.present, -torch.inf), lambda: known.unmoved)
 
 
-def auto(known: Known, prompt: Sequence[int]) -> PromptScores:
+def auto(known: Known, prompt: Sequence[int], _asker: Asker = ANYBODY) -> PromptScores:
     """From whatever there is: evidence and, for the experts that gave sample prompts, similarity to them.
 
     Of a prompt of an expert's own kind counts also how far inside that kind it is; and that it is nobody's
@@ -170,7 +185,7 @@ def auto(known: Known, prompt: Sequence[int]) -> PromptScores:
     return PromptScores("auto", scores - scores[best] + top, lambda: NOBODYS_EVIDENCE)
 
 
-def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
+def classifier(known: Known, prompt: Sequence[int], _asker: Asker = ANYBODY) -> PromptScores:
     """From a head that was trained on sample prompts: log-probabilities (see `routing.classifier`).
 
     Experts that it does not know share what it gives to nobody, by retrieval, with nobody.
@@ -192,12 +207,12 @@ def classifier(known: Known, prompt: Sequence[int]) -> PromptScores:
     return PromptScores("classifier", scores, lambda: float(shares[-1]))
 
 
-def lm(known: Known, prompt: Sequence[int]) -> PromptScores:
+def lm(known: Known, prompt: Sequence[int], asker: Asker = ANYBODY) -> PromptScores:
     """From descriptions, by the base's own judgement (see `routing.choosing`)."""
     base = known.model.base
     if base.model.config.is_encoder_decoder:
         raise BadRouting("prior", "lm", "another one: this base does not continue a text")
-    found = known.gains(prompt)
+    found = known.gains(prompt, asker)
     return PromptScores("lm", found[:-1].masked_fill(~known.present, -torch.inf), lambda: float(found[-1]))
 
 

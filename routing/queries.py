@@ -65,9 +65,11 @@ class QueryRouter:
         found = self._remembered(key)
         if found is not None:
             return found
-        with asker.turn(len(prompt)):
+        with asker.turn(self._known.cost(prior, prompt)):
             found = self._remembered(key)  # by another request of the same asker, which had its turn before
-            return self._keep(key, PRIORS[prior](self._known, key[2])) if found is None else found
+            if found is not None:
+                return found
+            return self._keep(key, PRIORS[prior](self._known, key[2], asker))
 
     def _remembered(self, key: _Key) -> PromptScores | None:
         with self._lock:

@@ -108,7 +108,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """The prompts that a prior has read, in a world where that is all it does."""
     read: list[tuple[int, ...]] = []
 
-    def reading(_known: object, prompt: tuple[int, ...]) -> object:
+    def reading(_known: object, prompt: tuple[int, ...], _asker: Asker) -> object:
         read.append(prompt)
         return SimpleNamespace()
 
@@ -118,7 +118,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
 def router() -> QueryRouter:
     nothing: Any = SimpleNamespace()
-    return QueryRouter(nothing, nothing, known=nothing)
+    known: Any = SimpleNamespace(cost=lambda _prior, prompt: len(prompt))
+    return QueryRouter(nothing, nothing, known=known)
 
 
 def test_what_a_prior_said_is_remembered_for_who_asked_and_for_nobody_else(read: list[Any]) -> None:

@@ -122,7 +122,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     go_on, lock = threading.Event(), threading.Lock()
     seen = SimpleNamespace(begun=0, now=0, most=0, go_on=go_on)
 
-    def reading(known: Any, _prompt: object) -> PromptScores:
+    def reading(known: Any, _prompt: object, _asker: object) -> PromptScores:
         with lock:
             seen.begun, seen.now = seen.begun + 1, seen.now + 1
             seen.most = max(seen.most, seen.now)

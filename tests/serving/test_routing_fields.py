@@ -214,6 +214,52 @@ def test_who_asks_for_less_is_answered(narrow: LiveServer, routing: dict[str, ob
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.parametrize(
+    ("routing", "param"),
+    [
+        ({"router": "lm"}, "routing.router"),
+        ({"shortlist": 1, "prior": "lm"}, "routing.prior"),
+        ({"prior_weight": 1.0, "prior": "lm"}, "routing.prior"),
+        ({"shortlist": 1, "prior": "lm", "prior_tokens": 0}, None),
+        ({"prior": "lm"}, None),
+    ],
+)
+def test_descriptions_are_read_up_to_a_number_of_tokens(
+    live: LiveServer, monkeypatch: pytest.MonkeyPatch, routing: dict[str, object], param: str | None
+) -> None:
+    version = live.server.libraries["tales"].live
+    assert version is not None
+    tokens = version.queries.known.continuations.tokens
+    options = live.server.options
+    body = {"model": "tales", "prompt": TEXT, "max_tokens": 1, "routing": routing}
+    few, enough = (replace(options.limits, described_tokens=tokens - less) for less in (1, 0))
+
+    monkeypatch.setattr(live.server, "options", replace(options, limits=few))
+    refused = live.post("/v1/completions", **body)
+    monkeypatch.setattr(live.server, "options", replace(options, limits=enough))
+    answered = live.post("/v1/completions", **body)
+
+    assert answered.status_code == 200, answered.text
+    assert refused.status_code == (200 if param is None else 400)
+    if param is not None:
+        error = refused.json()["error"]
+        assert error["param"] == param
+        assert f"{len(ALL)} experts, {tokens} tokens" in error["message"]
+        assert f"expected at most {tokens - 1}" in error["message"]
+
+
+def test_a_policy_of_descriptions_is_followed_however_long_they_are(published: PublishedLibrary) -> None:
+    manifest = replace(published.manifest(), policy=RoutingPolicy(top_k=1, shortlist=1, prior="lm"))
+    published.store.write_version("tales", 1, manifest)
+    published.store.set_current("tales", 1)
+    with live_server(published.url, limits=Limits(described_tokens=1)) as live:
+        live.wait_for_version("tales", 1)
+
+        answer = live.post("/v1/completions", model="tales", prompt=TEXT, max_tokens=1)
+
+    assert answer.status_code == 200, answer.text
+
+
 def test_what_a_library_does_itself_may_be_asked_for(published: PublishedLibrary) -> None:
     manifest = replace(published.manifest(), policy=RoutingPolicy("uniform", top_k=1))
     published.store.write_version("tales", 1, manifest)

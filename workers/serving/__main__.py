@@ -48,6 +48,7 @@ COUNTS = {
     "prompt_tokens": "the longest prompt and answer together, where the base would read more",
     "max_tokens": "the longest answer that anybody may ask for",
     "mixed_experts": "from how many experts a request may have each token mixed, at all modules together",
+    "described_tokens": "how many tokens of experts' descriptions a request may have the prior `lm` read",
     "pinned_versions": "how many index versions that requests name are held of each library beside the "
     "current one, those that still answer included",
     "pinned_seconds": "how long such a version is held after it was asked for last",

@@ -31,6 +31,7 @@ class Limits:
     mixed_experts: int = 16_384  # from which a token is mixed at all modules together: 73 at each of 224
     running: int = 16
     waiting: int = 64
+    described_tokens: int = 65_536  # of experts' descriptions that the prior `lm` reads for a request
     judging: int = (
         2  # prompts that a prior reads at once, of one caller one; it takes the processor from answers
     )

@@ -23,6 +23,7 @@ from routing.routes import Route, Routing, needs_moments, routing_of
 from routing.turns import ANYBODY, Asker
 from workers.serving import names
 from workers.serving.bodies import RoutingBody
+from workers.serving.describing import require_few_descriptions
 from workers.serving.errors import ApiError, invalid, not_found
 from workers.serving.guests import HEADER, Guests, believed, unusable
 from workers.serving.libraries import Libraries
@@ -117,6 +118,7 @@ def resolve(
     wanted = _routing_of(version, address, routing)
     way = _route(version, wanted, address, routing, asker)
     require_narrow(version, way, wanted, routing, limits)
+    require_few_descriptions(version, wanted, routing, limits)
     return Target(library.name, version.model, version, way, wanted, asker)
 
 
