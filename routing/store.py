@@ -290,8 +290,15 @@ class IndexStore:
 
     def libraries(self) -> list[str]:
         """The names of all libraries in the store, sorted."""
-        names = [name for name in self.objects.children("libraries") if LIBRARY_NAME.fullmatch(name)]
-        return [name for name in names if self.objects.read_document(_library_document(name)) is not None]
+        return [name for name in self.library_names() if self.has_library(name)]
+
+    def library_names(self) -> list[str]:
+        """What a library may be called by, sorted; whether there is one is not looked at."""
+        return [name for name in self.objects.children("libraries") if LIBRARY_NAME.fullmatch(name)]
+
+    def has_library(self, library: str) -> bool:
+        """Whether there is a library of this name, be its document broken or not."""
+        return self.objects.read_document(_library_document(library)) is not None
 
     # ------------------------------------------------------------------ what is needed
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from routing.digests import canonical_json
-from routing.store import Current
+from routing.spec import BaseRef
+from routing.store import Current, LibraryRef
 from tests.routing.published import PublishedLibrary
 from tests.serving.following import Follower, another_base
 from tests.serving.guest_lists import known_hub
@@ -22,6 +24,7 @@ from workers.serving.telemetry import Assembly
 from workers.serving.versions import NotEnoughMemory
 
 REFUSED, SWAPS = "fletch_refused_versions_total", "fletch_swaps_total"
+WISH = problems.Wish(LibraryRef(BaseRef("org/base"), "0" * 64), Current(7, "m"))
 
 
 class Clock:
@@ -129,7 +132,7 @@ def test_a_version_that_is_refused_is_tried_after_ever_longer_waits_and_a_new_on
 def test_a_version_that_lacks_memory_is_looked_at_again_soon(clock: Clock) -> None:
     found = None
     for _ in range(5):
-        found = problems.problem_of(None, None, NotEnoughMemory("found too little"), found, retry_seconds=5.0)
+        found = problems.problem_of(WISH, None, NotEnoughMemory("found too little"), found, retry_seconds=5.0)
 
     assert found is not None
     assert (found.tries, found.retry_at) == (5, clock.now + 5.0)
@@ -173,6 +176,77 @@ def test_a_number_that_names_another_version_now_is_gone_to_once(published: Publ
     assert (library.live.manifest, library.live.pack.experts) == (other, ("eve/late",))
     assert follower.counted(SWAPS) == 2
     assert library.held == [1]
+
+
+# ----------------------------------------------------------------------------- documents that cannot be read
+
+
+@contextmanager
+def unreadable(published: PublishedLibrary, document: str) -> Iterator[None]:
+    """A folder lies where the document was: whoever reads it is told so, as by a disk or a bucket that refuses."""
+    path = Path(published.url) / "libraries" / document
+    aside = path.with_suffix(".aside")
+    path.rename(aside)
+    path.mkdir()
+    yield
+    path.rmdir()
+    aside.rename(path)
+
+
+@pytest.mark.parametrize("document", ["library.json", "current.json"])
+def test_a_document_that_cannot_be_read_holds_up_its_own_library_alone(
+    published: PublishedLibrary, document: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    published.publish(1, ["ada/plain"])
+    for name in ("aardvark", "zebra"):
+        published.store.set_library(name, LibraryRef(published.base, published.spec.digest))
+        published.store.write_version(name, 1, published.manifest(["ada/plain"]))
+        published.store.set_current(name, 1)
+    follower = Follower(published)
+    follower.look()
+    live = follower.libraries["aardvark"].live
+
+    with unreadable(published, f"aardvark/{document}"):
+        published.publish(2, ["bob/wide"])
+        with caplog.at_level(logging.ERROR, logger="workers.serving.library"):
+            follower.look()
+            follower.look()
+        during = {report["library"]: report for report in readiness(follower.libraries)[1]["libraries"]}
+        stayed = follower.libraries["aardvark"].live
+    follower.look()
+
+    assert follower.served == 2
+    assert live is not None
+    assert stayed is live
+    assert {name: report["ready"] for name, report in during.items()} == dict.fromkeys(during, True)
+    assert [name for name, report in during.items() if report["problem"]] == ["aardvark"]
+    assert "IsADirectoryError" in during["aardvark"]["problem"]
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert [line.partition(" cannot be read")[0] for line in errors] == [
+        "library aardvark: what the store says of it"
+    ]
+    assert follower.libraries["aardvark"].trouble is None
+
+
+def test_a_version_that_is_refused_is_waited_for_as_before_when_its_documents_can_be_read_again(
+    published: PublishedLibrary,
+) -> None:
+    published.publish(1, ["ada/plain"])
+    damage(published, "bob/wide")
+    follower = Follower(published, retry_seconds=60.0)
+    promote(published, 2, ["bob/wide"])
+    follower.look()
+
+    with unreadable(published, "tales/current.json"):
+        meanwhile = follower.look().trouble
+    after = follower.look().trouble
+
+    assert "IsADirectoryError" in str(meanwhile)
+    assert "version 2: ExpertUnavailable" in str(meanwhile)
+    assert str(after).startswith("version 2: ExpertUnavailable")
+    refused = readiness(follower.libraries)[1]["libraries"][0]["refused"]
+    assert (refused["version"], refused["tries"]) == (2, 1)
+    assert follower.counted(REFUSED) == 1
 
 
 # ----------------------------------------------------------------------------------------------- another base
@@ -250,6 +324,6 @@ def test_damaged_private_experts_are_reported_and_not_named(published: Published
 def test_which_version_it_is_and_what_is_wrong_with_it_are_said_together() -> None:
     wrong = ValueError("found 3, expected 4")
 
-    found = problems.problem_of(None, Current(7, "m"), wrong, None, retry_seconds=1.0)
+    found = problems.problem_of(WISH, Current(7, "m"), wrong, None, retry_seconds=1.0)
 
     assert found.said == "version 7: ValueError: found 3, expected 4"

@@ -30,13 +30,13 @@ def readiness(libraries: Libraries, *, closed: str | None = None) -> tuple[bool,
 
 
 def _report(library: Library) -> dict[str, Any]:
-    live, problem = library.live, library.problem
+    live, obstacle = library.live, library.obstacle
     return {
         "library": library.name,
-        "ready": library.model is not None and (live is not None or problem is None),
+        "ready": library.model is not None and (live is not None or obstacle is None),
         "version": None if live is None else live.number,
         "versions_held": library.held,
-        "refused": _refused(problem),
+        "refused": _refused(library.problem),
         "problem": library.trouble,
     }
 

@@ -91,9 +91,15 @@ class Libraries:
         self.looked = True
 
     def _names(self) -> list[str]:
-        names = self._household.store.libraries()
-        wanted = self._options.library
-        return names if wanted is None else [name for name in names if name == wanted]
+        names, wanted = self._household.store.library_names(), self._options.library
+        return [name for name in names if wanted in (None, name) and self._is_there(name)]
+
+    def _is_there(self, name: str) -> bool:
+        """One whose document cannot be read is: it says so when it is followed, and holds up no other."""
+        try:
+            return self._household.store.has_library(name)
+        except Exception:  # noqa: BLE001 - as in `Library.follow`
+            return True
 
     def _watch(self) -> None:
         while not self._stop.is_set():

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from routing.errors import BadManifest, RoutingError, UnknownVersion, VersionHeldBack, WrongBase
+from routing.errors import RoutingError, UnknownVersion, VersionHeldBack, WrongBase
 from routing.held_back import HeldBack, of_version
 from routing.residence import megabytes
 from routing.resident import Shelf
@@ -29,6 +29,7 @@ from workers.serving.versions import NotEnoughMemory, Version, assemble, decode_
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]
 REFUSED = "cannot be served as the store says"
+UNREAD = "what the store says of it cannot be read"
 MOST_SAID = 5  # experts that cannot be read, of each library
 
 
@@ -53,6 +54,7 @@ class Library:
         self.name = name
         self.model: RoutedModel | None = None
         self.live: Version | None = None
+        self.unread: str | None = None  # why it is not known what the store says of it now
         self.problem: Problem | None = None
         self.hub_key: bytes | None = None  # by which passes are believed, as it was at the last look
         self._household = household
@@ -88,15 +90,16 @@ class Library:
         return self._store.guest_key(self.name)
 
     def follow(self, bases: dict[str, RoutedModel]) -> None:
-        """Bring what is served in line with the store; if that fails nothing changes but `problem`."""
+        """Bring what is served in line with the store; if that fails, only `unread` or `problem` changes."""
         try:
+            self._held_back = self._store.held_back(self.name)  # first: it holds whatever else cannot be read
             ref, current = self._store.library_ref(self.name), self._store.current(self.name)
             if self._options.callers == "passes":
                 self.hub_key = self.guest_key()
-            self._held_back = self._store.held_back(self.name)
-        except BadManifest as error:
-            self._refuse(None, error)
+        except Exception as error:  # noqa: BLE001 - what cannot be read now may be at the next look
+            self._say_unread(reason_of(error))
             return
+        self.unread = None
         self._pinned.tidy(lambda number: not of_version(self._held_back, number))
         if ref is None:
             return
@@ -108,8 +111,14 @@ class Library:
         self._metrics.degraded.labels(self.name).set(0 if self.trouble is None else 1)
 
     @property
+    def obstacle(self) -> str | None:
+        """Why it is not served as the store says, or it is not known what the store says."""
+        reasons = [self.unread, None if self.problem is None else self.problem.said]
+        return "; ".join(reason for reason in reasons if reason is not None) or None
+
+    @property
     def trouble(self) -> str | None:
-        """Why a library is not served as it should be: its version, or experts of it that cannot be read.
+        """Why a library is not served as it should be: an obstacle, or experts of it that cannot be read.
 
         Those of versions in memory that requests name are in it, and how many private ones: not who they are.
         """
@@ -122,7 +131,8 @@ class Library:
             }
             unheard |= {at + name: why for name, why in found.items() if unheard.get(name) != why}
         guests = sum(len(version.unheard.keys() & version.own) for version in private)
-        reasons = [] if self.problem is None else [self.problem.said]
+        obstacle = self.obstacle
+        reasons = [] if obstacle is None else [obstacle]
         reasons += [f"{name}: {why}" for name, why in sorted(unheard.items())[:MOST_SAID]]
         reasons += [f"{guests} private experts cannot be read"] if guests else []
         return "; ".join(reasons) or None
@@ -187,9 +197,16 @@ class Library:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a candidate, what is served stays
             self._refuse(wish, error)
 
-    def _refuse(self, wish: Wish | None, error: Exception) -> None:
+    def _say_unread(self, reason: str) -> None:
+        """Once for each reason, and not at every look."""
+        if reason != self.unread:
+            log.error("library %s: %s, and what is served stays: %s", self.name, UNREAD, reason)
+        self.unread = reason
+        self._metrics.degraded.labels(self.name).set(1)
+
+    def _refuse(self, wish: Wish, error: Exception) -> None:
         """Each version that cannot be served is counted once; the log says it again if the reason is new."""
-        before, wanted = self.problem, None if wish is None else wish.current
+        before, wanted = self.problem, wish.current
         version = None if wanted is None or self._serves(wanted) else wanted
         found = problem_of(wish, version, error, before, retry_seconds=self._options.retry_seconds)
         self.problem = found

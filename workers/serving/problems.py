@@ -21,12 +21,9 @@ class Wish:
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a wish is not served; tried again at `retry_at`, or at once when the store wishes something else.
+    """Why a wish is not served; tried again at `retry_at`, or at once if the store wishes something else."""
 
-    `wish` None: the documents that should say it cannot be read.
-    """
-
-    wish: Wish | None
+    wish: Wish
     version: Current | None  # that is not served, where it is known which
     reason: str
     tries: int
@@ -39,7 +36,7 @@ class Problem:
 
 
 def problem_of(
-    wish: Wish | None,
+    wish: Wish,
     version: Current | None,
     error: Exception,
     before: Problem | None,

@@ -241,7 +241,6 @@ def _subtracted(version: Version, body: RoutingBody) -> dict[str, Any]:
 
 
 def _not_ready(model: str, library: Library) -> ApiError:
-    problem = library.problem
-    reason = "no index version is published yet" if problem is None else problem.said
+    reason = library.obstacle or "no index version is published yet"
     message = f"model {model!r} is not ready: {reason}"
     return ApiError(503, message, code="model_not_ready", param="model", retry_after=2)
