@@ -19,6 +19,7 @@ from tests.serving.guest_lists import known_hub
 from workers.serving import library, problems
 from workers.serving.guests import Guests
 from workers.serving.health import readiness
+from workers.serving.libraries import NoLibraries
 from workers.serving.options import Limits
 from workers.serving.telemetry import Assembly
 from workers.serving.versions import NotEnoughMemory
@@ -247,6 +248,28 @@ def test_a_version_that_is_refused_is_waited_for_as_before_when_its_documents_ca
     refused = readiness(follower.libraries)[1]["libraries"][0]["refused"]
     assert (refused["version"], refused["tries"]) == (2, 1)
     assert follower.counted(REFUSED) == 1
+
+
+@pytest.mark.parametrize("document", ["library.json", "current.json", None])
+def test_a_version_that_nobody_asks_for_is_let_go_of_whatever_cannot_be_read(
+    published: PublishedLibrary, document: str | None
+) -> None:
+    for number, members in enumerate([["ada/plain"], ["bob/wide"]], start=1):
+        published.publish(number, members)
+    follower = Follower(published, Limits(pinned_seconds=0.0))
+    library = follower.look()
+    library.version(1)
+    held = library.held
+
+    if document is None:
+        Path(published.url).rename(Path(published.url).with_name("unmounted"))
+        with pytest.raises(NoLibraries):
+            follower.look()
+    else:
+        with unreadable(published, f"tales/{document}"):
+            follower.look()
+
+    assert (held, library.held) == ([1, 2], [2])
 
 
 # ----------------------------------------------------------------------------------------------- another base

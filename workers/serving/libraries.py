@@ -75,7 +75,13 @@ class Libraries:
         self._retiring.stop()
 
     def look(self) -> None:
-        """Look at the store once and follow it."""
+        """Look at the store once and follow it; what nobody asks for any more goes, whatever can be read."""
+        try:
+            self._follow()
+        finally:
+            self._tidy()
+
+    def _follow(self) -> None:
         names = self._names()
         known = self._served
         if known and not names:
@@ -85,10 +91,14 @@ class Libraries:
             if self._stop.is_set():
                 return
             library.follow(self._bases)
+        self.looked = True
+
+    def _tidy(self) -> None:
+        for library in self._served.values():
+            library.tidy()
         in_use = {id(library.model) for library in self._served.values()}
         self._bases = {digest: model for digest, model in self._bases.items() if id(model) in in_use}
         self.joined.tidy({key for library in self._served.values() for key in library.held_manifests})
-        self.looked = True
 
     def _names(self) -> list[str]:
         names, wanted = self._household.store.library_names(), self._options.library

@@ -100,7 +100,6 @@ class Library:
             self._say_unread(reason_of(error))
             return
         self.unread = None
-        self._pinned.tidy(lambda number: not of_version(self._held_back, number))
         if ref is None:
             return
         wish = Wish(ref, current)
@@ -154,6 +153,10 @@ class Library:
             return live
         self._require_servable(number)
         return self._pinned.version(number, read)
+
+    def tidy(self) -> None:
+        """Let go of versions that nobody asked for lately, and of what is held back."""
+        self._pinned.tidy(lambda number: not of_version(self._held_back, number))
 
     def publishes(self, number: int) -> bool:
         """Whether the store has a version of this number on the base that is served; nothing is loaded."""
