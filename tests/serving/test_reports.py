@@ -20,7 +20,7 @@ from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub as PrivateHub
 from tests.serving.guest_lists import known_hub
 from tests.serving.live import LiveServer, live_server
-from workers.serving.reporting import HEADER, PATH, Hub
+from workers.serving.reporting import HEADER, PATH, Hub, Reporter
 
 MEMBERS = ["ada/plain", "cy/attention", "eve/late"]
 KEY = "a key of the operator's"
@@ -29,10 +29,13 @@ BODY = {"model": "tales", "prompt": TEXT, "max_tokens": 6, "temperature": 0, "us
 
 @dataclass
 class ListeningHub:
-    """A hub that writes down what it is sent, and answers with the statuses that it was told to."""
+    """A hub that writes down what it is sent, and answers with the statuses that it was told to.
+
+    None: a line that is no HTTP.
+    """
 
     url: str = ""
-    statuses: list[int] = field(default_factory=list)
+    statuses: list[int | None] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
     @property
@@ -50,7 +53,11 @@ def hub() -> Iterator[ListeningHub]:
             signature = hmac.new(KEY.encode(), body, hashlib.sha256).hexdigest()
             assert (self.path, self.headers[HEADER]) == (PATH, f"sha256={signature}")
             listening.bodies.append(body)
-            self.send_response(listening.statuses.pop(0) if listening.statuses else 200)
+            status = listening.statuses.pop(0) if listening.statuses else 200
+            if status is None:
+                self.wfile.write(b"bad gateway\r\n\r\n")
+                return
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -142,6 +149,44 @@ def test_a_report_that_the_hub_will_never_take_is_given_up(live: LiveServer, hub
         report(live)
 
     assert [said["number"] for said in hub.reports] == [1, 2]
+
+
+class Notes:
+    """A book with these to be taken, one at a time; an error is raised."""
+
+    def __init__(self, *documents: dict[str, Any] | Exception) -> None:
+        self.documents = list(documents)
+        self.read_through = threading.Event()
+
+    def taken(self) -> Iterator[dict[str, Any]]:
+        if not self.documents:
+            self.read_through.set()
+            return
+        document = self.documents.pop(0)
+        if isinstance(document, Exception):
+            raise document
+        yield document
+
+
+def test_reports_go_on_after_what_is_no_answer_and_after_what_nobody_foresaw(
+    hub: ListeningHub, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.statuses += [None]
+    notes: Any = Notes({"day": "1"}, RuntimeError("spilled ink"), {"day": "2"})
+    reporter = Reporter(Hub(hub.url, KEY, seconds=0.01), notes)
+
+    reporter.start()
+    assert notes.read_through.wait(30)
+    reporter.stop()
+
+    lost, again, next_one = hub.bodies
+    assert lost == again
+    assert [json.loads(body)["day"] for body in (again, next_one)] == ["1", "2"]
+    said = [record.getMessage() for record in caplog.records if record.name == "workers.serving.reporting"]
+    assert [line.partition(",")[0] for line in said] == [
+        "a report of uses was answered by what is no HTTP",
+        "a report of uses failed; there will be another one",
+    ]
 
 
 @pytest.mark.parametrize(("url", "key"), [("hub.example.org", KEY), ("https://hub.example.org", "")])

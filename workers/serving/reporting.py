@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import logging
 import secrets
 import threading
@@ -77,8 +78,15 @@ class Reporter:
 
     def _run(self) -> None:
         while not self._stop.wait(self._hub.seconds):
+            self._try()
+        self._try()
+
+    def _try(self) -> None:
+        """Whatever becomes of one report, there is a next one: the book keeps what was not taken from it."""
+        try:
             self.report()
-        self.report()
+        except Exception:
+            log.exception("a report of uses failed; there will be another one")
 
     def _send(self, body: bytes) -> bool:
         """Whether the hub has settled what to do with it."""
@@ -98,6 +106,9 @@ class Reporter:
             return refusal.code in NEVER
         except OSError as error:
             self._say(f"the hub cannot be reached to report uses: {error}")
+            return False
+        except http.client.HTTPException as error:
+            self._say(f"a report of uses was answered by what is no HTTP, perhaps of a proxy: {error!r}")
             return False
 
     def _say(self, trouble: str) -> None:
