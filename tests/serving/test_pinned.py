@@ -6,15 +6,18 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
+from routing.errors import UnknownVersion, WrongBase
 from routing.turns import Asker, Left
 from tests.routing.published import PublishedLibrary
-from tests.serving.following import Follower
+from tests.serving.following import Follower, another_base
 from tests.serving.guest_lists import known_hub
 from tests.serving.live import LiveServer, live_server
 from workers.serving import library, pinned, versions
@@ -134,12 +137,12 @@ class Pins:
         self.priorities: list[int] = []
 
     def ask(self, number: int) -> Any:
-        def read(number: int) -> Any:
+        def read() -> Any:
             self.read.append(number)
             self.priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
             return Fake(number)
 
-        return self.pinned.version(number, read)
+        return self.pinned.version(number, lambda _number: read)
 
     def held(self) -> list[int]:
         return sorted(version.number for version in self.pinned.held)
@@ -155,11 +158,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def test_a_version_is_not_read_for_who_has_left_before() -> None:
     asker, read = Asker("ada"), list[int]()
 
-    def kept(number: int) -> Fake:
+    def kept(number: int) -> Any:
         read.append(number)
-        return Fake(number)
+        return lambda: Fake(number)
 
-    asked: Any = SimpleNamespace(live=None, _pinned=Pinned(Limits(), Retiring()), _read=kept)
+    asked: Any = SimpleNamespace(
+        live=None,
+        _pinned=Pinned(Limits(), Retiring()),
+        _find=kept,
+        _require_servable=lambda _number: None,
+    )
     asker.leave()
 
     with pytest.raises(Left):
@@ -199,6 +207,39 @@ def test_one_that_was_used_a_moment_ago_makes_no_room_and_who_asks_is_told_when_
     assert kept == [1, 2]
     assert pins.held() == [2, 9]
     assert pins.read == [1, 2, 9]
+
+
+def test_a_version_that_can_never_be_had_puts_out_none(published: PublishedLibrary, tmp_path: Path) -> None:
+    publish_all(published)
+    moved = another_base(published, tmp_path / "moved")
+    published.store.write_version("tales", 9, published.manifest(["ada/plain"], base=moved.base))
+    follower = Follower(published, Limits(pinned_versions=2, pinned_grace=0.0))
+    library = follower.look()
+    library.version(1)
+    library.version(2)
+
+    with pytest.raises(UnknownVersion, match="has no version 99999"):
+        library.version(99_999)
+    with pytest.raises(WrongBase, match="version 9 grows on base"):
+        library.version(9)
+
+    assert library.held == [1, 2, 3]
+    assert not library.publishes(9)
+    assert library.publishes(1)
+
+
+def test_private_experts_that_are_gone_put_out_none(published: PublishedLibrary) -> None:
+    publish_all(published)
+    follower = Follower(published, Limits(private_versions=1))
+    library, joined = follower.look(), follower.libraries.joined
+    assert library.live is not None
+    joined.version(library.live, Guests((published.entries["eve/late"],)))
+    gone = replace(published.entries["bob/wide"], factors="0" * 64)
+
+    with pytest.raises(ApiError, match=r"object 0000.* is not in the store"):
+        joined.version(library.live, Guests((gone,)))
+
+    assert [version.own for version in joined.of("tales")] == [{"eve/late"}]
 
 
 def test_versions_that_still_answer_count_whoever_forgot_them(clock: Clock) -> None:

@@ -9,7 +9,7 @@ import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from routing.errors import RoutingError
+from routing.errors import MissingObject, RoutingError
 from routing.pack import Pack
 from routing.store import IndexStore
 from workers.serving.canary import Proven
@@ -104,6 +104,7 @@ class Joined:
             return found.version
 
     def _assemble(self, key: Key, version: Version, guests: Guests) -> Version:
+        self._require_here(version, guests)
         self._make_room()
         started = time.monotonic()
         try:
@@ -119,6 +120,16 @@ class Joined:
             self._count()
         self._metrics.load_seconds.observe(time.monotonic() - started)
         return joined
+
+    def _require_here(self, version: Version, guests: Guests) -> None:
+        """ApiError if what is read of the guests is gone from the store: nobody makes room for that.
+
+        Where factors are read when they are first heard, they may come back until then.
+        """
+        for entry in guests.entries:
+            for digest in (entry.vectors, *([entry.factors] if version.resident is None else [])):
+                if not self._store.objects.exists(digest):
+                    raise unusable(MissingObject(digest))
 
     def _make_room(self) -> None:
         """Forget until one more fits. Those that answer are in memory until they have finished."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from routing.errors import RoutingError, UnknownVersion, VersionHeldBack, WrongBase
 from routing.held_back import HeldBack, of_version
@@ -143,16 +144,16 @@ class Library:
         ApiError if many wait for other versions already, and Left if the asker leaves before it is read.
         """
 
-        def read(number: int) -> Version:
+        def find(number: int) -> Callable[[], Version]:
             asker.require_here()
-            return self._read(number)
+            return self._find(number)
 
         live = self.live
         if live is not None and live.number == number:
             self._pinned.name_live(live)
             return live
         self._require_servable(number)
-        return self._pinned.version(number, read)
+        return self._pinned.version(number, find)
 
     def tidy(self) -> None:
         """Let go of versions that nobody asked for lately, and of what is held back."""
@@ -162,10 +163,10 @@ class Library:
         """Whether the store has a version of this number on the base that is served; nothing is loaded."""
         try:
             self._require_servable(number)
-            manifest = self._store.version_digest(self.name, number)
-            return self._ref is not None and self._store.base_of(manifest) == self._ref.base
+            self._find(number)
         except RoutingError:
             return False
+        return True
 
     def _require_servable(self, number: int) -> None:
         experts = of_version(self._held_back, number)
@@ -175,12 +176,17 @@ class Library:
                 "held back by a maintainer; ask for another version"
             )
 
-    def _read(self, number: int) -> Version:
+    def _find(self, number: int) -> Callable[[], Version]:
+        """How to read a version; UnknownVersion or WrongBase if it could never be answered by."""
         live = self.live
         model = self.model if live is None else live.model
         if model is None:
             raise UnknownVersion(f"{self.name}: its base is not loaded")
-        return self._assemble(Current(number, self._store.version_digest(self.name, number)), model)
+        current = Current(number, self._store.version_digest(self.name, number))
+        base = self._store.base_of(current.manifest)
+        if base != model.base.spec.digest:
+            raise WrongBase(f"version {number} grows on base {base}, not on {model.base.spec.digest}")
+        return partial(self._assemble, current, model)
 
     def _serves(self, current: Current) -> bool:
         live = self.live

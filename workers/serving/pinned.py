@@ -79,8 +79,8 @@ class Pinned:
             self._packs = [pack for pack in self._packs if pack() is not found.pack]
         return found
 
-    def version(self, number: int, read: Callable[[int], Version]) -> Version:
-        """The version of this number, read if it is not here.
+    def version(self, number: int, find: Callable[[int], Callable[[], Version]]) -> Version:
+        """The version of this number, read if it is not here: `find` says how, or raises where there is none.
 
         ApiError if many wait for others already, or there is no room beside those that are being used.
         """
@@ -91,7 +91,7 @@ class Pinned:
             raise _busy("other index versions are being read", retry_after=1)
         try:
             with self._reading:
-                return self._find(number) or self._read(number, read)
+                return self._find(number) or self._read(number, find(number))
         finally:
             self._places.release()
 
@@ -126,12 +126,12 @@ class Pinned:
                 self._hold(answering, now)
             return answering
 
-    def _read(self, number: int, read: Callable[[int], Version]) -> Version:
+    def _read(self, number: int, read: Callable[[], Version]) -> Version:
         base = self._of
         self._make_room()
         while True:
             try:
-                version = apart(lambda: read(number))
+                version = apart(read)
                 break
             except NotEnoughMemory:
                 if not self._give_up(self._rested()):
