@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from routing.composed import ComposedModel
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
+from routing.store import LibraryRef
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace, Shares
 from tests.routing.libraries import TEXT
@@ -223,6 +225,32 @@ def test_the_process_tells_of_itself(live: LiveServer) -> None:
     assert samples(live, "process_cpu_seconds_total")[()] > 0
     assert samples(live, "process_open_fds")[()] > 0
     assert samples(live, "python_info")
+
+
+def test_nothing_is_told_of_a_library_that_is_served_no_more(live: LiveServer, hub: Hub) -> None:
+    store = hub.published.store
+    for name in ("aardvark", "verses"):
+        store.set_library(name, LibraryRef(hub.published.base, hub.published.spec.digest))
+    store.objects.write_document("libraries/aardvark/current.json", b"{")
+    store.write_version("verses", 4, hub.published.manifest(["ada/plain"]))
+    store.set_current("verses", 4)
+    live.wait_for_version("verses", 4)
+    live.wait_until(lambda: samples(live, "fletch_degraded").get(("aardvark",)) == 1)
+    gauges = ("fletch_version", "fletch_experts", "fletch_degraded")
+    before = [samples(live, name) for name in gauges]
+
+    for name in ("aardvark", "verses"):
+        (Path(hub.published.url) / "libraries" / name / "library.json").unlink()
+    live.wait_until(lambda: live.server.libraries.served.keys() == {"tales"})
+
+    assert [{name for (name,) in gauge} for gauge in before] == [
+        {"tales", "verses"},
+        {"tales", "verses"},
+        {"tales", "verses", "aardvark"},
+    ]
+    assert before[0]["verses",] == 4
+    assert before[1]["verses",] == 1
+    assert [samples(live, name).keys() for name in gauges] == [{("tales",)}] * 3
 
 
 def test_what_is_not_there_is_counted_under_one_name(live: LiveServer) -> None:

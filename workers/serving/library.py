@@ -108,7 +108,6 @@ class Library:
             self.problem = None
         elif self._may_try(wish):
             self._attempt(wish, bases)
-        self._metrics.degraded.labels(self.name).set(0 if self.trouble is None else 1)
 
     @property
     def obstacle(self) -> str | None:
@@ -211,7 +210,6 @@ class Library:
         if reason != self.unread:
             log.error("library %s: %s, and what is served stays: %s", self.name, UNREAD, reason)
         self.unread = reason
-        self._metrics.degraded.labels(self.name).set(1)
 
     def _refuse(self, wish: Wish, error: Exception) -> None:
         """Each version that cannot be served is counted once; the log says it again if the reason is new."""
@@ -224,7 +222,6 @@ class Library:
             log.error("library %s: %s: %s", self.name, REFUSED, found.said)
         if first and version is not None:
             self._metrics.refused.labels(self.name).inc()
-        self._metrics.degraded.labels(self.name).set(1)
 
     def _fulfil(self, wish: Wish, bases: dict[str, RoutedModel]) -> None:
         """Take the base and then the version; who is answered on another base is so until both are there."""
@@ -279,8 +276,6 @@ class Library:
         self._metrics.swap_seconds.labels(self.name).observe(taken)
         self._metrics.speakers.forget(self.name, version.pack.experts)
         self._metrics.swaps.labels(self.name).inc()
-        self._metrics.version.labels(self.name).set(version.number)
-        self._metrics.experts.labels(self.name).set(len(version.pack.experts))
         experts, vectors = len(version.pack.experts), megabytes(version.pack.vector_bytes)
         log.info(
             "library %s: version %d with %d experts, whose routing vectors take %s",

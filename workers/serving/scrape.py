@@ -13,7 +13,7 @@ from workers.serving.preparing import Preparing
 
 
 def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: Libraries) -> None:
-    """Set the gauges of the queue and of memory to what they are now."""
+    """Set the gauges of the queue, of libraries and of memory to what they are now."""
     metrics.preparing.set(preparing.answers)
     metrics.running.set(engine.running)
     metrics.waiting.set(engine.waiting)
@@ -33,6 +33,10 @@ def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: L
             for layout, layers in model.layouts.items():
                 metrics.base_layers.labels(model.base.spec.name, layout).set(layers)
     _set(metrics.kv_bytes, {**dict.fromkeys(kept, 0), **engine.memory_bytes()})
+    live = {name: one.live for name, one in libraries.served.items() if one.live is not None}
+    _set(metrics.version, {name: version.number for name, version in live.items()})
+    _set(metrics.experts, {name: len(version.pack.experts) for name, version in live.items()})
+    _set(metrics.degraded, {name: int(one.trouble is not None) for name, one in libraries.served.items()})
     _set(metrics.vector_bytes, {name: one.vector_bytes for name, one in libraries.served.items()})
     held = (
         {}
