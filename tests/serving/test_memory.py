@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +15,8 @@ from routing.resident import Shelf
 from routing.store import Current
 from workers.serving import versions
 from workers.serving.guests import Guests
-from workers.serving.versions import NotEnoughMemory, assemble, with_guests
+from workers.serving.promises import NotEnoughMemory
+from workers.serving.versions import assemble, with_guests
 
 SIZES = {"ada/plain": (10, 400), "bob/wide": (10, 700)}  # bytes of vectors and of factors
 VECTORS, FACTORS, LARGEST = 20, 1100, 700
@@ -33,13 +34,15 @@ def begin(
     monkeypatch: pytest.MonkeyPatch,
     free: int,
     *,
+    meanwhile: Callable[[Callable[[int, int, str], None]], None] = lambda _read: None,
     dtype: torch.dtype = torch.float32,
     known: Any = None,
     shelf: Shelf | None = None,
 ) -> None:
-    """Assemble a version of the two where so many bytes are free."""
+    """Assemble a version of the two where so many bytes are free; `meanwhile` can say that experts are read."""
 
-    def reached(*_: object, **__: object) -> None:
+    def reached(*_: object, progress: Callable[[int, int, str], None], **__: object) -> None:
+        meanwhile(progress)
         raise Reached
 
     monkeypatch.setattr(versions, "free_memory", lambda _device: free)
@@ -103,6 +106,53 @@ def test_guests_are_admitted_beside_what_is_copied_for_them_and_rows_that_are_no
         with pytest.raises(expected):
             with_guests(store, version, guests)
     assert asked == [(400, 600)] * 2
+
+
+def test_what_is_promised_to_one_version_is_not_to_another_until_it_is_taken_or_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    needed = 2 * VECTORS + FACTORS + LARGEST
+    took = sum(SIZES["ada/plain"])
+    refused: list[str] = []
+
+    def meanwhile(read: Callable[[int, int, str], None]) -> None:
+        with pytest.raises(NotEnoughMemory) as too_little:
+            begin(monkeypatch, 2 * needed - 1)
+        refused.append(str(too_little.value))
+        with pytest.raises(Reached):
+            begin(monkeypatch, 2 * needed)
+        read(1, 2, "ada/plain")
+        with pytest.raises(NotEnoughMemory):
+            begin(monkeypatch, 2 * needed - took - 1)
+        with pytest.raises(Reached):
+            begin(monkeypatch, 2 * needed - took)
+
+    with pytest.raises(Reached):
+        begin(monkeypatch, needed, meanwhile=meanwhile)
+    with pytest.raises(Reached):
+        begin(monkeypatch, needed)
+
+    assert "of them for what is being assembled beside it" in refused[0]
+
+
+def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "free_memory", lambda _device: 820)
+    known = SimpleNamespace(nbytes=0, factor_bytes=0, owned_bytes=0, takes=lambda _new, _kept: True)
+    base = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"), devices=None, spec=None)
+    version: Any = SimpleNamespace(pack=known, model=SimpleNamespace(base=base), resident=None)
+    guests = Guests((entry("ada/plain", (10, 400)),))
+    store: Any = None
+    depth: list[int] = []
+
+    def joining(*_: object, **__: object) -> None:
+        depth.append(1)
+        with_guests(store, version, guests)
+
+    monkeypatch.setattr(versions, "join_guests", joining)
+    with pytest.raises(NotEnoughMemory, match="of them for what is being assembled"):
+        with_guests(store, version, guests)
+
+    assert len(depth) == 1
 
 
 def test_what_experts_take_beside_the_memory_for_their_factors_is_said(

@@ -21,8 +21,8 @@ from workers.serving.guests import Guests
 from workers.serving.health import readiness
 from workers.serving.libraries import NoLibraries
 from workers.serving.options import Limits
+from workers.serving.promises import NotEnoughMemory
 from workers.serving.telemetry import Assembly
-from workers.serving.versions import NotEnoughMemory
 
 REFUSED, SWAPS = "fletch_refused_versions_total", "fletch_swaps_total"
 WISH = problems.Wish(LibraryRef(BaseRef("org/base"), "0" * 64), Current(7, "m"))

@@ -17,8 +17,9 @@ from workers.serving.errors import ApiError
 from workers.serving.guests import Guests, not_taken, unusable
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.promises import NotEnoughMemory
 from workers.serving.retiring import MOST_SECONDS, Retiring
-from workers.serving.versions import NotEnoughMemory, Version, with_guests
+from workers.serving.versions import Version, with_guests
 
 IDLE_SECONDS = 600.0  # as long as a list is good; whoever asks again later waits again
 Key = tuple[str, str, str]

@@ -23,9 +23,10 @@ from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.pinned import Pinned
 from workers.serving.problems import Problem, Wish, problem_of, reason_of
+from workers.serving.promises import NotEnoughMemory
 from workers.serving.retiring import Retiring
 from workers.serving.telemetry import Assembly
-from workers.serving.versions import NotEnoughMemory, Version, assemble, decode_by_graphs, load_model
+from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
 
 log = logging.getLogger(__name__)
 Tell = Callable[[Assembly], None]

@@ -16,8 +16,9 @@ from routing.store import Current
 from workers.serving.errors import ApiError
 from workers.serving.giving_way import apart
 from workers.serving.options import Limits
+from workers.serving.promises import NotEnoughMemory
 from workers.serving.retiring import MOST_SECONDS, Retiring
-from workers.serving.versions import NotEnoughMemory, Version
+from workers.serving.versions import Version
 
 
 @dataclass

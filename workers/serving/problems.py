@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from routing.store import Current, LibraryRef
-from workers.serving.versions import NotEnoughMemory
+from workers.serving.promises import NotEnoughMemory
 
 LONGEST = 300.0  # seconds between two tries of the same thing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -14,7 +15,7 @@ from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
 from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
-from routing.errors import CorruptObject, ExpertUnavailable, MissingObject, RoutingError
+from routing.errors import CorruptObject, ExpertUnavailable, MissingObject
 from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, objects_of
 from routing.laid_base import load_laid
@@ -35,12 +36,9 @@ from workers.serving.free_memory import free_memory
 from workers.serving.guests import Guests
 from workers.serving.layout_lines import laid_in_words
 from workers.serving.options import Options
+from workers.serving.promises import PROMISES, NotEnoughMemory, Promise
 
 log = logging.getLogger(__name__)
-
-
-class NotEnoughMemory(RoutingError):
-    """This index version is larger than the memory that is free."""
 
 
 @dataclass(frozen=True)
@@ -133,36 +131,49 @@ def assemble(
         fitting = tuple(entry for entry in manifest.experts if entry.adapter not in left_out)
         manifest = replace(manifest, experts=fitting)
     known = None if previous is None else previous.pack
-    _require_room_for(manifest.experts, known, base, shelf)
-    dtype = base.dtype if shelf is None else None
-    pack = _read(store, manifest, base, dtype, known)
-    if manifest.calibration is not None:
-        neutral = store.read_neutral(manifest.calibration)
-        pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
-    resident = None
-    if shelf is not None:
-        resident = _resident(shelf, library, store, model, pack, manifest.experts)
-    version = Version(
-        library,
-        current.number,
-        current.manifest,
-        pack,
-        manifest.policy,
-        model,
-        _encoder(manifest, base, previous),
-        resident=resident,
-        left_out=left_out,
-    )
-    new = {place: entry.factors for place, entry in enumerate(manifest.experts)}
-    return _sound(store, version, new, previous, set() if proven is None else proven)
+    with _room_for(manifest.experts, known, base, shelf) as promise:
+        pack = _read(store, manifest, base, known, shelf, promise)
+        if manifest.calibration is not None:
+            neutral = store.read_neutral(manifest.calibration)
+            pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
+        resident = None
+        if shelf is not None:
+            resident = _resident(shelf, library, store, model, pack, manifest.experts)
+        version = Version(
+            library,
+            current.number,
+            current.manifest,
+            pack,
+            manifest.policy,
+            model,
+            _encoder(manifest, base, previous),
+            resident=resident,
+            left_out=left_out,
+        )
+        new = {place: entry.factors for place, entry in enumerate(manifest.experts)}
+        return _sound(store, version, new, previous, set() if proven is None else proven)
 
 
 def _read(
-    store: IndexStore, manifest: IndexManifest, base: Base, dtype: torch.dtype | None, known: Pack | None
+    store: IndexStore,
+    manifest: IndexManifest,
+    base: Base,
+    known: Pack | None,
+    shelf: Shelf | None,
+    promise: Promise,
 ) -> Pack:
     """As `load_pack`; ExpertUnavailable says whose object is missing or damaged."""
+    dtype = base.dtype if shelf is None else None
+    fresh, _ = _fresh_and_kept(manifest.experts, known)
+    sizes = {one.adapter: one.vectors_size + (0 if dtype is None else _factors([one], base)) for one in fresh}
+
+    def read(_done: int, _total: int, adapter: str) -> None:
+        promise.taken(sizes.get(adapter, 0))
+
     try:
-        return load_pack(store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known)
+        return load_pack(
+            store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known, progress=read
+        )
     except (MissingObject, CorruptObject) as error:
         for entry in manifest.experts:
             if error.digest in objects_of(entry):
@@ -182,17 +193,17 @@ def with_guests(
     shelf = None if version.resident is None else version.resident.shelf
     grows = known.takes(_factors(guests.entries, base), known.owned_bytes)
     copied = known.nbytes - known.factor_bytes + (0 if grows else known.owned_bytes)
-    _require_memory(copied, guests.entries, guests.entries, base, shelf)
-    pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
-    if known.text is not None and known.neutral is not None:
-        pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
-    resident = None
-    if version.resident is not None and shelf is not None:
-        entries = (*version.resident.entries, *guests.entries)
-        resident = _resident(shelf, version.library, store, version.model, pack, entries)
-    joined = replace(version, pack=pack, guests=guests, resident=resident)
-    new = {pack.places[entry.adapter]: entry.factors for entry in guests.entries}
-    return _sound(store, joined, new, None, set() if proven is None else proven)
+    with _promised(copied, guests.entries, guests.entries, base, shelf):
+        pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
+        if known.text is not None and known.neutral is not None:
+            pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
+        resident = None
+        if version.resident is not None and shelf is not None:
+            entries = (*version.resident.entries, *guests.entries)
+            resident = _resident(shelf, version.library, store, version.model, pack, entries)
+        joined = replace(version, pack=pack, guests=guests, resident=resident)
+        new = {pack.places[entry.adapter]: entry.factors for entry in guests.entries}
+        return _sound(store, joined, new, None, set() if proven is None else proven)
 
 
 def _sound(
@@ -309,34 +320,40 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
         )
 
 
-def _require_room_for(
+def _room_for(
     experts: Sequence[ExpertEntry], known: Pack | None, base: Base, shelf: Shelf | None
-) -> None:
-    """As `_require_memory`, of a version: a first one's factors are read one by one into their final place.
+) -> AbstractContextManager[Promise]:
+    """As `_promised`, of a version: a first one's factors are read one by one into their final place.
 
     One that follows lays the vectors that it takes over beside those that answers still need, and factors too
     where the new ones cannot be added to them.
     """
     if known is None:
         largest = sorted(experts, key=lambda entry: entry.factors_size)[-1:]
-        _require_memory(0, experts, largest, base, shelf)
-        return
-    keys = set(known.keys)
-    fresh = [entry for entry in experts if key_of(entry) not in keys]
-    kept = [entry for entry in experts if key_of(entry) in keys]
+        return _promised(0, experts, largest, base, shelf)
+    fresh, kept = _fresh_and_kept(experts, known)
     copied = sum(entry.vectors_size for entry in kept)
     stays, new = _factors(kept, base), _factors(fresh, base)
     copied += stays if shelf is None and not known.takes(new, stays) else 0
-    _require_memory(copied, fresh, fresh, base, shelf)
+    return _promised(copied, fresh, fresh, base, shelf)
 
 
-def _require_memory(
+def _fresh_and_kept(
+    experts: Sequence[ExpertEntry], known: Pack | None
+) -> tuple[list[ExpertEntry], list[ExpertEntry]]:
+    """Those that are to be read, and those that are taken over."""
+    keys = set(() if known is None else known.keys)
+    fresh = [entry for entry in experts if key_of(entry) not in keys]
+    return fresh, [entry for entry in experts if key_of(entry) in keys]
+
+
+def _promised(
     copied: int, read: Sequence[ExpertEntry], twice: Sequence[ExpertEntry], base: Base, shelf: Shelf | None
-) -> None:
-    """Refuse by arithmetic what would end the process: `copied` bytes, and experts that are to be read.
+) -> AbstractContextManager[Promise]:
+    """Room for `copied` bytes and experts that are to be read; NotEnoughMemory if it would end the process.
 
     For a moment their vectors lie in memory twice, read and packed, and of some the factors too. With a shelf
-    factors are read one by one, and it may yet be filled.
+    factors are read one by one, and it may yet be filled. What others are about to take is not free.
     """
     vectors = sum(entry.vectors_size for entry in read) * 2
     factors = _factors(read, base)
@@ -346,18 +363,22 @@ def _require_memory(
         aside = max((_factors([entry], base) for entry in read), default=0)  # where experts are proven
         room = min(factors, shelf.near.limit - shelf.near.size) + aside
     needed = copied + vectors + room
-    free = free_memory(base.device)
-    if free is not None and needed > free:
+
+    def refusal(free: int, others: int) -> NotEnoughMemory:
         hint = (
             "; --expert-megabytes says how much of their factors to hold"
             if shelf is None
             else f"; {(copied + vectors) / 2**30:.2f} GiB are for routing vectors, which --expert-megabytes "
             "does not bound"
         )
-        raise NotEnoughMemory(
+        promised = f", {others / 2**30:.2f} of them for what is being assembled beside it" if others else ""
+        return NotEnoughMemory(
             f"{len(read)} experts{' beside those of the version' if copied else ''} need "
-            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free{hint}"
+            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free"
+            f"{promised}{hint}"
         )
+
+    return PROMISES.promised(base.device, needed, free=free_memory, refusal=refusal)
 
 
 def _factors(experts: Sequence[ExpertEntry], base: Base) -> int:
