@@ -276,7 +276,7 @@ class Server:
         job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
         steps = self.runner.submit(generations, caller=caller.identity(body.user))
         if not body.stream:
-            return JSONResponse(await answer_whole(job, steps, request))
+            return await answer_whole(job, steps, request)
         usage = body.stream_options is not None and body.stream_options.include_usage
         events = held_by_nobody(answer_stream(job, steps, include_usage=usage))
         return StreamingResponse(

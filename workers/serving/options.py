@@ -27,7 +27,8 @@ class Limits:
     embeddings: int = 2_048  # of one request, as OpenAI allows
     stop_strings: int = 16
     stop_characters: int = 256  # of each of them
-    trace_entries: int = 2_000_000
+    trace_entries: int = 500_000  # of a full trace: pairs of a token and an expert that was mixed at a module
+    brief_entries: int = 2_000_000  # of a brief one: pairs of a token and a module
     mixed_experts: int = 16_384  # from which a token is mixed at all modules together: 73 at each of 224
     running: int = 16
     waiting: int = 64

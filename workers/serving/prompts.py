@@ -174,10 +174,13 @@ def _require_small_trace(body: AnyBody, wanted: _Wanted, target: Target, limits:
     if target.route is None or asked in (False, "tokens"):
         return
     if asked is True:
-        entries = (len(wanted.prompts[0]) + wanted.max_tokens) * target.route.entries
+        tokens, most = len(wanted.prompts[0]) + wanted.max_tokens, limits.trace_entries
+        entries = tokens * target.route.entries
     else:
-        entries = answers * wanted.max_tokens * len(target.route.seats)
-    if entries > limits.trace_entries:
+        tokens, most = answers * wanted.max_tokens, limits.brief_entries
+        entries = tokens * len(target.route.seats)
+    if entries > most:
         raise invalid(
-            "routing.trace", f"would have {entries} entries, expected at most {limits.trace_entries}"
+            "routing.trace",
+            f"would have {entries} entries, expected at most {most}: ask for fewer tokens (`max_tokens`)",
         )

@@ -187,9 +187,7 @@ def _trace(target: Target, work: Work) -> dict[str, Any] | None:
         "modules": {
             name: {
                 "experts": module.experts.tolist(),
-                "weights": [
-                    [round(weight, WEIGHT_DIGITS) for weight in row] for row in module.weights.tolist()
-                ],
+                "weights": module.weights.double().round(decimals=WEIGHT_DIGITS).tolist(),
             }
             for name, module in work.trace.by_module().items()
         },
