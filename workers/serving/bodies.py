@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-Strict = ConfigDict(extra="forbid", frozen=True, strict=True)
+from workers.serving.parts import Part, at_most
+
+MOST_PROMPTS = 2048  # of one request, before anybody asks what it may have
+MOST_MESSAGES = 8192
+MOST_PAIRS = 16  # of metadata, as in OpenAI's API
+MOST_BIASES = 1024
 # A list is left at its first mistake: a body has room for a million of them.
 Strings = Annotated[list[str], Field(fail_fast=True)]
 Tokens = Annotated[list[int], Field(fail_fast=True)]
+Prompts = Annotated[list[Tokens], Field(max_length=MOST_PROMPTS, fail_fast=True)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 BriefTrace = Literal["tokens", "modules"]
 BRIEF_TRACES: tuple[str, ...] = get_args(BriefTrace)
@@ -28,10 +34,8 @@ def lacking(*values: object, why: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
-class RoutingBody(BaseModel):
+class RoutingBody(Part):
     """Our own part of a request: how to route it. Fields left out are the library's policy."""
-
-    model_config = Strict
 
     router: str | None = None
     top_k: Annotated[int, Field(ge=1)] | None = None
@@ -51,10 +55,8 @@ class RoutingBody(BaseModel):
     trace: bool | BriefTrace = False
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Part):
     """What a stream carries besides the answer."""
-
-    model_config = Strict
 
     include_usage: bool = False
     include_obfuscation: Annotated[
@@ -62,18 +64,14 @@ class StreamOptions(BaseModel):
     ] = None
 
 
-class PlainFormat(BaseModel):
+class PlainFormat(Part):
     """Free text, or any JSON object."""
-
-    model_config = Strict
 
     type: Literal["text", "json_object"]
 
 
-class NamedSchema(BaseModel):
+class NamedSchema(Part):
     """A JSON schema as OpenAI's API wraps it. Answers keep to it whether `strict` or not."""
-
-    model_config = Strict
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     description: str | None = None
@@ -81,19 +79,15 @@ class NamedSchema(BaseModel):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(BaseModel):
+class JsonSchemaFormat(Part):
     """JSON that is valid under a schema."""
-
-    model_config = Strict
 
     type: Literal["json_schema"]
     json_schema: NamedSchema
 
 
-class StructuredOutputs(BaseModel):
+class StructuredOutputs(Part):
     """Forms that OpenAI's API does not know, under the names that vLLM gave them. One of them."""
-
-    model_config = Strict
 
     json_: Annotated[dict[str, Any] | None, Field(alias="json")] = None
     regex: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
@@ -108,10 +102,8 @@ class StructuredOutputs(BaseModel):
 ResponseFormat = Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class AddressedBody(BaseModel):
+class AddressedBody(Part):
     """Who is asked, by whom, and how it is to be routed."""
-
-    model_config = Strict
 
     model: Annotated[str, Field(min_length=1, max_length=400)]
     user: str | None = None
@@ -121,7 +113,7 @@ class AddressedBody(BaseModel):
 class EmbeddingBody(AddressedBody):
     """POST /v1/embeddings."""
 
-    input: str | Strings | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    input: str | Strings | Tokens | Prompts
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
 
@@ -145,11 +137,11 @@ class AnyBody(AddressedBody):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     repetition_penalty: Annotated[Number, Field(ge=0.1, le=10)] | None = None
-    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[str, Bias] | None, at_most(MOST_BIASES)] = None
     prompt_cache_key: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
     safety_identifier: str | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Annotated[dict[str, str] | None, at_most(MOST_PAIRS)] = None
     store: Annotated[bool | None, lacking(True, why="but no answer is kept here; expected false")] = None  # noqa: FBT003
     service_tier: Annotated[
         Literal["auto", "default", "flex", "scale", "priority", "fast"] | None,
@@ -164,7 +156,7 @@ class AnyBody(AddressedBody):
 class CompletionBody(AnyBody):
     """POST /v1/completions."""
 
-    prompt: str | Strings | Tokens | Annotated[list[Tokens], Field(fail_fast=True)]
+    prompt: str | Strings | Tokens | Prompts
     max_tokens: Annotated[int, Field(ge=0)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     echo: bool | None = None
@@ -172,29 +164,23 @@ class CompletionBody(AnyBody):
     suffix: None = None
 
 
-class TextPart(BaseModel):
+class TextPart(Part):
     """A part of a message; only text can be read."""
-
-    model_config = Strict
 
     type: Literal["text"]
     text: str
 
 
-class Called(BaseModel):
+class Called(Part):
     """The function that an assistant called; `arguments` is JSON."""
-
-    model_config = Strict
 
     name: Annotated[str, Field(min_length=1)]
     arguments: str
     parsed_arguments: Any = None  # where OpenAI's client keeps what it has read them as
 
 
-class ToolCall(BaseModel):
+class ToolCall(Part):
     """A call in a conversation so far."""
-
-    model_config = Strict
 
     id: str
     type: Literal["function"] = "function"
@@ -202,10 +188,8 @@ class ToolCall(BaseModel):
     index: int | None = None  # which a stream gave it
 
 
-class Message(BaseModel):
+class Message(Part):
     """A turn of the conversation. What else clients keep in an answer's message is nothing here."""
-
-    model_config = Strict
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
@@ -226,10 +210,8 @@ class Message(BaseModel):
         return "".join(part.text for part in self.content)
 
 
-class Function(BaseModel):
+class Function(Part):
     """A function that may be called; `parameters` is a JSON schema."""
-
-    model_config = Strict
 
     name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
     description: str | None = None
@@ -237,54 +219,42 @@ class Function(BaseModel):
     strict: bool | None = None
 
 
-class Tool(BaseModel):
+class Tool(Part):
     """A tool; functions are the only ones."""
-
-    model_config = Strict
 
     type: Literal["function"]
     function: Function
 
 
-class FunctionName(BaseModel):
+class FunctionName(Part):
     """Which function."""
-
-    model_config = Strict
 
     name: str
 
 
-class NamedTool(BaseModel):
+class NamedTool(Part):
     """The tool that must be called."""
-
-    model_config = Strict
 
     type: Literal["function"]
     function: FunctionName
 
 
-class AllowedTools(BaseModel):
+class AllowedTools(Part):
     """The only tools that may be called, and whether one must be."""
-
-    model_config = Strict
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[NamedTool], Field(min_length=1, max_length=128, fail_fast=True)]
 
 
-class AllowedToolChoice(BaseModel):
+class AllowedToolChoice(Part):
     """Fewer tools than those of the request."""
-
-    model_config = Strict
 
     type: Literal["allowed_tools"]
     allowed_tools: AllowedTools
 
 
-class Prediction(BaseModel):
+class Prediction(Part):
     """A guess of the answer, by which others are sooner done with it."""
-
-    model_config = Strict
 
     type: Literal["content"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
@@ -293,7 +263,7 @@ class Prediction(BaseModel):
 class ChatBody(AnyBody):
     """POST /v1/chat/completions."""
 
-    messages: Annotated[list[Message], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MOST_MESSAGES, fail_fast=True)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
