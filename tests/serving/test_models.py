@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub
 from tests.serving.live import LiveServer, live_server
 from tests.serving.passes import signed_pass
+from workers.serving import models
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,66 @@ def test_a_published_version_can_be_retrieved_before_it_is_asked_and_is_not_load
     assert client.models.retrieve("tales@1") == found
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("tales@9")
+
+
+def test_the_list_is_written_when_it_changes_and_beside_the_event_loop(
+    published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[str] = []
+    real = models._model
+
+    def model(name: str, *given: Any, **more: Any) -> dict[str, Any]:
+        with pytest.raises(RuntimeError, match="no running event loop"):
+            asyncio.get_running_loop()
+        written.append(name)
+        return real(name, *given, **more)
+
+    monkeypatch.setattr(models, "_model", model)
+    published.publish(1, ["ada/plain"])
+    with live_server(published.url) as live:
+        live.wait_for_version("tales", 1)
+        first = live.get("/v1/models").json()
+        again = [live.get("/v1/models").json() for _ in range(3)]
+        told = [*written]
+        published.publish(2, ["ada/plain", "bob/wide"])
+        live.wait_for_version("tales", 2)
+
+        second = live.get("/v1/models").json()
+
+    assert told == ["tales", "tales@1", "tales/base", "tales/ada/plain"]
+    assert again == [first] * 3
+    assert first["object"] == "list"
+    assert [one["id"] for one in first["data"]] == told
+    assert [one["id"] for one in second["data"] if "@" not in one["id"]] == [
+        "tales",
+        "tales/base",
+        "tales/ada/plain",
+        "tales/bob/wide",
+    ]
+
+
+def test_one_model_is_found_as_the_list_tells_it_without_writing_the_others(
+    live: LiveServer, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = with_pass(live, signed_pass(hub.key))
+    listed = {model.id: model for model in client.models.list()}
+    written: list[str] = []
+    real = models._model
+
+    def model(name: str, *given: Any, **more: Any) -> dict[str, Any]:
+        written.append(name)
+        return real(name, *given, **more)
+
+    monkeypatch.setattr(models, "_model", model)
+
+    found = {name: client.models.retrieve(name) for name in listed}
+
+    assert found == listed
+    assert written == [*listed]
+    for nobody in ("tales/zoe/nobody", "nowhere", "nowhere/base", "tales@9"):
+        with pytest.raises(openai.NotFoundError):
+            client.models.retrieve(nobody)
+    assert written == [*listed]
 
 
 def test_a_version_on_another_base_cannot_be_asked_and_is_not_found(

@@ -42,7 +42,7 @@ from workers.serving.leaving import held_by_nobody, unless_gone
 from workers.serving.libraries import Libraries
 from workers.serving.logs import say
 from workers.serving.metrics import NOWHERE, Metrics
-from workers.serving.models import describe, find
+from workers.serving.models import Catalogue, find
 from workers.serving.options import Limits, Options
 from workers.serving.preparing import Place, Preparing
 from workers.serving.prompts import answers_of, chat_generations, completion_generations
@@ -95,6 +95,7 @@ class Server:
         )
         self.budgets = Budgets()
         self.started = int(time.time())
+        self.catalogue = Catalogue(self.started)
         self.preparing = Preparing(engine, limits, self.metrics)
         self.embedder = Embedder(self.runner, self.preparing, self.metrics, limits)
 
@@ -157,8 +158,8 @@ class Server:
 
     async def models(self, request: Request) -> Response:
         admitted = partial(self.door.admits, request.state.caller)
-        data = describe(self.libraries, self.started, admitted=admitted)
-        return JSONResponse({"object": "list", "data": data})
+        listed = partial(self.catalogue.document, self.libraries, admitted=admitted)
+        return Response(await run_in_threadpool(listed), media_type="application/json")
 
     async def model(self, request: Request) -> Response:
         name = request.path_params["name"]
