@@ -18,6 +18,7 @@ from routing.layouts import Wanted
 from workers.serving.app import Server, create_app
 from workers.serving.options import CallerKind, Limits, Options
 from workers.serving.reporting import Hub
+from workers.serving.stalls import patient
 from workers.serving.telemetry import Traces
 
 
@@ -70,8 +71,9 @@ def live_server(
     traces: Traces | None = None,
     callers: CallerKind = "open",
     report_to: Hub | None = None,
+    send_buffer: int | None = None,
 ) -> Iterator[LiveServer]:
-    """Serve a store on a free port until the block ends."""
+    """Serve a store on a free port until the block ends. `send_buffer`: bytes that wait in the kernel."""
     options = Options(
         store=store,
         library=library,
@@ -83,8 +85,13 @@ def live_server(
         weights=Wanted("panels"),  # two servers that are compared must add up in one order
     )
     app = create_app(options, traces)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False))
+    http = patient(options.limits.stalled_seconds, app.state.server.metrics)
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="warning", lifespan="on", proxy_headers=False, http=http)
+    )
     with socket.create_server(("127.0.0.1", 0)) as listening:
+        if send_buffer is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:

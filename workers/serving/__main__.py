@@ -30,6 +30,7 @@ from workers.serving.callers import KINDS
 from workers.serving.ending import GRACE, EndingServer
 from workers.serving.options import Limits, Options
 from workers.serving.reporting import Hub
+from workers.serving.stalls import patient
 from workers.serving.telemetry import traces
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -49,6 +50,8 @@ COUNTS = {
     "max_tokens": "the longest answer that anybody may ask for",
     "mixed_experts": "from how many experts a request may have each token mixed, at all modules together",
     "described_tokens": "how many tokens of experts' descriptions a request may have the prior `lm` read",
+    "stalled_seconds": "how long a client may take nothing of its answer before it is cut off, and how long "
+    "the body of a request may not come",
     "pinned_versions": "how many index versions that requests name are held of each library beside the "
     "current one, those that still answer included",
     "pinned_seconds": "how long such a version is held after it was asked for last",
@@ -243,6 +246,7 @@ def _listening(app: Starlette, given: argparse.Namespace, forwarding: Mapping[st
         access_log=False,
         lifespan="on",
         timeout_keep_alive=KEEP_ALIVE,
+        http=patient(app.state.server.options.limits.stalled_seconds, app.state.server.metrics),
         **forwarding,
     )
 

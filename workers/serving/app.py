@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route as Path
 
@@ -32,7 +32,7 @@ from workers.serving.chat_shape import ChatShape
 from workers.serving.completion_shape import CompletionShape
 from workers.serving.counting import Counting
 from workers.serving.embeddings import Embedder, Order, embedding_document, embedding_prompts
-from workers.serving.errors import ApiError, from_validation, gone_away, let_go, not_found, refusal
+from workers.serving.errors import ApiError, from_validation, let_go, not_found, refusal
 from workers.serving.guests import HEADER
 from workers.serving.guides import Guides
 from workers.serving.health import readiness
@@ -50,6 +50,7 @@ from workers.serving.reporting import Reporter
 from workers.serving.runner import Runner
 from workers.serving.scrape import look_up
 from workers.serving.shapes import Envelope, Shape
+from workers.serving.stalls import read_body
 from workers.serving.targets import Target, resolve
 from workers.serving.telemetry import NoTraces, Traces
 from workers.serving.tools import reader_of
@@ -244,18 +245,10 @@ class Server:
             return await unless_gone(request, place.kept(made(place)))
 
     async def _body(self, request: Request, kind: type[Body]) -> Body:
-        """The parsed body; more bytes than allowed are not even read."""
-        limit = self.options.limits.body_bytes
-        content = bytearray()
+        """The parsed body."""
+        content = await read_body(request, self.options.limits)
         try:
-            async for chunk in request.stream():
-                content += chunk
-                if len(content) > limit:
-                    raise ApiError(413, f"the body is larger than {limit} bytes", code="request_too_large")
-        except ClientDisconnect as error:
-            raise gone_away() from error
-        try:
-            return kind.model_validate_json(bytes(content))
+            return kind.model_validate_json(content)
         except ValidationError as error:
             raise from_validation(error) from error
 

@@ -54,6 +54,8 @@ class ApiError(Exception):
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         if self.status == 401:  # noqa: PLR2004 - Unauthorized, which must say how to come in (RFC 9110, 15.5.2)
             headers["WWW-Authenticate"] = 'Bearer realm="fletch"'
+        if self.status == 408:  # noqa: PLR2004 - Request Timeout: nobody waits for the rest (RFC 9110, 15.5.9)
+            headers["Connection"] = "close"
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +20,10 @@ HEADER = "X-Request-Id"
 SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 DIGITS = 4  # of seconds
 GONE = "client_closed_request"
+STALLED = "client_stalled"  # the client took nothing of its answer for so long that it was cut off
+PIECE = (
+    2**16
+)  # bytes of an answer that are given to the server at once: it waits behind each until all are sent
 BEGAN_WELL = 200
 
 LOOKED_AT = ("/healthz", "/readyz", "/metrics")  # every few seconds, by machines
@@ -77,7 +81,7 @@ class Entry:
     @property
     def broke_off(self) -> bool:
         """Whether a stream that began well did not end well, through our fault."""
-        return self.status == BEGAN_WELL and self.error not in (None, GONE)
+        return self.status == BEGAN_WELL and self.error not in (None, GONE, STALLED)
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -132,7 +136,8 @@ class Journal:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
                 MutableHeaders(scope=message)[HEADER] = entry.id
-            await send(message)
+            for part in _in_pieces(message):
+                await send(part)
             whole = whole or (message["type"] == "http.response.body" and not message.get("more_body", False))
 
         try:
@@ -144,6 +149,15 @@ class Journal:
                 entry.error = entry.error or GONE
             for told in self._told:
                 told(entry)
+
+
+def _in_pieces(message: Message) -> Iterator[Message]:
+    """The same to whoever reads it: an answer that waits for its reader is then still under way."""
+    body = message.get("body", b"")
+    last = max(0, len(body) - 1) // PIECE * PIECE
+    for start in range(0, last, PIECE):
+        yield {**message, "body": body[start : start + PIECE], "more_body": True}
+    yield {**message, "body": body[last:]} if last else message
 
 
 def _entry(scope: Scope) -> Entry:

@@ -54,6 +54,12 @@ class Metrics:
             ["endpoint"],
             registry=self.registry,
         )
+        self.stalled = Counter(
+            "fletch_stalled_clients",
+            "Clients that were cut off because they took nothing of their answer",
+            ["endpoint"],
+            registry=self.registry,
+        )
         self.prompt_tokens = Counter(
             "fletch_prompt_tokens", "Tokens read", ["library"], registry=self.registry
         )

@@ -21,6 +21,7 @@ class Limits:
     """Beyond these a request is refused, before it costs anything."""
 
     body_bytes: int = 2 * 2**20
+    stalled_seconds: float = 30.0  # that a client takes nothing of its answer, or that its body does not come
     prompt_tokens: int = 32_768
     max_tokens: int = 4_096
     choices: int = 16
