@@ -19,8 +19,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from bench.report import save, show
+from workers.serving.followers import Follower
 from workers.serving.formats import of_schema
-from workers.serving.guides import LIMITS, Follower
+from workers.serving.guides import LIMITS
 
 WORDS = 128_000
 STEPS = 2_000

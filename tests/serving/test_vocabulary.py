@@ -16,8 +16,9 @@ from routing.base import Base, load_base
 from routing.routed import RoutedModel
 from tests.tiny import TEXT, tiny_llama, tiny_tokenizer
 from workers.serving.errors import ApiError
+from workers.serving.followers import Follower
 from workers.serving.formats import of_schema
-from workers.serving.guides import LIMITS, Follower, Guides
+from workers.serving.guides import LIMITS, Guides
 from workers.serving.vocabulary import Unguidable, read_vocabulary
 
 OBJECTS = "".join(f'{{"a{place}": [{place}, -2.5, "b"]}} ' for place in range(99))
@@ -30,7 +31,7 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def _byte_fallback() -> PreTrainedTokenizerFast:
+def byte_fallback() -> PreTrainedTokenizerFast:
     """As Llama 2's."""
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -72,7 +73,7 @@ def _base(tokenizer: PreTrainedTokenizerFast) -> Base:
     return replace(base, tokenizer=tokenizer, spec=replace(base.spec, vocabulary=len(tokenizer) + 7))
 
 
-@pytest.mark.parametrize("make", [tiny_tokenizer, _byte_fallback, _metaspace])
+@pytest.mark.parametrize("make", [tiny_tokenizer, byte_fallback, _metaspace])
 def test_a_walk_through_what_is_allowed_is_valid_json(make: Callable[[], PreTrainedTokenizerFast]) -> None:
     base = _base(make())
     schema = {

@@ -25,7 +25,7 @@ from workers.serving.inputs import (
 from workers.serving.options import Limits
 from workers.serving.samplings import sampling_of
 from workers.serving.targets import Target
-from workers.serving.tools import demanded, ends_of, offered
+from workers.serving.tools import ends_of, held_calls, offered
 
 COMPLETION_TOKENS = 16  # what OpenAI's completions give when nothing is said
 
@@ -77,7 +77,7 @@ def chat_generations(body: ChatBody, target: Target, limits: Limits, guides: Gui
         [prompt],
         asked or _room(prompt, target, limits),
         (body.top_logprobs or 0) if body.logprobs else None,
-        demanded(body, tokenizer) or form_of(body),
+        held_calls(body, target.model, guides) or form_of(body),
         (*(() if body.ignore_eos else chat_stops(tokenizer)), *ends_of(body)),
     )
     return _generations(body, wanted, target, limits, guides)
@@ -142,13 +142,13 @@ def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
     if longest_one > limits.stop_characters:
         message = f"found {longest_one} characters in a string, expected at most {limits.stop_characters}"
         raise invalid("stop", message)
-    if wanted.form is None:
+    if wanted.form is not None and body.ignore_eos:
+        message = f"the answer ends where its form does; leave out this or {wanted.form.param}"
+        raise invalid("ignore_eos", message)
+    if wanted.form is None or wanted.form.spoken:
         return (*stop, *wanted.ends)
-    for given_too, field in ((stop, "stop"), (body.ignore_eos, "ignore_eos")):
-        if given_too:
-            raise invalid(
-                field, f"the answer ends where its form does; leave out this or {wanted.form.param}"
-            )
+    if stop:
+        raise invalid("stop", f"the answer ends where its form does; leave out this or {wanted.form.param}")
     return ()
 
 

@@ -2,19 +2,34 @@
 
 Two ways of writing them are known: JSON between the marks of Hermes and Qwen, `<tool_call>{...}</tool_call>`,
 and an answer that is nothing but JSON (Llama 3.1 and others; marks that are special tokens leave no text). A
-call names a tool of the request and has an object of arguments, under `arguments` or `parameters`. Whatever
-is written otherwise is text and goes through untouched.
+call names a tool of the request and has an object of arguments, under `arguments` or `parameters`. A call
+that is held to a schema has its name first, since that is where a grammar knows it by. Whatever is written
+otherwise is text and goes through untouched.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
+# How a call begins that is held to a schema, up to its name: expressions for Python and for llguidance.
+BLANK = r"[ \t\r\n]{0,40}"
+PARTS = (BLANK, r"\{", BLANK, '"', *"name", '"', BLANK, ":", BLANK, '"')
+BEGUN = "".join(PARTS)
+NAME = "[a-zA-Z0-9_.-]{0,64}"
+
+
+def beginnings(parts: Sequence[str]) -> str:
+    """Whatever begins what these parts say one after the other, nothing and all of it included."""
+    expression = ""
+    for part in reversed(parts):
+        expression = f"(?:{part}{expression})?"
+    return expression
 
 
 @dataclass(frozen=True)
@@ -35,11 +50,13 @@ class Call:
 class CallReader:
     """Reads one answer. Text comes out as soon as it is certain that it belongs to no call.
 
-    A `single` call is one behind which the answer was ended, so that it lacks the mark of its end.
+    A `single` call is one behind which the answer was ended, so that it lacks the mark of its end. Those of
+    `held` names count only as they begin where a grammar held them to a schema.
     """
 
-    def __init__(self, names: Collection[str], *, single: bool = False) -> None:
+    def __init__(self, names: Collection[str], *, held: Collection[str] = (), single: bool = False) -> None:
         self._names = frozenset(names)
+        self._held_names = frozenset(held)
         self._single = single
         self._held = ""
         self._said = False
@@ -96,9 +113,16 @@ class CallReader:
             return False
         if not isinstance(found, dict) or found.get("name") not in self._names:
             return False
+        if found["name"] in self._held_names and not _begins(text, str(found["name"])):
+            return False
         arguments = found.get("arguments", found.get("parameters"))
         if not isinstance(arguments, dict):
             return False
         written = json.dumps(arguments, ensure_ascii=False)
         self.calls.append(Call(len(self.calls), str(found["name"]), written))
         return True
+
+
+def _begins(text: str, name: str) -> bool:
+    """Whether this is how a call of this function begins."""
+    return re.match(f'{BEGUN}{re.escape(name)}"', text) is not None

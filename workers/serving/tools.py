@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from llguidance import LLMatcher
 
 from routing import chat
+from routing.routed import RoutedModel
 from workers.serving.bodies import AllowedToolChoice, ChatBody, NamedTool, Tool
+from workers.serving.call_grammars import calls_alone, marks_of, text_with_calls
 from workers.serving.errors import invalid
-from workers.serving.formats import OPTIONS
-from workers.serving.guides import Grammar
-from workers.serving.tool_calls import CLOSE, OPEN, CallReader
-
-NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+from workers.serving.guides import Grammar, Guides
+from workers.serving.tool_calls import CLOSE, CallReader
 
 
 def offered(body: ChatBody, tokenizer: Any) -> Sequence[Tool]:
@@ -43,7 +41,12 @@ def reader_of(body: ChatBody) -> CallReader | None:
     """What finds calls in an answer; None if none is expected."""
     if not body.tools or body.tool_choice == "none":
         return None
-    return CallReader([tool.function.name for tool in _callable(body)], single=bool(ends_of(body)))
+    callable_ = _callable(body)
+    return CallReader(
+        [tool.function.name for tool in callable_],
+        held=[tool.function.name for tool in callable_ if tool.function.strict],
+        single=bool(ends_of(body)),
+    )
 
 
 def ends_of(body: ChatBody) -> tuple[str, ...]:
@@ -52,12 +55,19 @@ def ends_of(body: ChatBody) -> tuple[str, ...]:
     return (CLOSE,) if free and body.parallel_tool_calls is False else ()
 
 
-def demanded(body: ChatBody, tokenizer: Any) -> Grammar | None:
-    """The form of an answer that must be a call: of any tool, or of the one that was named."""
-    if not _must_call(body):
+def held_calls(body: ChatBody, model: RoutedModel, guides: Guides) -> Grammar | None:
+    """The form of an answer that must be a call, or in which calls of strict functions are held."""
+    tools, tokenizer = _callable(body), model.base.tokenizer
+    if not tools or body.tool_choice == "none":
         return None
+    must = _must_call(body)
+    if not must and not any(tool.function.strict for tool in tools):
+        return None
+    marks = marks_of(tokenizer, guides.vocabulary(model, "tools"))
+    if not must:
+        return Grammar(LLMatcher.grammar_from_lark(text_with_calls(tools, marks)), "tools", spoken=True)
     several = not isinstance(body.tool_choice, NamedTool) and body.parallel_tool_calls is not False
-    lark = _lark(_callable(body), marked=chat.marks_calls(tokenizer), several=several)
+    lark = calls_alone(tools, marks if chat.marks_calls(tokenizer) else None, several=several)
     return Grammar(LLMatcher.grammar_from_lark(lark), "tools")
 
 
@@ -82,21 +92,3 @@ def _callable(body: ChatBody) -> list[Tool]:
     """The tools of the request that may be called."""
     chosen = _chosen(body)
     return [tool for tool in body.tools or () if chosen is None or tool.function.name in chosen]
-
-
-def _lark(tools: Sequence[Tool], *, marked: bool, several: bool) -> str:
-    """The schema of each tool's arguments is a document of its own, so that its `$ref` means what it says."""
-    call = f"{json.dumps(OPEN)} NEWLINE body NEWLINE {json.dumps(CLOSE)}" if marked else "body"
-    rules = [
-        "start: call" + (" (NEWLINE call)*" if marked and several else ""),
-        f"call: {call}",
-        "body: " + " | ".join(f"tool_{place}" for place in range(len(tools))),
-        'NEWLINE: "\\n"',
-    ]
-    for place, tool in enumerate(tools):
-        function = tool.function
-        schema = NOTHING if function.parameters is None else function.parameters
-        before = json.dumps(f'{{"name": {json.dumps(function.name)}, "arguments": ')
-        rules.append(f'tool_{place}: {before} arguments_{place} "}}"')
-        rules.append(f"arguments_{place}: %json {json.dumps({**schema, 'x-guidance': OPTIONS})}")
-    return "\n".join(rules)
