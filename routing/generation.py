@@ -67,7 +67,7 @@ class Generation(Work):
             model, request.prompt, request.route, most=request.length, trace=request.trace, uses=uses
         )
         self.request = request
-        self._guide = guide
+        self.guide = guide
         self._ends = frozenset[int]() if request.ignore_ends else end_tokens(model)
         self._chance = request.sampling.generator(request.choice)
         self._bent: Bent | None = None
@@ -211,21 +211,21 @@ class Generation(Work):
         """Draw the next token and let go of the text that is certain."""
         if self.completion_tokens >= self.request.max_tokens or self._before is None:
             return self._end("length")
-        allowed = None if self._guide is None else self._guide.allowed()
+        allowed = None if self.guide is None else self.guide.allowed()
         token = draw(self._drawn_by(self._before), self.request.sampling, self._chance, allowed)
         self.completion_tokens += 1
         if self._bent is not None:
             self._bent.hear(token)
         if token in self._ends:
             return self._end("stop")
-        if self._guide is not None:
-            self._guide.hear(token)
+        if self.guide is not None:
+            self.guide.hear(token)
         spelt = self._text.push(token, self._likelihood(self._before, token), self._voice)
         certain = self._certain(spelt)
         if self._stops.stopped:
             self._finished("stop")
             return certain
-        if self._guide is not None and self._guide.complete:
+        if self.guide is not None and self.guide.complete:
             return certain + self._end("stop")
         if self.completion_tokens >= self.request.max_tokens:
             return certain + self._end("length")

@@ -183,6 +183,62 @@ def test_a_schema_that_cannot_be_kept_to_is_refused_by_field(
     assert said in error["message"]
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("strict", [None, False])
+def test_what_of_a_schema_cannot_be_kept_is_left_out_and_told_where_it_is_not_strict(
+    client: Any, *, strict: bool | None, streamed: bool
+) -> None:
+    tags = {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2, "uniqueItems": True}
+    overlapping = {"oneOf": [{"type": "integer"}, {"type": "number", "minimum": 0, "maximum": 9}]}
+    schema = {
+        "type": "object",
+        "properties": {"tags": tags, "size": overlapping},
+        "required": ["tags", "size"],
+        "additionalProperties": False,
+    }
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema, "strict": strict}}
+
+    answer = client.chat.completions.create(
+        model="tales",
+        messages=[{"role": "user", "content": "Tags?"}],
+        max_tokens=60,
+        temperature=0,
+        response_format=form,
+        stream=streamed,
+    )
+
+    parts = list(answer) if streamed else [answer]
+    unique, either = parts[-1].fletch["not_kept"]
+    assert "uniqueItems" in unique
+    assert "oneOf" in either
+    choices = [part.choices[0] for part in parts]
+    text = "".join((choice.delta if streamed else choice.message).content or "" for choice in choices)
+    assert re.match(r'\{\s*"tags"\s*:\s*\[', text)
+    if choices[-1].finish_reason == "stop":
+        found = json.loads(text)
+        assert set(found) == {"tags", "size"}
+        assert set(found["tags"]) <= {"a", "b"}
+
+
+def test_nothing_is_told_of_a_schema_that_is_kept(client: Any) -> None:
+    answer = client.completions.create(
+        model="tales", prompt="x", max_tokens=5, extra_body={"response_format": asked(PERSON)}
+    )
+
+    assert "not_kept" not in answer.fletch
+
+
+def test_what_is_no_schema_is_refused_where_it_is_not_strict_too(live: LiveServer) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "schema": {"type": "strin"}}}
+
+    refused = live.post("/v1/completions", model="tales", prompt="x", response_format=form)
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (
+        400,
+        "response_format.json_schema.schema",
+    )
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [

@@ -254,8 +254,30 @@ def test_a_strict_function_whose_schema_cannot_be_kept_is_refused(live: LiveServ
     parameters = {"type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters, "strict": True}}
 
-    refused = live.post("/v1/chat/completions", **ASKED, tools=[tool])
+    refused = [
+        live.post("/v1/chat/completions", **ASKED, tools=[tool], tool_choice=choice)
+        for choice in ("auto", "required")
+    ]
 
-    error = refused.json()["error"]
-    assert (refused.status_code, error["param"]) == (400, "tools")
-    assert "uniqueItems" in error["message"]
+    for one in refused:
+        error = one.json()["error"]
+        assert (one.status_code, error["param"]) == (400, "tools")
+        assert "uniqueItems" in error["message"]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_what_cannot_be_kept_of_a_function_that_is_not_strict_is_left_out_and_told(live: LiveServer) -> None:
+    items = {"type": "array", "items": {"type": "boolean"}, "maxItems": 2, "uniqueItems": True}
+    schema = {
+        "type": "object",
+        "properties": {"x": items},
+        "required": ["x"],
+        "additionalProperties": False,
+    }
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+
+    answer = live.client().chat.completions.create(**ASKED, tools=[tool], tool_choice="required")
+
+    assert "uniqueItems" in answer.fletch["not_kept"][0]
+    for call in answer.choices[0].message.tool_calls or []:
+        assert set(json.loads(call.function.arguments)) == {"x"}

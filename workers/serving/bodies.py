@@ -71,7 +71,7 @@ class PlainFormat(Part):
 
 
 class NamedSchema(Part):
-    """A JSON schema as OpenAI's API wraps it. Answers keep to it whether `strict` or not."""
+    """A JSON schema as OpenAI's API wraps it; a `strict` one is kept or refused, others as far as can be."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     description: str | None = None

@@ -13,7 +13,7 @@ from typing import Any
 from llguidance import LLTokenizer
 
 from workers.serving.bodies import Tool
-from workers.serving.formats import OPTIONS
+from workers.serving.formats import LENIENT, OPTIONS
 from workers.serving.tool_calls import BEGUN, BLANK, CLOSE, NAME, OPEN, PARTS, beginnings
 
 NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -63,7 +63,7 @@ def calls_alone(tools: Sequence[Tool], marks: Marks | None, *, several: bool) ->
     for place, tool in enumerate(tools):
         before = json.dumps(f'{{"name": {json.dumps(tool.function.name)}, "arguments": ')
         rules.append(f'tool_{place}: {before} arguments_{place} "}}"')
-        rules.append(_arguments(place, _schema(tool)))
+        rules.append(_arguments(place, _schema(tool), OPTIONS if tool.function.strict else LENIENT))
     return "\n".join(rules)
 
 
@@ -143,5 +143,5 @@ def _schema(tool: Tool) -> dict[str, Any]:
     return NOTHING if tool.function.parameters is None else tool.function.parameters
 
 
-def _arguments(place: int, schema: dict[str, Any]) -> str:
-    return f"arguments_{place}: %json {json.dumps({**schema, 'x-guidance': OPTIONS})}"
+def _arguments(place: int, schema: dict[str, Any], options: dict[str, Any] = OPTIONS) -> str:
+    return f"arguments_{place}: %json {json.dumps({**schema, 'x-guidance': options})}"

@@ -31,9 +31,15 @@ class Known:
 
 
 class Follower:
-    """A guide along one grammar over a vocabulary of this many tokens, some of which end an answer."""
+    """A guide along one grammar over a vocabulary of this many tokens, some of which end an answer.
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int]) -> None:
+    `not_kept` says what of a schema that is not strict the grammar leaves out.
+    """
+
+    def __init__(
+        self, matcher: LLMatcher, vocabulary: int, ends: Sequence[int], *, not_kept: tuple[str, ...] = ()
+    ) -> None:
+        self.not_kept = not_kept
         self._matcher = matcher
         self._vocabulary = vocabulary
         self._ends = list(ends)
@@ -74,8 +80,9 @@ class TextFollower(Follower):
         *,
         words: LLTokenizer,
         known: Known,
+        not_kept: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(matcher, vocabulary, ends)
+        super().__init__(matcher, vocabulary, ends, not_kept=not_kept)
         self._words = words
         self._known = known
         self._text = FreeText()

@@ -22,6 +22,8 @@ OPTIONS: dict[str, Any] = {
     "lenient": False,
     "coerce_one_of": False,
 }
+# Keywords that cannot be kept to are left out, and `oneOf` whose members overlap is read as `anyOf`.
+LENIENT: dict[str, Any] = {**OPTIONS, "lenient": True, "coerce_one_of": True}
 
 
 def form_of(body: AnyBody) -> Grammar | None:
@@ -34,15 +36,17 @@ def form_of(body: AnyBody) -> Grammar | None:
     if asked is None or asked.type == "text":
         return None
     if isinstance(asked, JsonSchemaFormat):
-        wanted = asked.json_schema.schema_
-        return of_schema(ANY_OBJECT if wanted is None else wanted, "response_format.json_schema.schema")
+        given = asked.json_schema
+        wanted = ANY_OBJECT if given.schema_ is None else given.schema_
+        options = OPTIONS if given.strict else LENIENT
+        return of_schema(wanted, "response_format.json_schema.schema", options)
     return of_schema(ANY_OBJECT, "response_format")
 
 
-def of_schema(schema: dict[str, Any], param: str) -> Grammar:
+def of_schema(schema: dict[str, Any], param: str, options: dict[str, Any] = OPTIONS) -> Grammar:
     """JSON that is valid under a schema; ApiError if that is none."""
     try:
-        return Grammar(LLMatcher.grammar_from_json_schema(schema, overrides=OPTIONS), param)  # type: ignore[arg-type]
+        return Grammar(LLMatcher.grammar_from_json_schema(schema, overrides=options), param)  # type: ignore[arg-type]
     except (ValueError, RecursionError) as error:
         raise invalid(param, str(error)) from error
 

@@ -57,10 +57,11 @@ class Guides:
         matcher = LLMatcher(vocabulary, grammar.text, log_level=0, limits=LIMITS)
         size = model.base.spec.vocabulary
         ends = [token for token in end_tokens(model) if token < size]
+        not_kept = tuple(dict.fromkeys(said))
         kind = partial(TextFollower, words=vocabulary, known=Known()) if grammar.spoken else Follower
 
         def follower() -> Follower:
-            return kind(matcher.deep_copy(), size, ends)
+            return kind(matcher.deep_copy(), size, ends, not_kept=not_kept)
 
         _require_beginning(follower(), vocabulary, grammar.param)
         if grammar.spoken:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from routing.engine import Step
+from routing.generation import Generation
 from routing.routes import Narrowed
 from routing.streaming import TextToken
 from routing.work import Finish, Work
+from workers.serving.followers import Follower
 from workers.serving.targets import Target
 from workers.serving.tool_calls import CallReader
 from workers.serving.voices import Voices
@@ -126,11 +128,13 @@ class Spoken:
 
 
 def provenance(target: Target, works: Sequence[Work]) -> dict[str, Any]:
-    """Which library and version answered, which experts spoke, and where if that was asked for."""
+    """Who answered, what was left out of a form, and which experts spoke, and where if that was asked for."""
     spoken = Spoken()
     for work in works:
         spoken.add(work)
     said, trace = who_spoke(target, spoken), _trace(target, works[0])
+    if not_kept := _not_kept(works):
+        said["not_kept"] = not_kept
     return said if trace is None else {**said, **_prior(target, works[0]), "trace": trace}
 
 
@@ -148,6 +152,13 @@ def who_spoke(target: Target, spoken: Spoken) -> dict[str, Any]:
     if version is not None and version.guests is not None:
         said["private"] = {"experts": version.guests.names, "digest": version.guests.digest}
     return said
+
+
+def _not_kept(works: Sequence[Work]) -> list[str]:
+    """What of the schemas that the answers are held to, and that are not strict, nobody kept to."""
+    guides = (work.guide for work in works if isinstance(work, Generation))
+    said = (one for guide in guides if isinstance(guide, Follower) for one in guide.not_kept)
+    return list(dict.fromkeys(said))
 
 
 def _prior(target: Target, work: Work) -> dict[str, Any]:
