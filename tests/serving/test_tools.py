@@ -101,6 +101,16 @@ def test_required_calls_come_through_a_stream_as_they_come_whole(client: Any) ->
         assert not any(one.delta.content for one in mine)
 
 
+def test_a_call_that_a_stop_string_cuts_is_text(client: Any) -> None:
+    choice = client.chat.completions.create(
+        **ASKED, tools=[STOP], tool_choice="required", parallel_tool_calls=False, stop='"arg'
+    ).choices[0]
+
+    assert choice.message.tool_calls is None
+    assert choice.message.content.endswith('{"name": "stop", ')
+    assert choice.finish_reason == "stop"
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_of_free_calls_only_the_first_is_written_where_none_may_stand_beside_it(
     live: LiveServer, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, *, streamed: bool
@@ -210,7 +220,6 @@ def test_a_base_that_knows_no_tools_says_so(live: LiveServer) -> None:
         ({"tools": [WEATHER], "tool_choice": allowed("auto", "stop")}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": allowed("auto")}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "custom"}}, "tool_choice"),
-        ({"tools": [WEATHER], "tool_choice": "required", "stop": "x"}, "stop"),
         (
             {
                 "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "strin"}}}],

@@ -133,7 +133,7 @@ def _prompts(body: CompletionBody, target: Target, limits: Limits) -> list[tuple
 
 
 def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
-    """What cuts an answer off; one whose form is prescribed ends by itself, and whole."""
+    """What cuts an answer off; one whose form is prescribed has no need of the base's own `ends`."""
     given = body.stop or ()
     stop = (body.stop,) if isinstance(body.stop, str) else tuple(given)
     if len(stop) > limits.stop_strings or "" in stop:
@@ -145,11 +145,7 @@ def _stops(body: AnyBody, wanted: _Wanted, limits: Limits) -> tuple[str, ...]:
     if wanted.form is not None and body.ignore_eos:
         message = f"the answer ends where its form does; leave out this or {wanted.form.param}"
         raise invalid("ignore_eos", message)
-    if wanted.form is None or wanted.form.spoken:
-        return (*stop, *wanted.ends)
-    if stop:
-        raise invalid("stop", f"the answer ends where its form does; leave out this or {wanted.form.param}")
-    return ()
+    return (*stop, *wanted.ends) if wanted.form is None or wanted.form.spoken else stop
 
 
 def _require_few(answers: int, limits: Limits) -> None:
