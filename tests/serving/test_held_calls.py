@@ -249,6 +249,89 @@ def test_what_is_no_call_is_said_as_without_strict_functions(
         assert (choice.message.content, choice.finish_reason) == (text, "stop")
 
 
+FORM = {
+    "type": "json_schema",
+    "json_schema": {
+        "name": "answer",
+        "schema": {
+            "type": "object",
+            "properties": {"name": {"enum": ["weather"]}, "arguments": {"type": "object"}},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("wanted", "choice", "called"),
+    [
+        ('{"name": "weather", "arguments": {}}', "auto", False),
+        ('{"name": "weather", "arguments": {}}', "none", False),
+        (f"{OPEN}\n{BAD}\n{CLOSE}", "none", False),
+        (f'{OPEN}\n{{"name": "stop", "arguments": {{}}}}\n{CLOSE}', "auto", True),
+        (f'{OPEN}\n{{"name": "stop", "arguments": {{"x": 1}}}}\n{CLOSE}', "required", True),
+    ],
+)
+def test_an_answer_is_a_call_or_has_its_form(
+    live: LiveServer,
+    scripted: Callable[[str], None],
+    wanted: str,
+    choice: str,
+    *,
+    called: bool,
+    streamed: bool,
+) -> None:
+    scripted(wanted)
+
+    answer = live.client().chat.completions.create(
+        **{**ASKED, "max_tokens": 150},
+        tools=[STRICT, STOP],
+        tool_choice=choice,
+        parallel_tool_calls=False,
+        response_format=FORM,
+        stream=streamed,
+    )
+
+    choices = [part.choices[0] for part in answer] if streamed else answer.choices
+    messages = [choice.delta if streamed else choice.message for choice in choices]
+    calls = [call.function for message in messages for call in message.tool_calls or []]
+    text = "".join(message.content or "" for message in messages)
+    if called:
+        assert [(call.name, call.arguments) for call in calls] == [("stop", "{}")]
+        assert (text, choices[-1].finish_reason) == ("", "tool_calls")
+    else:
+        assert not calls
+        assert text.startswith("{")
+        assert choices[-1].finish_reason in ("stop", "length")
+
+
+@pytest.mark.parametrize("template", [MARKED, MARKED.replace("<tool_call>", "").replace("</tool_call>", "")])
+def test_what_is_wrong_with_tools_or_a_form_beside_them_is_said_by_field(
+    live: LiveServer, template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = live.server.libraries["tales"].model
+    assert model is not None
+    monkeypatch.setattr(model.base.tokenizer, "chat_template", template)
+    unique: Any = {"type": "array", "uniqueItems": True}
+    wrong: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": unique, "strict": True}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "strin"}}}
+
+    def blamed(**more: Any) -> str:
+        refused = live.post("/v1/chat/completions", **ASKED, **more)
+        assert refused.status_code == 400
+        return str(refused.json()["error"]["param"])
+
+    if "<tool_call>" not in template:  # no call could be told from an answer
+        assert blamed(tools=[STOP], response_format={"type": "json_object"}) == "response_format"
+    else:
+        assert blamed(tools=[tool], response_format={"type": "json_object"}) == "tools"
+        assert blamed(tools=[STOP], response_format=wrong) == "response_format.json_schema.schema"
+    assert blamed(tools=[STOP], structured_outputs={"choice": ["a"]}) == "structured_outputs"
+
+
 @pytest.mark.usefixtures("scripted")
 def test_a_strict_function_whose_schema_cannot_be_kept_is_refused(live: LiveServer) -> None:
     parameters = {"type": "object", "properties": {"x": {"type": "array", "uniqueItems": True}}}

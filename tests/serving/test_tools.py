@@ -212,7 +212,6 @@ def test_a_base_that_knows_no_tools_says_so(live: LiveServer) -> None:
         ({"tools": [WEATHER, WEATHER]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
-        ({"tools": [WEATHER], "response_format": {"type": "json_object"}}, "response_format"),
         *(
             ({"tools": [WEATHER], "tool_choice": choice, "structured_outputs": {"choice": ["a"]}}, param)
             for choice, param in (("required", "structured_outputs"), ("auto", "structured_outputs"))

@@ -67,6 +67,13 @@ def calls_alone(tools: Sequence[Tool], marks: Marks | None, *, several: bool) ->
     return "\n".join(rules)
 
 
+def calls_or(calls: str, form: str) -> str:
+    """Both in one: what `calls_alone` says of calls, or one answer in a form that is a grammar of its own."""
+    (written,) = json.loads(form)["grammars"]
+    either = calls.replace("start: ", "start: @form | ", 1)
+    return json.dumps({"grammars": [{"lark_grammar": either}, {**written, "name": "form"}]})
+
+
 def text_with_calls(tools: Sequence[Tool], marks: Marks) -> str:
     """Whatever a model says, in which calls are held to schemas where their functions are strict.
 

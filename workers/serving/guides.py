@@ -50,14 +50,11 @@ class Guides:
 
     def begin(self, grammar: Grammar, model: RoutedModel, count: int) -> list[Follower]:
         """So many guides along one grammar; ApiError if it is none, or the base cannot say what it asks."""
+        not_kept = self.require(grammar, model)
         vocabulary = self.vocabulary(model, grammar.param)
-        wrong, said = LLMatcher.validate_grammar_with_warnings(grammar.text, vocabulary, limits=LIMITS)
-        if wrong:
-            raise invalid(grammar.param, "; ".join(said))
         matcher = LLMatcher(vocabulary, grammar.text, log_level=0, limits=LIMITS)
         size = model.base.spec.vocabulary
         ends = [token for token in end_tokens(model) if token < size]
-        not_kept = tuple(dict.fromkeys(said))
         kind = partial(TextFollower, words=vocabulary, known=Known()) if grammar.spoken else Follower
 
         def follower() -> Follower:
@@ -67,6 +64,14 @@ class Guides:
         if grammar.spoken:
             _look_ahead(follower(), vocabulary)
         return [follower() for _ in range(count)]
+
+    def require(self, grammar: Grammar, model: RoutedModel) -> tuple[str, ...]:
+        """What of its schemas a grammar leaves out; ApiError if it is none."""
+        vocabulary = self.vocabulary(model, grammar.param)
+        wrong, said = LLMatcher.validate_grammar_with_warnings(grammar.text, vocabulary, limits=LIMITS)
+        if wrong:
+            raise invalid(grammar.param, "; ".join(said))
+        return tuple(dict.fromkeys(said))
 
     def vocabulary(self, model: RoutedModel, param: str) -> LLTokenizer:
         """The vocabulary of a model's base as guides read it; ApiError where nobody can."""

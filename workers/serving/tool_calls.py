@@ -51,15 +51,23 @@ class CallReader:
     """Reads one answer. Text comes out as soon as it is certain that it belongs to no call.
 
     A `single` call is one behind which the answer was ended, so that it lacks the mark of its end. Those of
-    `held` names count only as they begin where a grammar held them to a schema.
+    `held` names count only as they begin where a grammar held them to a schema. Where an answer that is no
+    call is JSON too, calls are `marked` ones alone.
     """
 
-    def __init__(self, names: Collection[str], *, held: Collection[str] = (), single: bool = False) -> None:
+    def __init__(
+        self,
+        names: Collection[str],
+        *,
+        held: Collection[str] = (),
+        single: bool = False,
+        marked: bool = False,
+    ) -> None:
         self._names = frozenset(names)
         self._held_names = frozenset(held)
         self._single = single
         self._held = ""
-        self._said = False
+        self._bare = not marked  # whether the whole answer may be a call
         self.calls: list[Call] = []
 
     def push(self, text: str, *, last: bool) -> tuple[str, list[Call]]:
@@ -67,7 +75,7 @@ class CallReader:
         self._held += text
         known = len(self.calls)
         said = "".join([*self._marked(), self._end() if last else self._certain()])
-        self._said = self._said or bool(said.strip())
+        self._bare = self._bare and not said.strip() and not self.calls
         return said, self.calls[known:]
 
     def _marked(self) -> list[str]:
@@ -87,7 +95,7 @@ class CallReader:
 
     def _certain(self) -> str:
         """Text up to where a call may have begun."""
-        if not self._said and not self.calls and self._held.lstrip()[:1] in ("", "{"):
+        if self._bare and not self.calls and self._held.lstrip()[:1] in ("", "{"):
             return ""  # the whole answer may be a call
         start = self._held.find(OPEN)
         if start < 0:
@@ -101,7 +109,7 @@ class CallReader:
         said, self._held = self._held, ""
         if self._single and (start := said.find(OPEN)) >= 0 and self._take(said[start + len(OPEN) :]):
             return said[:start].rstrip()
-        if not self._said and not self.calls and self._take(said):
+        if self._bare and not self.calls and self._take(said):
             return ""
         return "" if self.calls and not said.strip() else said
 
