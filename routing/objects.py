@@ -63,11 +63,11 @@ class FolderStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._scratch = root / "scratch"
+        self.scratch = root / "scratch"
 
     def put(self, content: bytes | Path) -> str:
         digest = digest_of_file(content) if isinstance(content, Path) else digest_of(content)
-        final = self._place(digest)
+        final = self.place(digest)
         if final.is_file() and digest_of_file(final) == digest:
             return digest
         with self._written(content) as scratch:
@@ -81,7 +81,7 @@ class FolderStore:
 
     def read(self, digest: str) -> bytes:
         try:
-            content = self._place(digest).read_bytes()
+            content = self.place(digest).read_bytes()
         except FileNotFoundError:
             raise MissingObject(digest) from None
         if (found := digest_of(content)) != digest:
@@ -89,7 +89,7 @@ class FolderStore:
         return content
 
     def path(self, digest: str) -> Path:
-        path = self._place(digest)
+        path = self.place(digest)
         try:
             found = digest_of_file(path)
         except FileNotFoundError:
@@ -99,10 +99,10 @@ class FolderStore:
         return path
 
     def exists(self, digest: str) -> bool:
-        return self._place(digest).is_file()
+        return self.place(digest).is_file()
 
     def delete(self, digest: str) -> None:
-        self._place(digest).unlink(missing_ok=True)
+        self.place(digest).unlink(missing_ok=True)
 
     def digests(self) -> Iterator[str]:
         return (path.name for path in (self.root / "objects").glob("??/*"))
@@ -139,20 +139,33 @@ class FolderStore:
 
     def remove_leftovers(self, *, older_than: float) -> int:
         """Remove what writers that died `older_than` seconds ago left in scratch; how many files."""
-        old = [path for path in self._scratch.glob("*") if path.stat().st_mtime < time.time() - older_than]
-        for path in old:
-            path.unlink(missing_ok=True)
-        return len(old)
+        removed = 0
+        for path in self.scratch.glob("*"):
+            with contextlib.suppress(FileNotFoundError):  # it was moved to its place, or swept by another
+                if path.stat().st_mtime < time.time() - older_than:
+                    path.unlink()
+                    removed += 1
+        return removed
 
-    def _place(self, digest: str) -> Path:
+    def touch(self, digest: str) -> None:
+        """Note, in its file, that an object is used now; MissingObject if there is none."""
+        try:
+            os.utime(self.place(digest))
+        except FileNotFoundError:
+            raise MissingObject(digest) from None
+        except OSError:  # it can be read and not be changed: then it is as old as it is
+            return
+
+    def place(self, digest: str) -> Path:
+        """Where an object's file is, if it is here; MissingObject for what is no digest."""
         require_digest(digest)
         return self.root / "objects" / digest[:2] / digest
 
     @contextlib.contextmanager
     def _written(self, content: bytes | Path) -> Iterator[Path]:
         """A scratch file with these bytes, already on disk; gone afterwards unless it was moved."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._scratch)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=self.scratch)
         scratch = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from botocore.exceptions import ClientError
 
 from routing.digests import digest_of, digest_of_file
 from routing.errors import CorruptObject, MissingObject
-from routing.objects import FolderStore, require_digest
+from routing.object_cache import ObjectCache
+from routing.objects import require_digest
 
 ABSENT = ("404", "NoSuchKey", "NotFound")
 
@@ -23,12 +23,12 @@ ABSENT = ("404", "NoSuchKey", "NotFound")
 class S3Store:
     """Objects and documents as keys below one prefix of a bucket."""
 
-    def __init__(self, bucket: str, prefix: str, cache: Path) -> None:
+    def __init__(self, bucket: str, prefix: str, cache: ObjectCache) -> None:
         # Endpoint, region and credentials are boto3's own business: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...
         self._client: Any = boto3.client("s3", config=Config(retries={"mode": "standard", "max_attempts": 5}))
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._cache = FolderStore(cache)
+        self._cache = cache
 
     def put(self, content: bytes | Path) -> str:
         digest = digest_of_file(content) if isinstance(content, Path) else digest_of(content)
@@ -114,7 +114,7 @@ class S3Store:
             if error.response["Error"]["Code"] in ABSENT:
                 raise MissingObject(digest) from None
             raise
-        with tempfile.NamedTemporaryFile() as scratch, contextlib.closing(answer["Body"]) as body:
+        with self._cache.scratch() as scratch, contextlib.closing(answer["Body"]) as body:
             shutil.copyfileobj(body, scratch, 2**20)
             scratch.flush()
             if (found := digest_of_file(Path(scratch.name))) != digest:

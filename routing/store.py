@@ -37,6 +37,7 @@ from routing.index import (
     parse_root,
     root_bytes,
 )
+from routing.object_cache import ObjectCache
 from routing.objects import FolderStore, ObjectStore
 from routing.profiles import Profile
 from routing.prototypes import RoutingVector
@@ -319,15 +320,16 @@ class IndexStore:
             raise MissingObject(digest)
 
 
-def open_store(url: str, *, cache: Path | None = None) -> IndexStore:
+def open_store(url: str, *, cache: Path | None = None, cache_bytes: int | None = None) -> IndexStore:
     """The index store at a folder or at `s3://bucket/prefix`.
 
-    Objects from S3 are cached in `cache`, by default `~/.cache/fletch/objects`.
+    Objects from S3 are cached in `cache`, by default `~/.cache/fletch/objects`, and take up to so many bytes
+    there, by default as `ObjectCache` says.
     """
     parts = urlsplit(url)
     if parts.scheme == "s3":
         where = cache or Path.home() / ".cache" / "fletch" / "objects"
-        return IndexStore(S3Store(parts.netloc, parts.path, where))
+        return IndexStore(S3Store(parts.netloc, parts.path, ObjectCache(where, limit=cache_bytes)))
     return IndexStore(FolderStore(Path(url)))
 
 

@@ -256,6 +256,22 @@ def test_a_flipped_byte_in_the_bucket_is_refused_and_one_in_the_cache_is_healed(
         store.read(digest)
 
 
+def test_what_made_room_in_the_cache_is_brought_again(bucket: str, tmp_path: Path) -> None:
+    store = open_store(f"s3://{bucket}/roomy", cache=tmp_path, cache_bytes=3000).objects
+    contents = [bytes([number]) * 1000 for number in range(6)]
+    digests = [store.put(content) for content in contents]
+    read = []
+    for digest in digests * 2:
+        read.append(store.read(digest))
+        cached = store.path(digest)
+        os.utime(cached, (cached.stat().st_mtime - 3600,) * 2)  # as if it had been an hour ago
+
+    here = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert read == contents * 2
+    assert sum(path.stat().st_size for path in here) <= 3000
+    assert {path.parent.parent.name for path in here} == {"objects"}
+
+
 @pytest.mark.parametrize("moment", ["fsync", "replace", "link"])
 def test_a_writer_that_is_killed_leaves_nothing_half(tmp_path: Path, moment: str) -> None:
     script = (

@@ -23,12 +23,13 @@ import uvicorn
 from starlette.applications import Starlette
 
 from routing import layouts
+from routing.object_cache import LIMIT
 from routing.spread import parsed
 from workers.serving import heap, logs, proxies
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
 from workers.serving.ending import GRACE, EndingServer
-from workers.serving.options import Limits, Options
+from workers.serving.options import MEGABYTE, Limits, Options
 from workers.serving.reporting import Hub
 from workers.serving.stalls import patient
 from workers.serving.telemetry import traces
@@ -66,13 +67,7 @@ def arguments() -> argparse.ArgumentParser:
         "workers.serving", description="Serve the composed models of an index store."
     )
     parser.add_argument("--store", required=True, help="a folder or s3://bucket/prefix")
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        metavar="FOLDER",
-        help="where objects from s3:// are kept, compared with their digests when they are read; "
-        "default: ~/.cache/fletch/objects",
-    )
+    _add_cache(parser)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
     parser.add_argument("--library", help="serve this library only")
@@ -120,6 +115,23 @@ def arguments() -> argparse.ArgumentParser:
         help="lines for people, or a JSON object in each line for programs",
     )
     return parser
+
+
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    """What is kept of a store that is not on this machine."""
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="FOLDER",
+        help="where objects from s3:// are kept, compared with their digests when they are read; "
+        "default: ~/.cache/fletch/objects",
+    )
+    parser.add_argument(
+        "--cache-megabytes",
+        type=_one_or_more,
+        help="how much of the disk they may take; the longest unused make room for others. Default: "
+        f"{LIMIT // MEGABYTE}, at most half of the disk",
+    )
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
@@ -214,6 +226,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         store=given.store,
         library=given.library,
         cache=given.cache,
+        cache_megabytes=given.cache_megabytes,
         device=device,
         dtype=DTYPES[given.dtype],
         spread=spread,

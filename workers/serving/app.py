@@ -78,7 +78,7 @@ class Server:
         self.reporter = (
             None if options.report_to is None or book is None else Reporter(options.report_to, book)
         )
-        store = open_store(options.store, cache=options.cache)
+        store = open_store(options.store, cache=options.cache, cache_bytes=options.cache_bytes)
         self.libraries = Libraries(store, options, self.metrics, traces.assembled)
         engine = Engine(
             running=limits.running,

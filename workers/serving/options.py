@@ -68,6 +68,7 @@ class Options:
     store: str
     library: str | None = None
     cache: Path | None = None  # for what is read from S3; None: in the home of whoever runs this
+    cache_megabytes: int | None = None  # of its disk; None: as `ObjectCache` says
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: torch.dtype = torch.float32
     spread: Spread | None = None  # then the device is not asked
@@ -79,3 +80,8 @@ class Options:
     retry_seconds: float = 5.0
     limits: Limits = field(default_factory=Limits)
     report_to: Hub | None = None  # to whom uses are reported; None: to nobody, and they are not counted
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """What objects read from S3 may take of a disk."""
+        return None if self.cache_megabytes is None else self.cache_megabytes * MEGABYTE
