@@ -107,3 +107,16 @@ def test_a_broken_list_is_told_and_what_is_served_stays(three: PublishedLibrary)
 
     assert library.live is not None
     assert "held_back.json" in str(library.trouble)
+
+
+def test_they_are_held_back_though_another_document_cannot_be_read(three: PublishedLibrary) -> None:
+    follower = Follower(three)
+    library = follower.look()
+    library.version(2)
+    three.store.set_held_back("tales", HELD_BACK)
+    three.store.objects.write_document("libraries/tales/current.json", b"{")
+    follower.look()
+
+    assert library.held == [3]
+    with pytest.raises(VersionHeldBack):
+        library.version(2)
