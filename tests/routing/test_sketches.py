@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from routing import sketches
+from routing.compiled import MOST_CHOSEN
 from routing.few_tokens import FEW, add_arrow, choose_arrow
 from routing.pack import ModulePack, Pack
 from routing.routers import ROUTERS, Selection, Terms
@@ -73,7 +74,7 @@ def without_sketch(hidden: torch.Tensor, seat: Seat) -> Selection:
 @given(
     experts=st.integers(FEWEST, 90),
     tokens=st.integers(1, FEW),
-    top_k=st.sampled_from([1, 2, 5, 90]),
+    top_k=st.sampled_from([1, 2, 5, MOST_CHOSEN]),
     spread=st.sampled_from([0.0, 1e-6, 1e-3, 0.1, 3.0]),
     scale=st.sampled_from(SCALES),
     odd=st.sampled_from(["none", "zero", "outlier", "nan", "inf", "-inf"]),
