@@ -64,6 +64,12 @@ class Work:
         return len(self.read_tokens) - self.recalled_tokens - self.overheard_tokens
 
     @property
+    def prompt_behind(self) -> int:
+        """How many tokens of its prompt are behind it: read, overheard or recalled."""
+        read = len(self.read_tokens)  # an encoder has read all of it before the first that is read here
+        return len(self.prompt) if read >= self._opening else read
+
+    @property
     def unread(self) -> int:
         """How many tokens are to be read before the next is drawn."""
         return len(self._unread)

@@ -21,6 +21,7 @@ from tests.serving.passes import signed_pass
 from workers.serving.__main__ import main
 from workers.serving.budgets import Budgets, require_answers
 from workers.serving.callers import Caller
+from workers.serving.counting import Counting
 from workers.serving.errors import ApiError
 from workers.serving.preparing import Preparing
 
@@ -180,6 +181,18 @@ def test_a_stream_is_charged_too(guarded: Guarded) -> None:
     token = guarded.pass_of(caller="streaming", tokens_per_minute=10)
     guarded.ask(token, max_tokens=30, stream=True)
     guarded.live.wait_until(lambda: guarded.ask(token).status_code == 429)
+
+
+def test_an_answer_is_charged_whether_its_end_is_read_or_not(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        Counting, "_count", lambda _counting: None
+    )  # what is done when all was read, or given up
+    token = guarded.pass_of(caller="idle", tokens_per_minute=10)
+    guarded.ask(token, max_tokens=30)
+
+    assert guarded.ends(token) == (429, "rate_limit_exceeded")
 
 
 def test_places_are_shared_by_pass_and_not_by_what_a_caller_calls_itself(

@@ -268,7 +268,7 @@ class Server:
         charge = partial(self.budgets.charge, caller)
         counting = Counting(target, generations, body.n or 1, self.metrics, entry, charge)
         job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
-        steps = self.runner.submit(generations, caller=caller.identity(body.user))
+        steps = self.runner.submit(generations, caller=caller.identity(body.user), told=counting.charge_new)
         if not body.stream:
             return await answer_whole(job, steps, request)
         usage = body.stream_options is not None and body.stream_options.include_usage

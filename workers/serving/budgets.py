@@ -25,9 +25,9 @@ class _Budget:
 class Budgets:
     """Tokens of each caller, in a bucket (https://en.wikipedia.org/wiki/Token_bucket) of a minute's worth.
 
-    Whoever has any left may ask; what an answer took is charged when it has ended, since nobody knows before
-    how long it will be. What was taken beyond the bucket is owed, so over minutes nobody gets more than their
-    limit. For the event loop alone.
+    Whoever has any left may ask; what an answer takes is charged as it is read and written, since nobody
+    knows before how long it will be. What was taken beyond the bucket is owed, so over minutes nobody gets
+    more than their limit. For the event loop alone.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -39,6 +39,7 @@ class Budgets:
         limit = caller.tokens_per_minute
         if limit is None:
             return
+        self._forget(self._clock())
         left = self._budget(caller, limit).left
         if left < 1:
             seconds = math.ceil((1 - left) * MINUTE / limit)
@@ -50,14 +51,13 @@ class Budgets:
             )
 
     def charge(self, caller: Caller, tokens: int) -> None:
-        """An answer to this caller has taken so many tokens, read and written."""
+        """An answer to this caller has taken so many more tokens, read and written."""
         if caller.tokens_per_minute is not None:
             self._budget(caller, caller.tokens_per_minute).left -= tokens
 
     def _budget(self, caller: Caller, limit: int) -> _Budget:
         """The caller's bucket as it is now."""
         now = self._clock()
-        self._forget(now)
         budget = self._budgets.setdefault((caller.key, caller.name), _Budget(limit, now))
         budget.left = min(limit, budget.left + (now - budget.at) * limit / MINUTE)
         budget.at = now

@@ -27,6 +27,16 @@ class Counting:
     entry: Entry
     charge: Callable[[int], None]  # tokens to whoever asks
     started: float = field(default_factory=time.monotonic)
+    _read: dict[int, int] = field(default_factory=dict, init=False)  # that was charged: of each prompt
+    _written: dict[int, int] = field(default_factory=dict, init=False)  # and by each work
+
+    def charge_new(self, place: int) -> None:
+        """Charge what the work at this place has taken since the last time, whoever reads its answer."""
+        work, prompt = self.works[place], place // self.choices
+        before = self._read.get(prompt, 0), self._written.get(place, 0)
+        read, written = max(before[0], work.prompt_behind - work.recalled_tokens), work.completion_tokens
+        self._read[prompt], self._written[place] = read, written
+        self.charge(read - before[0] + written - before[1])
 
     async def counted(self, steps: Steps) -> AsyncGenerator[tuple[int, Step], None]:
         """The works' steps; leaving early cancels what is left."""
@@ -61,7 +71,8 @@ class Counting:
         entry.prompt_tokens += read
         entry.completion_tokens += written
         entry.recalled_tokens += recalled
-        self.charge(read - recalled + written)
+        for place in range(len(self.works)):
+            self.charge_new(place)
         metrics.prompt_tokens.labels(library).inc(read)
         metrics.completion_tokens.labels(library).inc(written)
         metrics.recalled_tokens.labels(library).inc(recalled)

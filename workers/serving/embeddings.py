@@ -99,8 +99,8 @@ class Embedder:
             target = replace(order.target, asker=place.asker)
             made = self._preparing.made(place, target, partial(_embeddings, order.body, target, prompts))
             works = await place.kept(made)
-        steps = self._runner.submit(works, caller=order.who)
         counting = Counting(order.target, works, 1, self._metrics, order.entry, order.charge)
+        steps = self._runner.submit(works, caller=order.who, told=counting.charge_new)
         async with aclosing(counting.counted(steps)) as counted:
             async for _ in counted:
                 pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 
 from routing.engine import Engine, EngineEnded, Step, Ticket
 from routing.work import Work
@@ -13,6 +13,7 @@ from workers.serving.heap import Collector
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
+Told = Callable[[int], None]
 
 
 class Steps:
@@ -70,11 +71,19 @@ class Runner:
         self._stop.set()
         self._thread.join()
 
-    def submit(self, works: Sequence[Work], *, caller: Hashable) -> Steps:
-        """Begin some works together, which had places until now (see `Engine.take`); EngineEnded too late."""
+    def submit(self, works: Sequence[Work], *, caller: Hashable, told: Told = lambda _place: None) -> Steps:
+        """Begin some works together, which had places until now (see `Engine.take`); EngineEnded too late.
+
+        `told` hears, on the event loop, of every step of the work at a place, also where nobody reads it.
+        """
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
-        listeners = [_Bridge(loop, queue, place) for place in range(len(works))]
+
+        def come(place: int, step: Step) -> None:
+            queue.put_nowait((place, step))
+            told(place)
+
+        listeners = [_Bridge(loop, come, place) for place in range(len(works))]
         tickets = self.engine.take(list(zip(works, listeners, strict=True)), caller=caller)
         return Steps(self.engine, tickets, queue)
 
@@ -97,12 +106,12 @@ class _Bridge:
     """Carries a step from the model's thread to the event loop."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, steps: asyncio.Queue[tuple[int, Step]], place: int
+        self, loop: asyncio.AbstractEventLoop, come: Callable[[int, Step], None], place: int
     ) -> None:
         self._loop = loop
-        self._steps = steps
+        self._come = come
         self._place = place
 
     def __call__(self, step: Step) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._steps.put_nowait, (self._place, step))
+            self._loop.call_soon_threadsafe(self._come, self._place, step)

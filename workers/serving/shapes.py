@@ -93,10 +93,11 @@ class Writing:
 
 
 def usage(works: Sequence[Work], choices: int) -> dict[str, Any]:
-    """Tokens read, or recalled instead, and written; a prompt with several choices counts once."""
-    read = sum(len(work.prompt) for work in works[::choices])
+    """Tokens read, or recalled instead, and written so far; a prompt with several choices counts once."""
+    prompts = [works[start : start + choices] for start in range(0, len(works), choices)]
+    read = sum(max(work.prompt_behind for work in prompt) for prompt in prompts)
     written = sum(work.completion_tokens for work in works)
-    recalled = sum(work.recalled_tokens for work in works[::choices])
+    recalled = sum(max(work.recalled_tokens for work in prompt) for prompt in prompts)
     return {
         "prompt_tokens": read,
         "completion_tokens": written,
