@@ -39,7 +39,8 @@ class Ticket:
     """An answer or embedding in the engine's care, who is told of its steps (on its thread), and who asked.
 
     `most_bytes` is what it may come to take, where that is counted. `admitted` says since when it takes turns
-    (`time.monotonic`); None while it waits for a place.
+    (`time.monotonic`); None while it waits for a place. `kept`: it has its place, ended or not, until it is
+    cancelled. `paused`: it takes no turns for now.
     """
 
     work: Work
@@ -47,6 +48,8 @@ class Ticket:
     caller: Hashable = ""
     most_bytes: int = 0
     admitted: float | None = None
+    kept: bool = False
+    paused: bool = False
 
 
 class Engine:
@@ -83,6 +86,7 @@ class Engine:
         self._may_wait = waiting
         self._running: deque[Ticket] = deque()
         self._waiting: deque[Ticket] = deque()
+        self._unread: list[Ticket] = []
         self._rota = Rota()
         self._parted = Partings(parted)
         self._ended: EngineEnded | None = None
@@ -106,8 +110,14 @@ class Engine:
             return self._taken(tickets)
 
     def take(self, works: Sequence[tuple[Work, Listener]], *, caller: Hashable = "") -> list[Ticket]:
-        """As `submit`, for whom `require_room` was asked before anything was worked out for them."""
+        """As `submit`, for whom `require_room` was asked before anything was worked out for them.
+
+        Whoever asked has these places until each is cancelled: also behind its end, while what was written is
+        not read. So nobody piles up answers that they do not read.
+        """
         tickets = self._tickets(works, caller)
+        for ticket in tickets:
+            ticket.kept = True
         with self._work:
             return self._taken(tickets)
 
@@ -123,10 +133,23 @@ class Engine:
     def cancel(self, ticket: Ticket) -> None:
         """Forget one, wherever it is; its listener hears no more than a step that is under way."""
         with self._lock:
-            for queue in (self._running, self._waiting):
+            for queue in (self._running, self._waiting, self._unread):
                 if ticket in queue:
                     queue.remove(ticket)
             self._admit()
+
+    def pause(self, ticket: Ticket) -> None:
+        """Let this one take no turns until `go_on`, others in its place: too much of it is not read yet."""
+        with self._work:
+            ticket.paused = True
+            self._admit()
+            self._work.notify()
+
+    def go_on(self, ticket: Ticket) -> None:
+        """Let it take turns again."""
+        with self._work:
+            ticket.paused = False
+            self._work.notify()
 
     def end(self, error: EngineEnded) -> None:
         """Take nothing any more, and tell this to all whose answers have not ended."""
@@ -148,8 +171,13 @@ class Engine:
         """How many wait for a place."""
         return len(self._waiting)
 
+    @property
+    def unread(self) -> int:
+        """How many have ended and are kept (see `take`)."""
+        return len(self._unread)
+
     def held(self, caller: Hashable) -> int:
-        """How many answers of this caller are under way or wait."""
+        """How many answers of this caller are under way, wait, or are not read."""
         with self._lock:
             return self._held(caller)
 
@@ -165,7 +193,7 @@ class Engine:
     def wait(self, seconds: float) -> bool:
         """Sleep until there is work, at most so long; whether there is any."""
         with self._work:
-            return self._work.wait_for(lambda: bool(self._running), timeout=seconds)
+            return self._work.wait_for(lambda: bool(self._turning()), timeout=seconds)
 
     def step(self) -> bool:
         """Let those whose turn it is take one step; False if there is nobody. It raises nothing.
@@ -179,6 +207,7 @@ class Engine:
             with self._lock:
                 failed = list(self._running)
                 self._running.clear()
+                self._keep(failed)
                 self._admit()
             for ticket in failed:
                 _tell(ticket, Step(error=error))
@@ -214,7 +243,14 @@ class Engine:
                 told.append((ticket, step))
                 if step.finish is not None or step.error is not None:
                     queue.remove(ticket)
+                    self._keep([ticket])
         return told
+
+    def _keep(self, ended: Sequence[Ticket]) -> None:
+        self._unread += [ticket for ticket in ended if ticket.kept]
+
+    def _turning(self) -> list[Ticket]:
+        return [ticket for ticket in self._running if not ticket.paused]
 
     def _count(self, turn: Turn) -> None:
         try:
@@ -224,13 +260,14 @@ class Engine:
 
     def _in_turn(self) -> list[Ticket]:
         """The first in the queue, and whoever can read together with it."""
-        if not self._running:
+        turning = self._turning()
+        if not turning:
             return []
-        first = self._running[0]
+        first = turning[0]
         model = first.work.model
         if not model.reads_together:
             return [first]
-        return self._seated([ticket for ticket in self._running if ticket.work.model is model])
+        return self._seated([ticket for ticket in turning if ticket.work.model is model])
 
     def _seated(self, tickets: Sequence[Ticket]) -> list[Ticket]:
         """Those whom one pass is for: of each caller as many, as far as can be, and who waited longest."""
@@ -260,33 +297,39 @@ class Engine:
     def _require_places(self, wanted: int, prepared: int = 0) -> None:
         if self._ended is not None:
             raise self._ended
-        running, waiting = len(self._running), len(self._waiting)
-        if wanted > self._may_run + self._may_wait - running - waiting - prepared:
-            raise EngineFull(f"{running} answers are under way, {waiting} wait and {prepared} are prepared")
+        running, waiting, unread = len(self._running), len(self._waiting), len(self._unread)
+        if wanted > self._may_run + self._may_wait - running - waiting - prepared - unread:
+            more = f"; {unread} are written, but not read" if unread else ""
+            raise EngineFull(
+                f"{running} answers are under way, {waiting} wait and {prepared} are prepared{more}"
+            )
 
     def _require_share(self, caller: Hashable, wanted: int, prepared: Held) -> None:
         """Whoever has something here leaves places in the queue for others."""
-        beside = prepared.get(caller, 0)
-        if not beside + self._held(caller):
+        beside = Counter(prepared)
+        beside.update(ticket.caller for ticket in self._unread)
+        if not beside[caller] + self._held(caller):
             return
         free = self._may_run - len(self._running)
-        waiting = len(self._waiting) + max(0, sum(prepared.values()) - free)
-        new = wanted if waiting else max(0, sum(prepared.values()) + wanted - free)
+        waiting = len(self._waiting) + max(0, beside.total() - free)
+        new = wanted if waiting else max(0, beside.total() + wanted - free)
         left = self._may_wait - waiting
-        mine = min(waiting, beside + sum(ticket.caller == caller for ticket in self._waiting))
+        mine = min(waiting, beside[caller] + sum(ticket.caller == caller for ticket in self._waiting))
         if new and mine + new > SHARE * (left - new):
             raise EngineFull(
                 f"{mine} of your answers wait already, and {left} places are left, which others may come for"
             )
 
     def _held(self, caller: Hashable) -> int:
-        return sum(ticket.caller == caller for queue in (self._running, self._waiting) for ticket in queue)
+        queues = (self._running, self._waiting, self._unread)
+        return sum(ticket.caller == caller for queue in queues for ticket in queue)
 
     def _has_place(self, caller: Hashable) -> bool:
         """Whether one more of theirs takes turns: where a pass has room, or less for them than for others."""
-        if len(self._running) < self._may_run:
+        turning = self._turning()
+        if len(turning) < self._may_run:
             return True
-        seats = Counter(ticket.caller for ticket in self._seated(self._running))
+        seats = Counter(ticket.caller for ticket in self._seated(turning))
         return max(seats.values(), default=0) > seats[caller] + 1
 
     def _fits(self, ticket: Ticket) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from typing import TypeVar
 
@@ -38,7 +39,7 @@ from workers.serving.guides import Guides
 from workers.serving.health import readiness
 from workers.serving.heap import Collector
 from workers.serving.journal import Entry, Journal
-from workers.serving.leaving import held_by_nobody, unless_gone
+from workers.serving.leaving import EventStream, held_by_nobody, unless_gone
 from workers.serving.libraries import Libraries
 from workers.serving.logs import say
 from workers.serving.metrics import NOWHERE, Metrics
@@ -270,12 +271,10 @@ class Server:
         job = Job(envelope, shape, counting, partial(voices_of, target, body.routing.trace))
         steps = self.runner.submit(generations, caller=caller.identity(body.user), told=counting.charge_new)
         if not body.stream:
-            return await answer_whole(job, steps, request)
+            with closing(steps):
+                return await answer_whole(job, steps, request)
         usage = body.stream_options is not None and body.stream_options.include_usage
-        events = held_by_nobody(answer_stream(job, steps, include_usage=usage))
-        return StreamingResponse(
-            events, media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
-        )
+        return EventStream(answer_stream(job, steps, include_usage=usage), closes=steps)
 
 
 def create_app(options: Options, traces: Traces | None = None) -> Starlette:

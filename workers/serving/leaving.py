@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
-from typing import Any, TypeVar
+from contextlib import aclosing, closing
+from typing import Any, Protocol, TypeVar
 
 from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from workers.serving.errors import gone_away, let_go
 
@@ -44,6 +46,27 @@ async def held_by_nobody(events: AsyncGenerator[Event, None]) -> AsyncGenerator[
     except BaseException as error:
         let_go(error)
         raise
+
+
+class Closed(Protocol):
+    """What has to be closed."""
+
+    def close(self) -> None:
+        """Once, or more often."""
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; what they come from is closed, also where nobody was there any more to begin."""
+
+    def __init__(self, events: AsyncGenerator[bytes, None], *, closes: Closed) -> None:
+        super().__init__(
+            held_by_nobody(events), media_type="text/event-stream", headers={"Cache-Control": "no-cache"}
+        )
+        self._closes = closes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with closing(self._closes):
+            await super().__call__(scope, receive, send)
 
 
 async def _gone(request: Request) -> None:

@@ -103,6 +103,11 @@ class Metrics:
     def _of_queue(self) -> None:
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
         self.waiting = Gauge("fletch_waiting", "Answers waiting for a place", registry=self.registry)
+        self.unread = Gauge(
+            "fletch_unread",
+            "Answers that are written and not read by their clients yet",
+            registry=self.registry,
+        )
         self.preparing = Gauge("fletch_preparing", "Answers being prepared", registry=self.registry)
         self.queue_seconds = Histogram(
             "fletch_queue_seconds",

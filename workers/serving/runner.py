@@ -13,23 +13,48 @@ from workers.serving.heap import Collector
 
 log = logging.getLogger(__name__)
 IDLE_SECONDS = 0.2
+MOST_UNREAD = 512  # tokens of an answer, before the engine waits for its reader
 Told = Callable[[int], None]
 
 
 class Steps:
-    """The steps of some works as they come, each with its place; closing cancels what is left."""
+    """The steps of some works as they come, each with its place; closing cancels what is left.
 
-    def __init__(
-        self, engine: Engine, tickets: Sequence[Ticket], queue: asyncio.Queue[tuple[int, Step]]
-    ) -> None:
+    A work of which too much is not read yet is paused. For the event loop alone.
+    """
+
+    def __init__(self, engine: Engine, works: int, told: Told) -> None:
         self._engine = engine
-        self._tickets = tickets
-        self._queue = queue
+        self._told = told
+        self._tickets: Sequence[Ticket] = ()
+        self._admitted: float | None = None
+        self._queue = asyncio.Queue[tuple[int, Step]]()
+        self._unread = [0] * works
+        self._paused = set[int]()
+
+    def begin(self, works: Sequence[Work], caller: Hashable) -> None:
+        """Give the works to the engine."""
+        loop = asyncio.get_running_loop()
+        listeners = [_Bridge(loop, self.come, place) for place in range(len(works))]
+        self._tickets = self._engine.take(list(zip(works, listeners, strict=True)), caller=caller)
+
+    def come(self, place: int, step: Step) -> None:
+        """Take a step that nobody has read yet."""
+        self._queue.put_nowait((place, step))
+        self._told(place)
+        self._unread[place] += len(step.tokens)
+        if self._tickets and self._unread[place] > MOST_UNREAD and place not in self._paused:
+            self._paused.add(place)
+            self._engine.pause(self._tickets[place])
 
     async def __aiter__(self) -> AsyncIterator[tuple[int, Step]]:
         unfinished = len(self._tickets)
         while unfinished:
             place, step = await self._queue.get()
+            self._unread[place] -= len(step.tokens)
+            if place in self._paused and self._unread[place] <= MOST_UNREAD // 2:
+                self._paused.remove(place)
+                self._engine.go_on(self._tickets[place])
             if step.error is not None:
                 raise step.error
             unfinished -= step.finish is not None
@@ -39,12 +64,15 @@ class Steps:
     def admitted(self) -> float | None:
         """Since when the first of them takes turns (`time.monotonic`); None while all wait for a place."""
         times = [ticket.admitted for ticket in self._tickets if ticket.admitted is not None]
-        return min(times, default=None)
+        return min(times, default=self._admitted)
 
     def close(self) -> None:
-        """Cancel what has not finished."""
+        """Cancel what has not finished, and let go of all: the tickets lead here, too, and would be kept."""
+        self._admitted = self.admitted
         for ticket in self._tickets:
             self._engine.cancel(ticket)
+        self._paused.clear()
+        self._tickets, self._told, self._queue = (), _nobody, asyncio.Queue()
 
 
 class Runner:
@@ -71,21 +99,14 @@ class Runner:
         self._stop.set()
         self._thread.join()
 
-    def submit(self, works: Sequence[Work], *, caller: Hashable, told: Told = lambda _place: None) -> Steps:
+    def submit(self, works: Sequence[Work], *, caller: Hashable, told: Told | None = None) -> Steps:
         """Begin some works together, which had places until now (see `Engine.take`); EngineEnded too late.
 
         `told` hears, on the event loop, of every step of the work at a place, also where nobody reads it.
         """
-        loop = asyncio.get_running_loop()
-        queue: asyncio.Queue[tuple[int, Step]] = asyncio.Queue()
-
-        def come(place: int, step: Step) -> None:
-            queue.put_nowait((place, step))
-            told(place)
-
-        listeners = [_Bridge(loop, come, place) for place in range(len(works))]
-        tickets = self.engine.take(list(zip(works, listeners, strict=True)), caller=caller)
-        return Steps(self.engine, tickets, queue)
+        steps = Steps(self.engine, len(works), told or _nobody)
+        steps.begin(works, caller)
+        return steps
 
     def _run(self) -> None:
         """Whatever ends this thread, nobody goes on waiting for it."""
@@ -115,3 +136,7 @@ class _Bridge:
     def __call__(self, step: Step) -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._come, self._place, step)
+
+
+def _nobody(_place: int) -> None:
+    """Where nobody wants to be told."""

@@ -17,6 +17,7 @@ def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: L
     metrics.preparing.set(preparing.answers)
     metrics.running.set(engine.running)
     metrics.waiting.set(engine.waiting)
+    metrics.unread.set(engine.unread)
     models = {id(library.model): library.model for library in libraries.served.values()}
     kept: Counter[str] = Counter()
     graphs: Counter[str] = Counter()
