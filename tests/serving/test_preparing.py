@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,7 +18,7 @@ import torch
 from routing import queries
 from routing.engine import Engine, EngineEnded, EngineFull
 from routing.routes import PromptScores
-from routing.turns import Left
+from routing.turns import Asker, Left
 from tests.routing.published import PublishedLibrary
 from tests.serving.live import LiveServer, live_server
 from workers.serving.errors import ApiError
@@ -84,36 +84,61 @@ def test_who_is_told_that_nothing_more_comes_has_no_place_any_more() -> None:
     run(ask())
 
 
-def test_who_leaves_gives_their_place_back_though_a_thread_still_works_for_them() -> None:
-    preparing, _ = places(Limits(running=1, waiting=0))
-    begun, go_on, ends = threading.Event(), threading.Event(), list[object]()
+class Working:
+    """What a thread works on until it is let go on, for a client who leaves as soon as that has begun."""
+
+    def __init__(self, asker: Asker) -> None:
+        self.begun, self.go_on, self.ends = threading.Event(), threading.Event(), list[object]()
+        self._asker = asker
+
+    def __call__(self) -> None:
+        self.begun.set()
+        assert self.go_on.wait(30)
+        try:
+            self._asker.require_here()
+        except Left as left:
+            self.ends.append(left)
+
+    async def receive(self) -> dict[str, str]:
+        await asyncio.to_thread(self.begun.wait, 30)
+        return {"type": "http.disconnect"}
+
+
+def test_who_leaves_keeps_one_place_while_a_thread_works_for_them() -> None:
+    preparing, _ = places(Limits(running=2, waiting=1))
 
     async def ask() -> None:
-        place = preparing.place("ada", 1)
-
-        def work() -> None:
-            begun.set()
-            assert go_on.wait(30)
-            try:
-                place.asker.require_here()
-            except Left as left:
-                ends.append(left)
-
-        async def receive() -> dict[str, str]:
-            await asyncio.to_thread(begun.wait, 30)
-            return {"type": "http.disconnect"}
-
-        request: Any = SimpleNamespace(receive=receive)
+        place = preparing.place("ada", 3)
+        work = Working(place.asker)
         with pytest.raises(ApiError, match="gone away"), place:
-            await unless_gone(request, place.kept(preparing.run(work)))
-        assert not ends
-        with preparing.place("bob", 1):
-            go_on.set()
+            await unless_gone(cast("Any", work), place.kept(preparing.run(place, work)))
+        assert (preparing.answers, preparing.held("ada")) == (1, 1)
+        with preparing.place("bob", 2) as other:
+            with pytest.raises(EngineFull, match="0 wait and 3 are prepared"):
+                preparing.place("cy", 1)
+            assert await preparing.run(other, lambda: "a thread is there") == "a thread is there"
+        work.go_on.set()
+        while preparing.answers:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.001)
+        assert len(work.ends) == 1
+        with preparing.place("cy", 3):
+            assert preparing.held("ada") == 0
+
+    run(asyncio.wait_for(ask(), 60))
+    preparing.end()
+
+
+def test_what_has_ended_on_a_thread_keeps_no_place() -> None:
+    preparing, _ = places()
+
+    async def ask() -> None:
+        for _ in range(20):
+            with preparing.place("ada", 1) as place:
+                await preparing.run(place, lambda: None)
+            assert preparing.answers == 0
 
     run(ask())
     preparing.end()
-    preparing._threads.shutdown()
-    assert len(ends) == 1
 
 
 @pytest.fixture

@@ -207,7 +207,7 @@ class Server:
             limits=self.options.limits,
             asker=place.asker,
         )
-        target = await self.preparing.run(found)
+        target = await self.preparing.run(place, found)
         entry: Entry = request.state.entry
         entry.library, entry.version, entry.router = target.said
         return target
@@ -239,7 +239,8 @@ class Server:
 
         async def made(place: Place) -> Order:
             target = await self._target(request, body, place)
-            prompts = await self.preparing.run(partial(embedding_prompts, body, target, self.options.limits))
+            read = partial(embedding_prompts, body, target, self.options.limits)
+            prompts = await self.preparing.run(place, read)
             return Order(body, target, prompts, caller, who, request.state.entry, charge)
 
         with self._place(request, body, 1) as place:
