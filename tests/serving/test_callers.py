@@ -223,6 +223,14 @@ def test_who_shares_places_and_conversations_is_known_by_hub_and_name_or_by_addr
     assert open_door[0] != open_door[1]
 
 
+def test_what_is_kept_of_a_user_is_short_however_long_its_name_is() -> None:
+    long, other, odd = [Caller("10.0.0.1").identity("x" * 1_000_000 + end) for end in ("a", "b", "\ud800")]
+
+    assert len({long, other, odd}) == 3
+    assert sum(len(part or "") for part in long) < 100
+    assert long == Caller("10.0.0.1").identity("x" * 1_000_000 + "a")
+
+
 def test_what_is_said_under_a_cache_key_is_recalled_for_whoever_said_it_alone(guarded: Guarded) -> None:
     def cached(caller: str) -> int:
         answer = guarded.ask(guarded.pass_of(caller=caller), prompt=TEXT * 3, prompt_cache_key="bot")

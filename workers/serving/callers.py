@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Annotated, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +23,7 @@ KINDS = ("open", "passes")
 FORMAT = 1
 BEARER = "bearer "
 LONGEST = 8192  # characters, as much as proxies let through in a header
-Identity = tuple[bytes | None, str, str]  # a hub's key, a name or an address, a user
+Identity = tuple[bytes | None, str, str]  # a hub's key, a name or an address, the digest of a user
 Keys = Callable[[], Mapping[str, bytes]]
 
 
@@ -39,9 +40,12 @@ class Caller:
     def identity(self, user: str | None) -> Identity:
         """Who this is beside all others: by hub and name, or without a pass by address and the field `user`.
 
-        Places and limits are counted by it, and what was said under `prompt_cache_key` is kept apart.
+        Places and limits are counted by it, and what was said under `prompt_cache_key` is kept apart. It is
+        kept for longer than the request, so of `user`, which may be megabytes long, it has the digest.
         """
-        return (self.key, self.name, "" if self.key is not None else user or "")
+        if self.key is not None or not user:
+            return (self.key, self.name, "")
+        return (None, self.name, blake2b(user.encode(errors="surrogatepass"), digest_size=16).hexdigest())
 
 
 class Door(Protocol):
