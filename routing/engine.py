@@ -130,6 +130,13 @@ class Engine:
             self._require_places(wanted, sum((prepared or {}).values()))
             self._require_share(caller, wanted, prepared or {})
 
+    def allow(self, memory: int | None) -> None:
+        """From now on answers under way may take so many bytes (see `__init__`); who began goes on."""
+        with self._work:
+            self._may_take = memory
+            self._admit()
+            self._work.notify()
+
     def cancel(self, ticket: Ticket) -> None:
         """Forget one, wherever it is; its listener hears no more than a step that is under way."""
         with self._lock:

@@ -101,6 +101,11 @@ class Prefixes:
         """Bytes in use."""
         return self._size
 
+    @property
+    def unused(self) -> int:
+        """Bytes that may come to be in use."""
+        return self._room - self._size
+
     def keep(
         self,
         key: Hashable,

@@ -199,3 +199,20 @@ def test_who_comes_again_and_again_has_no_more_turns_than_others(model: RoutedMo
         read[caller] += len(work.read_tokens)
 
     assert read["again"] <= min(read[caller] for caller in "abcdefg") + 2 * PIECE
+
+
+def test_memory_that_is_allowed_later_lets_in_who_waited_and_less_of_it_ends_nobody(
+    model: RoutedModel,
+) -> None:
+    one = answer_to(model, 4).most_bytes
+    engine, listeners = Engine(memory=one), [Listener() for _ in range(4)]
+    engine.submit([(answer_to(model, 4), listener) for listener in listeners])
+    begun = [engine.running]
+
+    for memory in (3 * one, one, None):
+        engine.allow(memory)
+        begun.append(engine.running)
+    run(engine)
+
+    assert begun == [1, 3, 3, 4]
+    assert [len(listener.tokens) for listener in listeners] == [3] * 4

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from routing.base import inspect_base
+from routing.engine import Engine
 from routing.layouts import Wanted
 from routing.spec import BaseRef
 from routing.store import LibraryRef
@@ -34,6 +35,7 @@ class Follower:
     ) -> None:
         self.published = published
         self.metrics = Metrics()
+        self.engine = Engine()
         options = Options(
             store=published.url,
             limits=limits or Limits(),
@@ -41,7 +43,7 @@ class Follower:
             retry_seconds=retry_seconds,
             weights=Wanted("stored"),
         )
-        self.libraries = Libraries(published.store, options, self.metrics, tell)
+        self.libraries = Libraries(published.store, options, self.metrics, tell, self.engine)
 
     def look(self) -> Library:
         """The library after one more look at the store."""

@@ -57,7 +57,7 @@ class Serving:
     def __init__(self, store: str, *, graphs: bool = True) -> None:
         options = Options(store, limits=Limits(running=1), graphs=graphs)
         self.metrics = Metrics()
-        self.libraries = Libraries(open_store(store), options, self.metrics, lambda _told: None)
+        self.libraries = Libraries(open_store(store), options, self.metrics, lambda _told: None, Engine())
         self.libraries.look()
 
     def said(self, tokens: tuple[int, ...]) -> list[int]:

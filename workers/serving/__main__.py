@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 # Beside other processes threads that spin while they wait are slower than those that sleep (docs/operate.md).
 # OpenMP asks once, when torch loads it. What the operator has said stays.
@@ -29,7 +29,7 @@ from workers.serving import heap, logs, proxies
 from workers.serving.app import create_app
 from workers.serving.callers import KINDS
 from workers.serving.ending import GRACE, EndingServer
-from workers.serving.options import MEGABYTE, Limits, Options
+from workers.serving.options import AUTO, MEGABYTE, Limits, Options
 from workers.serving.reporting import Hub
 from workers.serving.stalls import patient
 from workers.serving.telemetry import traces
@@ -188,9 +188,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--memory-megabytes",
-        type=_one_or_more,
+        type=_auto_or_more,
+        default=AUTO,
+        metavar="MEGABYTES",
         help="memory for the keys and values of all answers under way, each counted at its longest; who does "
-        "not fit now waits, who never fits is refused (default: no limit but --running)",
+        "not fit now waits, who never fits is refused. auto (the default): half of what is free when a base "
+        "and its first version are in memory; 0: no limit but --running",
     )
     for name, what in COUNTS.items():
         parser.add_argument(
@@ -237,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             prefix_megabytes=given.prefix_megabytes,
             expert_megabytes=given.expert_megabytes,
             warm_megabytes=_warm_megabytes(given, device),
-            memory_megabytes=given.memory_megabytes,
+            memory_megabytes=given.memory_megabytes or None,
             **{name: getattr(given, name) for name in COUNTS},
         ),
         callers=given.callers or "open",
@@ -309,6 +312,10 @@ def _none_or_more(number: str) -> int:
     if (found := int(number)) < 0:
         raise argparse.ArgumentTypeError(f"found {found}, expected 0 or more")
     return found
+
+
+def _auto_or_more(number: str) -> int | Literal["auto"]:
+    return AUTO if number == AUTO else _none_or_more(number)
 
 
 def _one_or_more(number: str) -> int:

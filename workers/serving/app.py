@@ -80,7 +80,6 @@ class Server:
             None if options.report_to is None or book is None else Reporter(options.report_to, book)
         )
         store = open_store(options.store, cache=options.cache, cache_bytes=options.cache_bytes)
-        self.libraries = Libraries(store, options, self.metrics, traces.assembled)
         engine = Engine(
             running=limits.running,
             waiting=limits.waiting,
@@ -88,6 +87,7 @@ class Server:
             told=self.metrics.passed,
             parted=self.metrics.parted,
         )
+        self.libraries = Libraries(store, options, self.metrics, traces.assembled, engine)
         self.runner = Runner(engine, Collector() if options.alone else None)
         self.traces = traces
         self.leaving = False
@@ -226,7 +226,7 @@ class Server:
 
         async def made(place: Place) -> tuple[Target, list[Generation]]:
             target = await self._target(request, body, place)
-            make = partial(prepare, body, target, limits, self.guides)
+            make = partial(prepare, body, target, self.libraries.memory.limits, self.guides)
             return target, await self.preparing.made(place, target, make)
 
         with self._place(request, body, answers_of(body, limits)) as place:
@@ -239,7 +239,7 @@ class Server:
 
         async def made(place: Place) -> Order:
             target = await self._target(request, body, place)
-            read = partial(embedding_prompts, body, target, self.options.limits)
+            read = partial(embedding_prompts, body, target, self.libraries.memory.limits)
             prompts = await self.preparing.run(place, read)
             return Order(body, target, prompts, caller, who, request.state.entry, charge)
 

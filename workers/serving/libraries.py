@@ -7,11 +7,13 @@ import threading
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from routing.engine import Engine
 from routing.errors import RoutingError
 from routing.residence import MEGABYTE, Residence
 from routing.resident import Shelf, Warm
 from routing.routed import RoutedModel
 from routing.store import IndexStore
+from workers.serving.answer_memory import AnswerMemory
 from workers.serving.canary import Proven
 from workers.serving.giving_way import give_way
 from workers.serving.joined import Joined
@@ -20,6 +22,7 @@ from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.problems import reason_of
 from workers.serving.retiring import Retiring
+from workers.serving.versions import Version
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +34,13 @@ class NoLibraries(RoutingError):
 class Libraries:
     """All libraries of a store, watched by one thread: there is one loader, and the latest version wins."""
 
-    def __init__(self, store: IndexStore, options: Options, metrics: Metrics, tell: Tell) -> None:
-        """`tell` hears of every new index version that was tried, on the watcher's thread."""
+    def __init__(
+        self, store: IndexStore, options: Options, metrics: Metrics, tell: Tell, engine: Engine
+    ) -> None:
+        """`tell` hears of every new index version that was tried, on the watcher's thread.
+
+        `engine` is told how much memory its answers may take.
+        """
         self._options = options
         self._served: Mapping[str, Library] = {}
         self._bases: dict[str, RoutedModel] = {}
@@ -42,8 +50,9 @@ class Libraries:
         self._retiring = Retiring()
         proven: Proven = set()
         self.joined = Joined(store, options, metrics, self._retiring, proven)
+        self.memory = AnswerMemory(engine, options.limits, self.shelf)
         self._household = Household(
-            store, options, metrics, tell, self._retiring, self.joined, self.shelf, proven
+            store, options, metrics, tell, self._retiring, self.joined, self.memory, self.shelf, proven
         )
         self.unreachable: str | None = None
         self.looked = False
@@ -91,6 +100,7 @@ class Libraries:
             if self._stop.is_set():
                 return
             library.follow(self._bases)
+            self.memory.look(self._live)
         self.looked = True
 
     def _tidy(self) -> None:
@@ -99,6 +109,10 @@ class Libraries:
         in_use = {id(library.model) for library in self._served.values()}
         self._bases = {digest: model for digest, model in self._bases.items() if id(model) in in_use}
         self.joined.tidy({key for library in self._served.values() for key in library.held_manifests})
+
+    @property
+    def _live(self) -> dict[str, Version]:
+        return {name: one.live for name, one in self._served.items() if one.live is not None}
 
     def _names(self) -> list[str]:
         names, wanted = self._household.store.library_names(), self._options.library

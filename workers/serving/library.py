@@ -16,6 +16,7 @@ from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
 from routing.turns import ANYBODY, Asker
 from workers.serving import heap
+from workers.serving.answer_memory import AnswerMemory
 from workers.serving.book import Page
 from workers.serving.canary import Proven
 from workers.serving.joined import Joined
@@ -45,6 +46,7 @@ class Household:
     tell: Tell
     retiring: Retiring
     joined: Joined
+    memory: AnswerMemory
     shelf: Shelf | None = None
     proven: Proven = field(default_factory=set)
 
@@ -233,6 +235,7 @@ class Library:
             if self.live is not None and not here:
                 self._require_version_on(ref, current)
             model = bases[ref.base] = bases.get(ref.base) or load_model(self._store, ref, self._options)
+            self._household.memory.take_up(model)
             if self.live is None or here:
                 self._stand_on(ref, model)
         if current is not None and model is not None and not self._serves(current):

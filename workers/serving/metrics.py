@@ -153,6 +153,11 @@ class Metrics:
             ["base"],
             registry=self.registry,
         )
+        self.kv_limit = Gauge(
+            "fletch_kv_limit_bytes",
+            "Memory that the keys and values of all answers under way may take",
+            registry=self.registry,
+        )
 
     def _of_versions(self) -> None:
         self.version = Gauge("fletch_version", "Index version served", ["library"], registry=self.registry)

@@ -13,6 +13,7 @@ from routing.spread import Spread
 from workers.serving.reporting import Hub
 
 MEGABYTE = 2**20
+AUTO: Literal["auto"] = "auto"
 CallerKind = Literal["open", "passes"]
 
 
@@ -37,7 +38,8 @@ class Limits:
     judging: int = (
         2  # prompts that a prior reads at once, of one caller one; it takes the processor from answers
     )
-    memory_megabytes: int | None = None  # of answers under way, for keys and values; None: no limit
+    # of answers under way, for keys and values; auto: see `workers.serving.answer_memory`; None: no limit
+    memory_megabytes: int | Literal["auto"] | None = AUTO
     pinned_versions: int = 2  # that requests name, of each library, beside the current one
     pinned_seconds: float = 600.0  # that one is held after it was asked for last
     pinned_grace: float = 10.0  # seconds after its last use in which one makes no room for another
@@ -57,8 +59,9 @@ class Limits:
 
     @property
     def memory_bytes(self) -> int | None:
-        """What answers under way may take."""
-        return None if self.memory_megabytes is None else self.memory_megabytes * MEGABYTE
+        """What answers under way may take, as far as that is said."""
+        said = self.memory_megabytes
+        return said * MEGABYTE if isinstance(said, int) else None
 
 
 @dataclass(frozen=True)

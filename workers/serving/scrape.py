@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from prometheus_client import Gauge
@@ -34,6 +35,8 @@ def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: L
             for layout, layers in model.layouts.items():
                 metrics.base_layers.labels(model.base.spec.name, layout).set(layers)
     _set(metrics.kv_bytes, {**dict.fromkeys(kept, 0), **engine.memory_bytes()})
+    limit = libraries.memory.limit
+    metrics.kv_limit.set(math.inf if limit is None else limit)
     live = {name: one.live for name, one in libraries.served.items() if one.live is not None}
     _set(metrics.version, {name: version.number for name, version in live.items()})
     _set(metrics.experts, {name: len(version.pack.experts) for name, version in live.items()})
