@@ -21,9 +21,7 @@ SANE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 DIGITS = 4  # of seconds
 GONE = "client_closed_request"
 STALLED = "client_stalled"  # the client took nothing of its answer for so long that it was cut off
-PIECE = (
-    2**16
-)  # bytes of an answer that are given to the server at once: it waits behind each until all are sent
+PIECE = 2**16  # bytes of an answer that the server gets at once: it waits behind each until all are sent
 BEGAN_WELL = 200
 
 LOOKED_AT = ("/healthz", "/readyz", "/metrics")  # every few seconds, by machines

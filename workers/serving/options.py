@@ -35,9 +35,7 @@ class Limits:
     running: int = 16
     waiting: int = 64
     described_tokens: int = 65_536  # of experts' descriptions that the prior `lm` reads for a request
-    judging: int = (
-        2  # prompts that a prior reads at once, of one caller one; it takes the processor from answers
-    )
+    judging: int = 2  # prompts that a prior reads at once, of one caller one: it takes time from answers
     # of answers under way, for keys and values; auto: see `workers.serving.answer_memory`; None: no limit
     memory_megabytes: int | Literal["auto"] | None = AUTO
     pinned_versions: int = 2  # that requests name, of each library, beside the current one
