@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,19 +13,32 @@ import torch
 import uvicorn
 
 from workers.serving import __main__ as process
+from workers.serving.metrics import Metrics
+from workers.serving.options import Options
 
 Heard = Callable[..., str]
+
+
+@dataclass(frozen=True)
+class Application:
+    """It takes note of where each request comes from."""
+
+    options: Options
+    seen: list[str]
+
+    @property
+    def state(self) -> SimpleNamespace:
+        return SimpleNamespace(server=SimpleNamespace(options=self.options, metrics=Metrics()))
+
+    async def __call__(self, scope: dict[str, Any], _receive: Any, _send: Any) -> None:
+        self.seen.append(scope["client"][0])
 
 
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
     """The address that a process which was started with these words takes a request to come from."""
-    seen: list[Any] = []
-
-    async def app(scope: dict[str, Any], _receive: Any, _send: Any) -> None:
-        seen.append(scope["client"][0])
-
-    monkeypatch.setattr(process, "create_app", lambda _options, _traces: app)
+    seen: list[str] = []
+    monkeypatch.setattr(process, "create_app", lambda options, _traces: Application(options, seen))
     monkeypatch.setattr(process, "_keep_pauses_short", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.heap.share", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.logs.begin", lambda _format: None)
@@ -39,7 +54,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Heard:
 
         monkeypatch.setattr(process, "_listen", run)
         process.main(["--store", "store", "--device", "cpu", *words])
-        return str(seen[-1])
+        return seen[-1]
 
     return ask
 

@@ -27,7 +27,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     monkeypatch.setattr(process, "_keep_pauses_short", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.heap.share", lambda: None)
     monkeypatch.setattr("workers.serving.__main__.logs.begin", lambda _format: None)
-    monkeypatch.setattr(process, "_listen", lambda *_: None)
+    for name in ("_listening", "_listen"):
+        monkeypatch.setattr(process, name, lambda *_: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda _count: None)
 
     def start(*words: str) -> Options:
