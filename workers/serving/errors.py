@@ -14,6 +14,10 @@ from workers.serving.journal import GONE, current
 
 UNION_MEMBERS = ("str", "int", "list", "nullable")
 SAID_PROBLEMS = 20  # of a body; whoever sent more reads no more
+HEADERS = {
+    401: {"WWW-Authenticate": 'Bearer realm="fletch"'},  # Unauthorized: how to come in (RFC 9110, 15.5.2)
+    408: {"Connection": "close"},  # Request Timeout: nobody waits for the rest (RFC 9110, 15.5.9)
+}
 log = logging.getLogger(__name__)
 
 
@@ -51,11 +55,8 @@ class ApiError(Exception):
 
     def response(self) -> Response:
         """The error as an HTTP response."""
-        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        if self.status == 401:  # noqa: PLR2004 - Unauthorized, which must say how to come in (RFC 9110, 15.5.2)
-            headers["WWW-Authenticate"] = 'Bearer realm="fletch"'
-        if self.status == 408:  # noqa: PLR2004 - Request Timeout: nobody waits for the rest (RFC 9110, 15.5.9)
-            headers["Connection"] = "close"
+        later = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        headers = {**later, **HEADERS.get(self.status, {})}
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
 

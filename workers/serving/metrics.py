@@ -60,24 +60,23 @@ class Metrics:
             ["endpoint"],
             registry=self.registry,
         )
-        self.prompt_tokens = Counter(
-            "fletch_prompt_tokens", "Tokens read", ["library"], registry=self.registry
-        )
-        self.completion_tokens = Counter(
-            "fletch_completion_tokens", "Tokens written", ["library"], registry=self.registry
-        )
-        self.recalled_tokens = Counter(
-            "fletch_recalled_tokens",
-            "Tokens of prompts that an earlier answer of the conversation had read",
-            ["library"],
-            registry=self.registry,
-        )
         self.first_token = self._latency(
             "fletch_first_token_seconds", "Time from a request to the first token of its answer"
         )
         self.between_tokens = self._latency(
             "fletch_between_tokens_seconds", "Time between the tokens of an answer"
         )
+        self.prompt_tokens = self._of_library("fletch_prompt_tokens", "Tokens read")
+        self.completion_tokens = self._of_library("fletch_completion_tokens", "Tokens written")
+        self.recalled_tokens = self._of_library(
+            "fletch_recalled_tokens",
+            "Tokens of prompts that an earlier answer of the conversation had read",
+        )
+        self._of_passes()
+        self._of_queue()
+        self._of_memory()
+
+    def _of_passes(self) -> None:
         self.pass_answers = Histogram(
             "fletch_pass_answers",
             "Answers that one pass of a base was for",
@@ -97,8 +96,6 @@ class Metrics:
             registry=self.registry,
         )
         self.replays = self._of_library("fletch_replays", "Passes that were replayed by a CUDA graph")
-        self._of_queue()
-        self._of_memory()
 
     def _of_queue(self) -> None:
         self.running = Gauge("fletch_running", "Answers under way", registry=self.registry)
