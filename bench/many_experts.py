@@ -45,6 +45,7 @@ from routing.spec import BaseRef, BaseSpec
 from routing.store import Current, IndexStore, LibraryRef, open_store
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
+from workers.serving.room import Room
 from workers.serving.versions import Version, assemble, load_model
 
 LIBRARY, RANK, AT_ONCE = "bench", 8, 8
@@ -141,7 +142,7 @@ def measure(folder: Path, megabytes: int | None, number: int, answers: int) -> R
         library=LIBRARY,
         current=Current(number, store.version_digest(LIBRARY, number)),
         previous=None,
-        shelf=shelf,
+        room=Room(shelf),
     )
     load_seconds = time.perf_counter() - began
     Clients(version, _drawn(model.base.spec.vocabulary, 3 * AT_ONCE, seed=1)).answer_all()  # warm

@@ -16,7 +16,7 @@ from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
-from workers.serving import joined, versions
+from workers.serving import joined, room, versions
 from workers.serving.guests import Guests
 from workers.serving.options import Limits
 
@@ -275,7 +275,7 @@ def test_what_nobody_asked_for_lately_is_forgotten(
 def test_experts_that_do_not_fit_into_memory_are_refused_and_the_library_answers(
     live: LiveServer, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 10_000)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 10_000)
 
     refused = ask(live, hub.header("bob/wide"))
 

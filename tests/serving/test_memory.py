@@ -13,9 +13,10 @@ from routing.index import ExpertEntry
 from routing.residence import Residence
 from routing.resident import Shelf
 from routing.store import Current
-from workers.serving import versions
+from workers.serving import room, versions
 from workers.serving.guests import Guests
 from workers.serving.promises import NotEnoughMemory
+from workers.serving.room import Room
 from workers.serving.versions import assemble, with_guests
 
 SIZES = {"ada/plain": (10, 400), "bob/wide": (10, 700)}  # bytes of vectors and of factors
@@ -45,14 +46,14 @@ def begin(
         meanwhile(progress)
         raise Reached
 
-    monkeypatch.setattr(versions, "free_memory", lambda _device: free)
+    monkeypatch.setattr(room, "free_memory", lambda _device: free)
     monkeypatch.setattr(versions, "load_pack", reached)
     manifest = SimpleNamespace(experts=tuple(entry(*one) for one in SIZES.items()))
     base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=None)
     store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
     model: Any = SimpleNamespace(base=base)
     previous: Any = known and SimpleNamespace(pack=known)
-    assemble(store, model, library="tales", current=Current(1, "m"), previous=previous, shelf=shelf)
+    assemble(store, model, library="tales", current=Current(1, "m"), previous=previous, room=Room(shelf))
 
 
 def held(*, takes: bool) -> SimpleNamespace:
@@ -102,7 +103,7 @@ def test_guests_are_admitted_beside_what_is_copied_for_them_and_rows_that_are_no
     guests = Guests((entry("ada/plain", (10, 400)),))
 
     for free, expected in ((copied + 820, Reached), (copied + 819, NotEnoughMemory)):
-        monkeypatch.setattr(versions, "free_memory", lambda _device, free=free: free)
+        monkeypatch.setattr(room, "free_memory", lambda _device, free=free: free)
         with pytest.raises(expected):
             with_guests(store, version, guests)
     assert asked == [(400, 600)] * 2
@@ -136,7 +137,7 @@ def test_what_is_promised_to_one_version_is_not_to_another_until_it_is_taken_or_
 
 
 def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 820)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 820)
     known = SimpleNamespace(nbytes=0, factor_bytes=0, owned_bytes=0, takes=lambda _new, _kept: True)
     base = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"), devices=None, spec=None)
     version: Any = SimpleNamespace(pack=known, model=SimpleNamespace(base=base), resident=None)

@@ -20,7 +20,7 @@ from tests.routing.published import PublishedLibrary
 from tests.serving.following import Follower, another_base
 from tests.serving.guest_lists import known_hub
 from tests.serving.live import LiveServer, live_server
-from workers.serving import library, pinned, versions
+from workers.serving import library, pinned, room, versions
 from workers.serving.errors import ApiError
 from workers.serving.giving_way import NICER, apart
 from workers.serving.guests import Guests
@@ -311,7 +311,7 @@ def test_versions_that_requests_named_make_room_for_a_new_live_one(
     library = follower.look()
     library.version(1)
     library.version(2)
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 10**9 if len(library.held) < 3 else 0)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 10**9 if len(library.held) < 3 else 0)
     published.publish(4, ["di/patterned"])
 
     trouble = follower.look().trouble
@@ -328,7 +328,7 @@ def test_versions_with_private_experts_make_room_for_a_new_live_one(
     assert library.live is not None
     for name in ("bob/wide", "eve/late"):
         joined.version(library.live, Guests((published.entries[name],)))
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 0 if len(joined.of("tales")) > 1 else 10**9)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 0 if len(joined.of("tales")) > 1 else 10**9)
     published.publish(2, ["di/patterned"])
 
     assert follower.look().trouble is None
@@ -342,7 +342,7 @@ def test_those_that_answer_make_none_and_nothing_is_let_go_of_for_nothing(
     follower = Follower(published)
     library = follower.look()
     answering = library.version(1)
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 0)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 0)
     published.publish(4, ["di/patterned"])
 
     trouble = follower.look().trouble

@@ -23,7 +23,7 @@ from tests.routing.libraries import TEXT, SmallLibrary
 from tests.routing.published import POLICY, PublishedLibrary
 from tests.serving.following import another_base
 from tests.serving.live import LiveServer, live_server
-from workers.serving import versions
+from workers.serving import room, versions
 from workers.serving.options import Limits
 
 MEMBERS = [
@@ -162,7 +162,7 @@ def test_an_expert_whose_numbers_are_sound_but_too_large_is_found_by_the_canary(
 def test_a_version_that_does_not_fit_into_memory_is_refused_with_numbers(
     published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(versions, "free_memory", lambda _device: 10_000)
+    monkeypatch.setattr(room, "free_memory", lambda _device: 10_000)
     published.publish(1)
     with live_server(published.url) as live:
         live.wait_until(lambda: "5 experts need" in live.get("/readyz").text)

@@ -21,6 +21,7 @@ from routing.resident import Shelf
 from routing.routed import RoutedModel
 from workers.serving.free_memory import free_memory
 from workers.serving.options import AUTO, MEGABYTE, Limits
+from workers.serving.promises import PROMISES
 from workers.serving.versions import Version
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class _Look:
 
 
 class AnswerMemory:
-    """Keeps an engine's limit. For the watcher's thread; anybody may read `limits`."""
+    """Keeps an engine's limit. For the watcher's thread; anybody may read `limits` and `unused`."""
 
     def __init__(self, engine: Engine, limits: Limits, shelf: Shelf | None = None) -> None:
         self.limits = limits
@@ -55,6 +56,16 @@ class AnswerMemory:
     def limit(self) -> int | None:
         """In bytes; None: there is none, or no base yet."""
         return self.limits.memory_bytes
+
+    @property
+    def unused(self) -> int:
+        """Bytes that answers may yet take, on whichever device; none are theirs where there is no limit."""
+        limit = self.limit
+        return 0 if limit is None else max(0, limit - self._held)
+
+    @property
+    def _held(self) -> int:
+        return sum(self._engine.memory_bytes().values())
 
     def take_up(self, base: RoutedModel) -> None:
         """A base is loaded: what it writes is bounded before anybody is answered."""
@@ -88,13 +99,14 @@ class AnswerMemory:
 
     def _free(self) -> int | None:
         """Bytes for answers and for all that nobody knows yet; None where no device says."""
-        found = [free_memory(device) for device in {model.base.device for model in self._bases}]
-        known = [free for free in found if free is not None]
-        if not known:
-            return None
         to_keep = sum(model.prefixes.unused for model in self._bases if model.prefixes is not None)
         to_read = 0 if self._shelf is None else self._shelf.near.limit - self._shelf.near.size
-        return min(known) + sum(self._engine.memory_bytes().values()) - to_keep - to_read
+        known = [
+            free - max(to_read, PROMISES.of(device))  # a version on the shelf was promised what is free there
+            for device in {model.base.device for model in self._bases}
+            if (free := free_memory(device)) is not None
+        ]
+        return min(known) + self._held - to_keep if known else None
 
     def _allow(self, found: int | None) -> None:
         if found == self.limits.memory_megabytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from routing.errors import MissingObject, RoutingError
 from routing.pack import Pack
 from routing.store import IndexStore
+from workers.serving.answer_memory import AnswerMemory
 from workers.serving.canary import Proven
 from workers.serving.errors import ApiError
 from workers.serving.guests import Guests, not_taken, unusable
@@ -41,10 +42,17 @@ class Joined:
     """
 
     def __init__(
-        self, store: IndexStore, options: Options, metrics: Metrics, retiring: Retiring, proven: Proven
+        self,
+        store: IndexStore,
+        options: Options,
+        metrics: Metrics,
+        retiring: Retiring,
+        proven: Proven,
+        memory: AnswerMemory,
     ) -> None:
         self._store = store
         self._proven = proven
+        self._memory = memory
         self._retiring = retiring
         self._limit = options.limits.private_versions
         self._metrics = metrics
@@ -109,7 +117,9 @@ class Joined:
         self._make_room()
         started = time.monotonic()
         try:
-            joined = with_guests(self._store, version, guests, proven=self._proven)
+            joined = with_guests(
+                self._store, version, guests, proven=self._proven, kept=lambda: self._memory.unused
+            )
         except NotEnoughMemory as error:
             raise _busy(str(error)) from error
         except RoutingError as error:

@@ -49,8 +49,8 @@ class Libraries:
         self.shelf = _shelf(options, metrics)
         self._retiring = Retiring()
         proven: Proven = set()
-        self.joined = Joined(store, options, metrics, self._retiring, proven)
         self.memory = AnswerMemory(engine, options.limits, self.shelf)
+        self.joined = Joined(store, options, metrics, self._retiring, proven, self.memory)
         self._household = Household(
             store, options, metrics, tell, self._retiring, self.joined, self.memory, self.shelf, proven
         )

@@ -24,8 +24,9 @@ from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.pinned import Pinned
 from workers.serving.problems import Problem, Wish, problem_of, reason_of
-from workers.serving.promises import NotEnoughMemory
+from workers.serving.promises import NotEnoughMemory, nothing
 from workers.serving.retiring import Retiring
+from workers.serving.room import Room
 from workers.serving.telemetry import Assembly
 from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
 
@@ -188,7 +189,7 @@ class Library:
         base = self._store.base_of(current.manifest)
         if base != model.base.spec.digest:
             raise WrongBase(f"version {number} grows on base {base}, not on {model.base.spec.digest}")
-        return partial(self._assemble, current, model)
+        return partial(self._assemble, current, model, lambda: self._household.memory.unused)
 
     def _serves(self, current: Current) -> bool:
         live = self.live
@@ -301,7 +302,8 @@ class Library:
                 if not (self._pinned.let_go() or self._household.joined.let_go()):
                     raise
 
-    def _assemble(self, current: Current, model: RoutedModel) -> Version:
+    def _assemble(self, current: Current, model: RoutedModel, kept: Callable[[], int] = nothing) -> Version:
+        """A version; the live one may take what answers might have, which lowers their limit."""
         live, household = self.live, self._household
         version = assemble(
             self._store,
@@ -309,7 +311,7 @@ class Library:
             library=self.name,
             current=current,
             previous=live if live is not None and live.model is model else None,
-            shelf=household.shelf,
+            room=Room(household.shelf, kept),
             proven=household.proven,
         )
         household.retiring.after_use(version.pack)

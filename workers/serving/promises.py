@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 
@@ -14,6 +15,28 @@ from routing.errors import RoutingError
 
 class NotEnoughMemory(RoutingError):
     """More memory is needed than is free."""
+
+
+def nothing() -> int:
+    """Nobody else is to be thought of."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """Bytes of a device that were not in use, and which of them are for others."""
+
+    free: int
+    promised: int
+    kept: int
+
+    def __str__(self) -> str:
+        others = {
+            "what is being assembled beside it": self.promised,
+            "what answers may yet take (--memory-megabytes)": self.kept,
+        }
+        said = [f", {size / 2**30:.2f} of them for {whom}" for whom, size in others.items() if size]
+        return f"{self.free / 2**30:.2f} GiB are free{''.join(said)}"
 
 
 class Promise:
@@ -48,23 +71,32 @@ class Promises:
         needed: int,
         *,
         free: Callable[[torch.device], int | None],
-        refusal: Callable[[int, int], NotEnoughMemory],
+        kept: Callable[[], int],
+        refusal: Callable[[Found], NotEnoughMemory],
     ) -> Iterator[Promise]:
         """So much is there for whoever takes it before the block ends.
 
-        `free` says what is not in use, None where nobody knows. If too little of it is left, what `refusal`
-        makes of the free and the promised bytes is raised.
+        `free` says what is not in use, None where nobody knows, and `kept` what of it is to be left alone. If
+        too little is left, what `refusal` makes of these figures is raised.
         """
+        left_alone = kept()  # before what is free is looked up: what is taken in between is counted twice
         with self._lock:
-            found, others = free(device), self._sizes[device]
-            if found is not None and needed > found - others:
-                raise refusal(found, others)
+            unused = free(device)
+            if unused is not None:
+                found = Found(unused, self._sizes[device], left_alone)
+                if needed > found.free - found.promised - found.kept:
+                    raise refusal(found)
             self._sizes[device] += needed
         promise = Promise(lambda size: self._add(device, -size), needed)
         try:
             yield promise
         finally:
             promise.end()
+
+    def of(self, device: torch.device) -> int:
+        """Bytes that are free there and somebody's."""
+        with self._lock:
+            return self._sizes[device]
 
     def _add(self, device: torch.device, size: int) -> None:
         with self._lock:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-
-import torch
 
 from routing.base import Base, load_base
 from routing.calibration import calibrated_pack
@@ -20,7 +17,7 @@ from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, objects_of
 from routing.laid_base import load_laid
 from routing.pack import Pack
-from routing.packing import join_guests, key_of, load_pack
+from routing.packing import join_guests, load_pack
 from routing.prefixes import Prefixes
 from routing.queries import QueryRouter
 from routing.residence import Residence, megabytes
@@ -32,11 +29,11 @@ from routing.spread import parts
 from routing.store import Current, IndexStore, LibraryRef
 from routing.uses import Uses
 from workers.serving.canary import Proven, canary, prove_alone, prove_experts, prove_policy
-from workers.serving.free_memory import free_memory
 from workers.serving.guests import Guests
 from workers.serving.layout_lines import laid_in_words
 from workers.serving.options import Options
-from workers.serving.promises import PROMISES, NotEnoughMemory, Promise
+from workers.serving.promises import Promise, nothing
+from workers.serving.room import UNBOUNDED, Room, factors_size, fresh_and_kept
 
 log = logging.getLogger(__name__)
 
@@ -116,22 +113,22 @@ def assemble(
     library: str,
     current: Current,
     previous: Version | None,
-    shelf: Shelf | None = None,
+    room: Room = UNBOUNDED,
     proven: Proven | None = None,
 ) -> Version:
     """Read, verify, pack and prove one index version; RoutingError if it must not be served.
 
-    Experts that are `proven` are not heard again. With a shelf only vectors are read, and the factors of
-    experts that `previous` did not have; those that are larger than all of it are left out.
+    Experts that are `proven` are not heard again. With room on a shelf only vectors are read, and the factors
+    of experts that `previous` did not have; those that are larger than all of it are left out.
     """
     manifest = store.read_manifest(current.manifest)
-    base = model.base
+    base, shelf = model.base, room.shelf
     left_out = _too_large(manifest.experts, base, shelf)
     if left_out:
         fitting = tuple(entry for entry in manifest.experts if entry.adapter not in left_out)
         manifest = replace(manifest, experts=fitting)
     known = None if previous is None else previous.pack
-    with _room_for(manifest.experts, known, base, shelf) as promise:
+    with room.for_version(manifest.experts, known, base) as promise:
         pack = _read(store, manifest, base, known, shelf, promise)
         if manifest.calibration is not None:
             neutral = store.read_neutral(manifest.calibration)
@@ -164,8 +161,10 @@ def _read(
 ) -> Pack:
     """As `load_pack`; ExpertUnavailable says whose object is missing or damaged."""
     dtype = base.dtype if shelf is None else None
-    fresh, _ = _fresh_and_kept(manifest.experts, known)
-    sizes = {one.adapter: one.vectors_size + (0 if dtype is None else _factors([one], base)) for one in fresh}
+    fresh, _ = fresh_and_kept(manifest.experts, known)
+    sizes = {
+        one.adapter: one.vectors_size + (0 if dtype is None else factors_size([one], base)) for one in fresh
+    }
 
     def read(_done: int, _total: int, adapter: str) -> None:
         promise.taken(sizes.get(adapter, 0))
@@ -182,7 +181,12 @@ def _read(
 
 
 def with_guests(
-    store: IndexStore, version: Version, guests: Guests, *, proven: Proven | None = None
+    store: IndexStore,
+    version: Version,
+    guests: Guests,
+    *,
+    proven: Proven | None = None,
+    kept: Callable[[], int] = nothing,
 ) -> Version:
     """The version with these experts added, over all that it has: only they are read and measured.
 
@@ -191,9 +195,7 @@ def with_guests(
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    grows = known.takes(_factors(guests.entries, base), known.owned_bytes)
-    copied = known.nbytes - known.factor_bytes + (0 if grows else known.owned_bytes)
-    with _promised(copied, guests.entries, guests.entries, base, shelf):
+    with Room(shelf, kept).for_guests(guests.entries, known, base):
         pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
         if known.text is not None and known.neutral is not None:
             pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
@@ -267,7 +269,7 @@ def _too_large(experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None) 
     """The experts that the shelf can never hold, and why: they alone are not heard, and stop no version."""
     if shelf is None:
         return {}
-    sizes = {entry.adapter: _factors([entry], base) for entry in experts}
+    sizes = {entry.adapter: factors_size([entry], base) for entry in experts}
     return {
         name: f"found {megabytes(size)} of factors, expected at most {megabytes(shelf.near.limit)} "
         "(--expert-megabytes)"
@@ -318,69 +320,3 @@ def decode_by_graphs(version: Version, *, most: int, told: Callable[[], None]) -
             f" of up to {slots} experts each" if slots else "",
             decoder.size // 2**20,
         )
-
-
-def _room_for(
-    experts: Sequence[ExpertEntry], known: Pack | None, base: Base, shelf: Shelf | None
-) -> AbstractContextManager[Promise]:
-    """As `_promised`, of a version: a first one's factors are read one by one into their final place.
-
-    One that follows lays the vectors that it takes over beside those that answers still need, and factors too
-    where the new ones cannot be added to them.
-    """
-    if known is None:
-        largest = sorted(experts, key=lambda entry: entry.factors_size)[-1:]
-        return _promised(0, experts, largest, base, shelf)
-    fresh, kept = _fresh_and_kept(experts, known)
-    copied = sum(entry.vectors_size for entry in kept)
-    stays, new = _factors(kept, base), _factors(fresh, base)
-    copied += stays if shelf is None and not known.takes(new, stays) else 0
-    return _promised(copied, fresh, fresh, base, shelf)
-
-
-def _fresh_and_kept(
-    experts: Sequence[ExpertEntry], known: Pack | None
-) -> tuple[list[ExpertEntry], list[ExpertEntry]]:
-    """Those that are to be read, and those that are taken over."""
-    keys = set(() if known is None else known.keys)
-    fresh = [entry for entry in experts if key_of(entry) not in keys]
-    return fresh, [entry for entry in experts if key_of(entry) in keys]
-
-
-def _promised(
-    copied: int, read: Sequence[ExpertEntry], twice: Sequence[ExpertEntry], base: Base, shelf: Shelf | None
-) -> AbstractContextManager[Promise]:
-    """Room for `copied` bytes and experts that are to be read; NotEnoughMemory if it would end the process.
-
-    For a moment their vectors lie in memory twice, read and packed, and of some the factors too. With a shelf
-    factors are read one by one, and it may yet be filled. What others are about to take is not free.
-    """
-    vectors = sum(entry.vectors_size for entry in read) * 2
-    factors = _factors(read, base)
-    if shelf is None:
-        room = factors + _factors(twice, base)
-    else:
-        aside = max((_factors([entry], base) for entry in read), default=0)  # where experts are proven
-        room = min(factors, shelf.near.limit - shelf.near.size) + aside
-    needed = copied + vectors + room
-
-    def refusal(free: int, others: int) -> NotEnoughMemory:
-        hint = (
-            "; --expert-megabytes says how much of their factors to hold"
-            if shelf is None
-            else f"; {(copied + vectors) / 2**30:.2f} GiB are for routing vectors, which --expert-megabytes "
-            "does not bound"
-        )
-        promised = f", {others / 2**30:.2f} of them for what is being assembled beside it" if others else ""
-        return NotEnoughMemory(
-            f"{len(read)} experts{' beside those of the version' if copied else ''} need "
-            f"{needed / 2**30:.2f} GiB while they are assembled, {free / 2**30:.2f} GiB are free"
-            f"{promised}{hint}"
-        )
-
-    return PROMISES.promised(base.device, needed, free=free_memory, refusal=refusal)
-
-
-def _factors(experts: Sequence[ExpertEntry], base: Base) -> int:
-    """Bytes of their factors in memory; files have float32."""
-    return sum(entry.factors_size for entry in experts) * base.dtype.itemsize // torch.float32.itemsize
