@@ -10,16 +10,27 @@ import torch
 from workers.serving import free_memory as module
 from workers.serving.free_memory import free_in_group, free_memory
 
-V2 = ("memory.max", "memory.current", "inactive_file")
-V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+Names = tuple[str, str, str, str, str]
+V2 = ("memory.max", "memory.current", "inactive_file", "active_file", "file_mapped")
+V1 = (
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "total_inactive_file",
+    "total_active_file",
+    "total_mapped_file",
+)
 NO_LIMIT_OF_V1 = str(2**63 - 4096)
 
 
-def group(folder: Path, files: tuple[str, str, str], limit: str, usage: int, given_back: int = 0) -> None:
+def group(
+    folder: Path, files: Names, limit: str, usage: int, *, unused: int = 0, twice: int = 0, mapped: int = 0
+) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / files[0]).write_text(f"{limit}\n")
     (folder / files[1]).write_text(f"{usage}\n")
-    (folder / "memory.stat").write_text(f"anon 5\n{files[2]} {given_back}\nunevictable 0\n")
+    found = dict(zip(files[2:], (unused, twice, mapped), strict=True))
+    pages = "".join(f"{name} {size}\n" for name, size in found.items())
+    (folder / "memory.stat").write_text(f"anon 5\n{pages}unevictable 0\n")
 
 
 def membership(root: Path, line: str) -> Path:
@@ -29,9 +40,20 @@ def membership(root: Path, line: str) -> Path:
 
 
 def test_a_containers_limit_counts_what_was_read_from_files_as_free(tmp_path: Path) -> None:
-    group(tmp_path / "fs", V2, "1000", 700, given_back=150)
+    group(tmp_path / "fs", V2, "1000", 700, unused=150)
 
     assert free_in_group(tmp_path / "fs", membership(tmp_path, "0::/")) == 450
+
+
+@pytest.mark.parametrize(("mapped", "free"), [(0, 650), (80, 570), (300, 450)])
+def test_what_was_read_twice_counts_as_free_too_and_what_programs_have_mapped_does_not(
+    mapped: int, free: int, tmp_path: Path
+) -> None:
+    group(tmp_path / "fs", V2, "1000", 700, unused=150, twice=200, mapped=mapped)
+    group(tmp_path / "fs" / "memory", V1, "1000", 700, unused=150, twice=200, mapped=mapped)
+
+    for line in ("0::/", "5:memory:/"):
+        assert free_in_group(tmp_path / "fs", membership(tmp_path, line)) == free
 
 
 def test_the_tightest_of_the_groups_around_a_process_counts(tmp_path: Path) -> None:
@@ -48,7 +70,7 @@ def test_the_tightest_of_the_groups_around_a_process_counts(tmp_path: Path) -> N
 def test_the_older_kind_of_group_counts_too(tmp_path: Path, place: str) -> None:
     fs = tmp_path / "fs"
     group(fs / "memory", V1, NO_LIMIT_OF_V1, 10**9)
-    group(fs / "memory" / place, V1, "4000", 1000, given_back=500)
+    group(fs / "memory" / place, V1, "4000", 1000, unused=500)
 
     found = free_in_group(fs, membership(tmp_path, "7:cpu,cpuacct:/x\n5:memory:/docker/abc\n0::/"))
 

@@ -19,15 +19,23 @@ KIB = 1024
 
 @dataclass(frozen=True)
 class _Files:
-    """Where a kind of control group says what it allows and what is used, and what it could give back."""
+    """Where a kind of control group says what it allows and what is used, and how it calls pages of files."""
 
     limit: str
     usage: str
-    given_back: str
+    unused: str
+    used_twice: str
+    mapped: str
 
 
-_V2 = _Files("memory.max", "memory.current", "inactive_file")
-_V1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_V2 = _Files("memory.max", "memory.current", "inactive_file", "active_file", "file_mapped")
+_V1 = _Files(
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "total_inactive_file",
+    "total_active_file",
+    "total_mapped_file",
+)
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -49,7 +57,8 @@ def _of_machine() -> int | None:
 def free_in_group(groups: Path = GROUPS, membership: Path = MEMBERSHIP) -> int | None:
     """Bytes that this process's control group and those around it leave; None: there is no limit.
 
-    Both kinds of groups are looked at. What was read from files and is not in use counts as free.
+    Both kinds of groups are looked at. What was read from files and is not in use counts as free, however
+    often it was read: the files of a base are, for their digests and then for its weights.
     """
     if not membership.exists():
         return None
@@ -79,6 +88,9 @@ def _left(folder: Path, files: _Files) -> int | None:
         if limit == "max":
             return None
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return max(0, int(limit) - int(usage) + int(stat.get(files.given_back, 0)))
+        unused, twice, mapped = (
+            int(stat.get(name, 0)) for name in (files.unused, files.used_twice, files.mapped)
+        )
+        return max(0, int(limit) - int(usage) + unused + max(0, twice - mapped))
     except (OSError, ValueError):  # the outermost group has no such files, and a group may end meanwhile
         return None
