@@ -43,10 +43,11 @@ from routing.routes import routing_of
 from routing.sampling import Sampling
 from routing.spec import BaseRef, BaseSpec
 from routing.store import Current, IndexStore, LibraryRef, open_store
+from workers.serving.base_loading import load_model
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
 from workers.serving.room import Room
-from workers.serving.versions import Version, assemble, load_model
+from workers.serving.versions import Version, assemble
 
 LIBRARY, RANK, AT_ONCE = "bench", 8, 8
 TARGETS = ("q_proj", "v_proj")

@@ -128,11 +128,7 @@ def promised_model(folder: Path) -> tuple[Any, Promises] | None:
 
 
 def _promised(folder: Path) -> tuple[Any, Promises] | None:
-    config = AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)
-    if getattr(config, "quantization_config", None) is not None:
-        raise Amiss("they are quantised")
-    with torch.device("meta"):
-        skeleton = family_of(config).loader.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    skeleton, config = skeleton_in(folder)
     files = _files(folder, config)
     promises = Promises(_matrices(files, skeleton))
     if not promises.tensors:
@@ -148,6 +144,22 @@ def _promised(folder: Path) -> tuple[Any, Promises] | None:
     _compare(model, skeleton, info, promises)
     _name(model, folder)
     return model, promises
+
+
+def skeleton_in(folder: Path) -> tuple[Any, Any]:
+    """The model in this folder without its weights, and its configuration; Amiss if it is quantised."""
+    config = AutoConfig.from_pretrained(folder, **NO_REMOTE_CODE)
+    if getattr(config, "quantization_config", None) is not None:
+        raise Amiss("they are quantised")
+    with torch.device("meta"):
+        skeleton = family_of(config).loader.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    return skeleton, config
+
+
+def matrices_in(folder: Path) -> tuple[Any, list[Matrix]]:
+    """The model in this folder without its weights, and those of them that would be promised."""
+    skeleton, config = skeleton_in(folder)
+    return skeleton, _matrices(_files(folder, config), skeleton)
 
 
 def _files(folder: Path, config: Any) -> list[Path]:

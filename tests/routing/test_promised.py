@@ -269,7 +269,9 @@ def test_files_that_vanish_while_they_are_read_are_named(tmp_path: Path) -> None
 PEAK = """
 import sys
 import torch
+from pathlib import Path
 from routing import laid_base, panels, peak_memory
+from routing.base_size import laid_size_of
 from routing.layouts import Wanted
 from routing.spec import BaseRef
 from tests.tiny import tiny_llama
@@ -281,7 +283,8 @@ cpu = torch.device("cpu")
 peak_memory.begin(cpu)
 before = peak_memory.peak_bytes(cpu)
 base, laid = laid_base.load_laid(BaseRef(sys.argv[1]), None, wanted=Wanted("halves"))
-print(peak_memory.peak_bytes(cpu) - before, {one.layout for one in laid})
+known = laid_size_of(Path(sys.argv[1]), torch.float32, Wanted("halves"))
+print(peak_memory.peak_bytes(cpu) - before, known, {one.layout for one in laid})
 """
 
 
@@ -307,7 +310,8 @@ def test_the_most_memory_on_the_way_is_near_the_files_size(tmp_path: Path) -> No
         [sys.executable, "-c", PEAK, str(tmp_path)], check=True, capture_output=True, text=True
     ).stdout
 
-    peak, _, layouts = said.strip().splitlines()[-1].partition(" ")
+    peak, known, layouts = said.strip().splitlines()[-1].split(" ", 2)
     assert layouts == "{'halves'}"
     assert size > 150 * 2**20
     assert size < int(peak) < 1.6 * size
+    assert 0.99 * size < int(known) < int(peak)

@@ -28,7 +28,7 @@ from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.routing.recorded import TensorRecorder
 from tests.routing.test_together import run_together
-from workers.serving import versions
+from workers.serving import base_loading, versions
 from workers.serving.__main__ import arguments
 from workers.serving.libraries import Libraries
 from workers.serving.metrics import Metrics
@@ -45,7 +45,7 @@ def as_stored(ref: BaseRef, spec: BaseSpec, *, dtype: torch.dtype, wanted: Wante
 def on_a_gpu() -> Iterator[None]:
     with (
         as_a_gpu(),
-        patch.object(versions, "load_laid", as_stored),  # loops of a CPU are recorded by nobody
+        patch.object(base_loading, "load_laid", as_stored),  # loops of a CPU are recorded by nobody
         patch.object(versions, "decoder_for", partial(decoder_for, recorder=TensorRecorder)),
     ):
         yield

@@ -133,7 +133,7 @@ def test_what_is_promised_to_one_version_is_not_to_another_until_it_is_taken_or_
     with pytest.raises(Reached):
         begin(monkeypatch, needed)
 
-    assert "of them for what is being assembled beside it" in refused[0]
+    assert "of them for what is being loaded beside it" in refused[0]
 
 
 def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +150,7 @@ def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pyte
         with_guests(store, version, guests)
 
     monkeypatch.setattr(versions, "join_guests", joining)
-    with pytest.raises(NotEnoughMemory, match="of them for what is being assembled"):
+    with pytest.raises(NotEnoughMemory, match="of them for what is being loaded"):
         with_guests(store, version, guests)
 
     assert len(depth) == 1

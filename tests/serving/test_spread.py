@@ -13,8 +13,8 @@ from routing.spread import parts
 from routing.store import LibraryRef
 from tests.routing.published import PublishedLibrary
 from workers.serving import __main__ as process
+from workers.serving.base_loading import load_model
 from workers.serving.options import Options
-from workers.serving.versions import load_model
 
 Started = Callable[..., Options]
 

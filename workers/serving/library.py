@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypeVar
 
 from routing.errors import RoutingError, UnknownVersion, VersionHeldBack, WrongBase
 from routing.held_back import HeldBack, of_version
@@ -17,6 +18,7 @@ from routing.store import Current, IndexStore, LibraryRef
 from routing.turns import ANYBODY, Asker
 from workers.serving import heap
 from workers.serving.answer_memory import AnswerMemory
+from workers.serving.base_loading import load_model
 from workers.serving.book import Page
 from workers.serving.canary import Proven
 from workers.serving.joined import Joined
@@ -28,9 +30,10 @@ from workers.serving.promises import NotEnoughMemory, nothing
 from workers.serving.retiring import Retiring
 from workers.serving.room import Room
 from workers.serving.telemetry import Assembly
-from workers.serving.versions import Version, assemble, decode_by_graphs, load_model
+from workers.serving.versions import Version, assemble, decode_by_graphs
 
 log = logging.getLogger(__name__)
+Loaded = TypeVar("Loaded")
 Tell = Callable[[Assembly], None]
 REFUSED = "cannot be served as the store says"
 UNREAD = "what the store says of it cannot be read"
@@ -235,7 +238,9 @@ class Library:
             here = model is not None and model.base.spec.digest == ref.base
             if self.live is not None and not here:
                 self._require_version_on(ref, current)
-            model = bases[ref.base] = bases.get(ref.base) or load_model(self._store, ref, self._options)
+            model = bases[ref.base] = bases.get(ref.base) or self._first_of_all(
+                lambda: load_model(self._store, ref, self._options)
+            )
             self._household.memory.take_up(model)
             if self.live is None or here:
                 self._stand_on(ref, model)
@@ -262,7 +267,9 @@ class Library:
         started, at = time.monotonic(), time.time()
         told = Assembly(self.name, current.number, at)
         try:
-            version = self._pinned.taken(current, model) or self._first_of_all(current, model)
+            version = self._pinned.taken(current, model) or self._first_of_all(
+                lambda: self._assemble(current, model)
+            )
         except Exception as error:
             self._household.tell(replace(told, seconds=time.monotonic() - started, error=reason_of(error)))
             raise
@@ -290,14 +297,14 @@ class Library:
             vectors,
         )
 
-    def _first_of_all(self, current: Current, model: RoutedModel) -> Version:
-        """A new live version. Where it lacks memory, named versions that answer nobody make room.
+    def _first_of_all(self, load: Callable[[], Loaded]) -> Loaded:
+        """A new live version, or its base. Where memory lacks, named versions that answer nobody make room.
 
         After them those with private experts do; in either case the longest unused first.
         """
         while True:
             try:
-                return self._assemble(current, model)
+                return load()
             except NotEnoughMemory:
                 if not (self._pinned.let_go() or self._household.joined.let_go()):
                     raise

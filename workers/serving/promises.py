@@ -32,7 +32,7 @@ class Found:
 
     def __str__(self) -> str:
         others = {
-            "what is being assembled beside it": self.promised,
+            "what is being loaded beside it": self.promised,
             "what answers may yet take (--memory-megabytes)": self.kept,
         }
         said = [f", {size / 2**30:.2f} of them for {whom}" for whom, size in others.items() if size]

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
-from routing.base import Base, load_base
+from routing.base import Base
 from routing.calibration import calibrated_pack
 from routing.capturing import decoder_for, on_gpu
 from routing.encoding import Encoder, pinned_encoder
 from routing.errors import CorruptObject, ExpertUnavailable, MissingObject
 from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, objects_of
-from routing.laid_base import load_laid
 from routing.pack import Pack
 from routing.packing import join_guests, load_pack
-from routing.prefixes import Prefixes
 from routing.queries import QueryRouter
 from routing.residence import Residence, megabytes
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
 from routing.routes import routing_of, within_reach
-from routing.spec import BaseRef, BaseSpec
-from routing.spread import parts
-from routing.store import Current, IndexStore, LibraryRef
+from routing.store import Current, IndexStore
 from routing.uses import Uses
 from workers.serving.canary import Proven, canary, prove_alone, prove_experts, prove_policy
 from workers.serving.guests import Guests
-from workers.serving.layout_lines import laid_in_words
-from workers.serving.options import Options
 from workers.serving.promises import Promise, nothing
 from workers.serving.room import UNBOUNDED, Room, factors_size, fresh_and_kept
 
@@ -75,35 +68,6 @@ class Version:
     def queries(self) -> QueryRouter:
         """What priors say of prompts."""
         return QueryRouter(self.model, self.pack, self.encoder, resident=self.resident)
-
-
-def load_model(store: IndexStore, ref: LibraryRef, options: Options) -> RoutedModel:
-    """A library's base, compared with its specification; RoutingError says what is missing or different."""
-    spec = store.read_base(ref.base)
-    base = _base(ref.source, spec, options)
-    model = RoutedModel(base, prefixes=Prefixes(options.limits.prefix_megabytes))
-    log.info("%s: answers are read %s", spec.name, "together" if model.reads_together else "one by one")
-    log.info("%s: a token of an answer takes %d bytes", spec.name, model.token_bytes)
-    return model
-
-
-def _base(ref: BaseRef, spec: BaseSpec, options: Options) -> Base:
-    """With lines in the log that say how its layers lie."""
-    if options.spread is None and options.device.type == "cpu":
-        base, laid = load_laid(ref, spec, dtype=options.dtype, wanted=options.weights)
-        for line in laid_in_words(laid):
-            log.info("%s: %s", spec.name, line)
-        return base
-    base = load_base(ref, spec=spec, device=options.device, dtype=options.dtype, spread=options.spread)
-    if base.places is not None:
-        log.info("%s: %s", spec.name, _spread(base))
-    return base
-
-
-def _spread(base: Base) -> str:
-    """What of a spread base lies where, in words."""
-    found = Counter(str(place) for place in parts(base.model).values())
-    return "its parts lie " + ", ".join(f"{count} on {place}" for place, count in sorted(found.items()))
 
 
 def assemble(
