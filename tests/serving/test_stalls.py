@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -76,11 +76,14 @@ def test_who_takes_nothing_of_a_stream_is_cut_off(published: PublishedLibrary, l
 
 
 @contextmanager
-def served(content: bytes, told: list[Entry], metrics: Metrics, *, seconds: float = SOON) -> Iterator[str]:
-    """An address where everybody gets this content."""
+def served(
+    content: bytes, told: list[Entry], metrics: Metrics, *, seconds: float = SOON, takes: float = 0.0
+) -> Iterator[str]:
+    """An address where everybody gets this content, after so long."""
 
     async def answer(request: Request) -> Response:
         request.state.entry.route = "/"
+        await asyncio.sleep(takes)
         return Response(content)
 
     app = Starlette(routes=[Route("/", answer)], middleware=[Middleware(Journal, told=[told.append])])
@@ -200,6 +203,69 @@ def test_whose_body_does_not_come_is_told_so(published: PublishedLibrary) -> Non
         "found 8 bytes of the body when its time was over, expected all of them within 0.3 s"
         in error["message"]
     )
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def hear(client: socket.socket) -> None:
+    """Read an answer to its end."""
+    answer = b""
+    while not answer.endswith(b"here"):
+        answer += client.recv(SMALL) or pytest.fail(f"closed after {answer!r}")
+
+
+def until_closed(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(SMALL), b""))
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD[:20]], ids=["nothing", "a part"])
+def test_who_sends_no_whole_head_of_a_request_is_cut_off(sent: bytes) -> None:
+    with served(b"here", [], Metrics()) as url, client_of(url, sent) as client:
+        assert until_closed(client) == b""
+
+
+def test_behind_an_answer_a_part_of_the_next_head_is_not_waited_for_either() -> None:
+    with served(b"here", [], Metrics()) as url, client_of(url, HEAD) as client:
+        hear(client)
+        client.sendall(HEAD[:20])
+
+        assert until_closed(client) == b""
+
+
+def test_nor_is_the_rest_of_a_body_that_was_answered_unread() -> None:
+    posting = b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n"
+    with served(b"here", [], Metrics()) as url, client_of(url, posting) as client:
+        hear(client)
+        client.sendall(b"a little")
+
+        assert until_closed(client) == b""
+
+
+def test_bytes_of_a_head_that_come_one_by_one_win_no_time() -> None:
+    with served(b"here", [], Metrics()) as url, client_of(url, b"GET /") as client:
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 3000:  # less than the longest head that is read
+                client.sendall(b"a")
+                sent += 1
+                time.sleep(SOON / 20)
+
+    assert 0 < sent < 3000
+
+
+def test_whose_head_is_whole_is_waited_for_however_long_the_answer_takes() -> None:
+    told = list[Entry]()
+    with (
+        served(b"here", told, Metrics(), takes=3 * SOON) as url,
+        client_of(url, HEAD[:20]) as client,
+    ):
+        client.sendall(HEAD[20:])
+        hear(client)
+        client.sendall(HEAD)
+        hear(client)
+
+    assert [entry.error for entry in told] == [None, None]
 
 
 def test_a_body_that_comes_slowly_has_the_time_that_its_size_takes() -> None:

@@ -51,8 +51,8 @@ COUNTS = {
     "max_tokens": "the longest answer that anybody may ask for",
     "mixed_experts": "from how many experts a request may have each token mixed, at all modules together",
     "described_tokens": "how many tokens of experts' descriptions a request may have the prior `lm` read",
-    "stalled_seconds": "how long a client may take nothing of its answer before it is cut off, and how long "
-    "the body of a request may not come",
+    "stalled_seconds": "how long a client may take nothing of its answer before it is cut off, how long the "
+    "body of a request may not come, and how long a connection has for the head of one",
     "pinned_versions": "how many index versions that requests name are held of each library beside the "
     "current one, those that still answer included",
     "pinned_seconds": "how long such a version is held after it was asked for last",

@@ -22,7 +22,8 @@ class Limits:
     """Beyond these a request is refused, before it costs anything."""
 
     body_bytes: int = 2 * 2**20
-    stalled_seconds: float = 30.0  # that a client takes nothing of its answer, or that its body does not come
+    # that a client takes nothing of its answer, that its body does not come, or the head of its request
+    stalled_seconds: float = 30.0
     prompt_tokens: int = 32_768
     max_tokens: int = 4_096
     choices: int = 16

@@ -1,4 +1,7 @@
-"""Clients that stand still: who takes nothing of an answer is cut off, whose body does not come is told."""
+"""Clients that stand still: who takes nothing of an answer is cut off, whose body does not come is told.
+
+Who does not even send the head of a request is cut off too.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, cast
 
 from starlette.requests import ClientDisconnect, Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from workers.serving.errors import ApiError, gone_away
 from workers.serving.journal import STALLED, Entry
@@ -65,13 +68,50 @@ class Watch:
         self._lost()
 
 
+class Expecting(H11Protocol):
+    """HTTP as uvicorn speaks it, where the head of a request has to be whole in time.
+
+    Of uvicorn's own there is a time in which something must come behind an answer, and none for what has to
+    come then, or at first.
+    """
+
+    within: float  # seconds
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+        if cycle is not None and not cycle.response_complete:
+            self._expect_nothing()
+        elif self._timer is None:  # which goes on, however often a little comes
+            self._expect()
+
+    def _expect(self) -> None:
+        self._timer = self.loop.call_later(self.within, self.timeout_keep_alive_handler)
+
+    def _expect_nothing(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
 def patient(seconds: float, metrics: Metrics) -> type[H11Protocol]:
     """HTTP as uvicorn speaks it, to clients that may stand still for so long.
 
     An answer is written no further than its client's machine takes it, so that it waits in one place only.
     """
 
-    class Patient(H11Protocol):
+    class Patient(Expecting):
+        within = seconds
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as there
             super().connection_made(transport)
             transport.set_write_buffer_limits(high=0)
