@@ -45,8 +45,8 @@ test: setup ## everything that proves it works
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
 
-test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, the other half of the crash matrix (ten minutes)
-	$(PYTEST) -m slow tests/workers tests/end_to_end
+test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, workers killed at random, the other half of the crash matrix, kernels of other GPUs (ten minutes)
+	$(PYTEST) -m slow tests/workers tests/end_to_end tests/routing
 
 fuzz: setup ## every operation of the JSON API, asked with what its document allows and with what it does not
 	$(PYTEST) -m slow tests/hub/fuzzing

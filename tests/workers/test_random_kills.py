@@ -1,4 +1,4 @@
-"""A dozen uploads while worker processes are killed at random: each reaches its one end, once."""
+"""Uploads while worker processes are killed and Redis is lost: each reaches its one end, once."""
 
 import contextlib
 import os
@@ -26,12 +26,7 @@ KILLING_SECONDS = 20.0
 MOST_CHILD_KILLS = 2  # three deaths of its own process condemn a job, and these jobs are innocent
 
 
-@pytest.fixture(
-    params=[
-        pytest.param("sqlite", marks=pytest.mark.slow),
-        pytest.param("postgresql and redis", marks=pytest.mark.services),
-    ]
-)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql and redis", marks=pytest.mark.services)])
 def hub(
     request: pytest.FixtureRequest, tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[LiveHub]:
@@ -43,17 +38,28 @@ def hub(
         yield stack.enter_context(live_hub(tmp_path / "data", database_url=url, redis_url=redis))
 
 
-def a_dozen_uploads(folder: Path) -> dict[int, str]:
+def uploads(folder: Path, *, good: int, bad: int) -> dict[int, str]:
     """{release id: the status that it must reach}."""
     library = ready_library()
     expected = {}
-    for number in range(9):
-        good = tiny_adapter(folder / f"good-{number}", rank=1 + number % 3, seed=number, layers=[number % 2])
-        expected[upload(library, good, name=f"good-{number}").pk] = "ready"
-    for number in range(3):
-        bad = tiny_adapter(folder / f"bad-{number}", tiny_gpt2(), seed=number)
-        expected[upload(library, bad, name=f"bad-{number}", owner="bob").pk] = "rejected"
+    for number in range(good):
+        name = f"good-{number}"
+        adapter = tiny_adapter(folder / name, rank=1 + number % 3, seed=number, layers=[number % 2])
+        expected[upload(library, adapter, name=name).pk] = "ready"
+    for number in range(bad):
+        name = f"bad-{number}"
+        adapter = tiny_adapter(folder / name, tiny_gpt2(), seed=number)
+        expected[upload(library, adapter, name=name, owner="bob").pk] = "rejected"
     return expected
+
+
+def stopped_at_work(group: int) -> bool:
+    """Whether its processes, which stand still from then on, have a job to do."""
+    os.killpg(group, signal.SIGSTOP)
+    at_work = Job.objects.filter(state="running").exists()
+    if not at_work:
+        os.killpg(group, signal.SIGCONT)
+    return at_work
 
 
 def all_settled() -> bool:
@@ -67,9 +73,10 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for word in listed.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.long(60)
 def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tmp_path: Path) -> None:
-    expected = a_dozen_uploads(tmp_path)
+    expected = uploads(tmp_path, good=9, bad=3)
     dice = random.Random(7)
     child_kills = 0
     worker = hub.start_worker()
@@ -101,27 +108,25 @@ def test_every_upload_reaches_its_one_end_under_random_sigkills(hub: LiveHub, tm
 
 @pytest.mark.long(40)
 @pytest.mark.services
-def test_losing_redis_with_everything_in_it_costs_only_delay(
-    tmp_path: Path, django_db_blocker: DjangoDbBlocker
+def test_losing_a_worker_and_then_redis_with_everything_in_it_costs_only_delay(
+    postgresql: str, tmp_path: Path, django_db_blocker: DjangoDbBlocker
 ) -> None:
     port = free_port()
-    command = [
-        "redis-server",
-        "--bind",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--save",
-        "",
-        "--dir",
-        str(tmp_path),
-    ]
+    place = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(tmp_path))
+    command = ["redis-server", *place, "--save", ""]
     url = f"redis://127.0.0.1:{port}/0"
-    with django_db_blocker.unblock(), live_hub(tmp_path / "data", redis_url=url) as hub:
+    with (
+        django_db_blocker.unblock(),
+        live_hub(tmp_path / "data", database_url=postgresql, redis_url=url) as hub,
+    ):
         with own_server(command, port):
-            expected = a_dozen_uploads(tmp_path)
+            expected = uploads(tmp_path, good=4, bad=1)
+            killed = hub.start_worker()
+            wait_for(lambda: stopped_at_work(killed.pid), hub.log)
+            kill_group(killed)
+            under_way = set(Job.objects.filter(state="running").values_list("pk", flat=True))
             worker = hub.start_worker()
-            wait_for(lambda: Job.objects.filter(state="running").exists(), hub.log)
+            hub.wait_until_alive(worker)
         time.sleep(2.0)  # dead, with all that it held
         assert worker.poll() is None
         with own_server(command, port):
@@ -130,3 +135,6 @@ def test_losing_redis_with_everything_in_it_costs_only_delay(
 
         assert {release.pk: release.status for release in Release.objects.all()} == expected
         assert complaints() == []
+        assert under_way
+        assert all(job.attempt > 1 for job in Job.objects.filter(pk__in=under_way))
+        assert places.index_store().current("tiny") is not None
