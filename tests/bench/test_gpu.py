@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench import gpu, report
+from bench import gpu, models, report
 from bench.gpu import Phase, bound, checked, main
-from bench.models import SHAPES, as_base, llama, pack_on_device
+from bench.models import SHAPES, Shape, as_base, llama, pack_on_device
 from routing import accelerated, graph_trial, triton_calls
 from routing.capturing import decoder_for
 from routing.pack import ModulePack
@@ -27,11 +27,18 @@ CPU = torch.device("cpu")
 LAYER = TargetModule("layer", "linear", 40, 24, spectral_norm=1.0)
 
 
+@pytest.fixture
+def very_tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for as tiny is smaller still: it is passed through dozens of times, in Triton's interpreter."""
+    monkeypatch.setitem(models.SHAPES, "tiny", Shape(32, 2, 48, 2, 1, 1024))
+
+
 def module_of(experts: int) -> ModulePack:
     spec = BaseSpec("bench", "LlamaForCausalLM", None, "", "", "", 8, 64, (LAYER,))
     return pack_on_device(spec, experts, rank=3, device=CPU, dtype=torch.bfloat16).modules["layer"]
 
 
+@pytest.mark.usefixtures("very_tiny")
 def test_the_whole_command_runs_on_tiny_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     asked = "--device cpu --size tiny --experts 4 1000000000 --batches 2 --prompts 20 --repeats 1"
@@ -89,6 +96,7 @@ def test_the_bound_counts_prototypes_in_float32_and_experts_in_the_dtype_of_the_
     assert prompt == pytest.approx(1 + (10 * 40 + 2 * 3 * 64) / (40 * 24))
 
 
+@pytest.mark.usefixtures("very_tiny")
 def test_decoding_is_timed_with_graphs_and_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(accelerated, "DEVICE", "cpu")

@@ -16,8 +16,8 @@ import pytest
 from psycopg import sql
 
 from tests.end_to_end.hub_process import RunningHub, free_port, running_hub
+from tests.migrated import SERVER, migrated_postgresql
 
-SERVER = "postgresql://postgres@127.0.0.1:5432"
 BUCKET = "fletch"
 KEYS = {
     "AWS_ACCESS_KEY_ID": "fletch",
@@ -61,9 +61,11 @@ def all_services(folder: Path) -> Iterator[Mapping[str, str]]:
 
 @contextmanager
 def own_database() -> Iterator[str]:
-    name = f"workers_e2e_{secrets.token_hex(6)}"
+    """Migrated; the tests of the compose file migrate an empty one."""
+    name, template = f"workers_e2e_{secrets.token_hex(6)}", migrated_postgresql()
+    copy = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(f"{SERVER}/postgres", autocommit=True) as server:
-        server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        server.execute(copy)
         try:
             yield f"{SERVER}/{name}"
         finally:

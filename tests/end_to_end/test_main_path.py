@@ -2,11 +2,8 @@
 
 import hashlib
 import io
-import json
-import subprocess
-import sys
 import tarfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +14,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from routing.checkpoint import load_checkpoint
-from tests.end_to_end.hub_process import PROJECT, RunningHub, events, eventually, files_of
+from tests.end_to_end.hub_process import RunningHub, events, eventually, files_of
 from tests.tiny import tiny_adapter, tiny_llama
 
 TOKENS = [5, 9, 12, 40, 7, 61, 33, 8]
-FRESH = """
-import json, sys
-from routing import load_checkpoint
-model = load_checkpoint(sys.argv[1])
-tokens = json.loads(sys.argv[2])
-said = model.logits(tokens).log_softmax(-1)
-strangers = sorted({name.partition(".")[0] for name in sys.modules} & {"hub", "django", "celery", "peft"})
-print(json.dumps({
-    "logprobs": [float(said[place, token]) for place, token in enumerate(tokens[1:])], "strangers": strangers
-}))
-"""
 
 
 @pytest.mark.long(20)
@@ -40,18 +26,19 @@ print(json.dumps({
 def test_what_is_uploaded_is_learnt_served_composed_and_taken_home(
     one_hub: RunningHub, tmp_path: Path
 ) -> None:
-    whole_story(one_hub, tmp_path, answers=alone)
+    folders = whole_story(one_hub, tmp_path, kinds=("routed", "adapter", "merged"))
+    compare_merged_with_adapter(folders)
 
 
 @pytest.mark.long(50)
 @pytest.mark.services
 @pytest.mark.timeout(240)
 def test_it_is_the_same_on_postgresql_redis_and_s3(hub_on_services: RunningHub, tmp_path: Path) -> None:
-    whole_story(hub_on_services, tmp_path, answers=here)
+    whole_story(hub_on_services, tmp_path, kinds=("routed",))
 
 
-def whole_story(hub: RunningHub, tmp_path: Path, *, answers: Callable[[Path], Sequence[float]]) -> None:
-    """`answers` says what a composed checkpoint gives to TOKENS, away from the hub."""
+def whole_story(hub: RunningHub, tmp_path: Path, *, kinds: Sequence[str]) -> dict[str, Path]:
+    """`kinds` are composed and taken home; their folders."""
     # random adapters know nothing, so by default no prompt would be theirs
     founding = ("create_library", "tiny", str(tiny_llama()), "--maintainer", "ada", "--router", "arrow")
     tokens = hub.people({"ada": ("write", "admin"), "bob": ("write",)}, (*founding, "--wait"))
@@ -71,18 +58,18 @@ def whole_story(hub: RunningHub, tmp_path: Path, *, answers: Callable[[Path], Se
     answer = hub.ask(TOKENS, max_tokens=0, echo=True, logprobs=1)
     assert answer["fletch"]["version"] == second
 
-    folders = {kind: composed(hub, ada, kind, tmp_path / kind) for kind in ("routed", "adapter", "merged")}
+    folders = {kind: composed(hub, ada, kind, tmp_path / kind) for kind in kinds}
     served = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
     torch.testing.assert_close(
         torch.tensor(answers(folders["routed"])), torch.tensor(served), atol=1e-4, rtol=1e-4
     )
-    compare_merged_with_adapter(folders)
 
     ada.post("/libraries/tiny/promote", json={"number": first, "reason": "a step back"}).raise_for_status()
     eventually(lambda: hub.served_version() == first, log=hub.log)
     assert hub.ask("The ferry", max_tokens=2)["fletch"]["version"] == first
     assert hub.ask("The ferry", model=f"tiny@{second}", max_tokens=2)["fletch"]["version"] == second
     hub.manage("fsck", "--deep")
+    return folders
 
 
 def upload(client: httpx.Client, name: str, folder: Path) -> dict[str, Any]:
@@ -166,22 +153,8 @@ def in_two_parts(url: str, size: int) -> bytes:
     return b"".join(part.content for part in parts)
 
 
-def alone(folder: Path) -> Sequence[float]:
-    """The logarithm of each token's probability, in a process that has only `routing`."""
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH, str(folder), json.dumps(TOKENS)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said = json.loads(done.stdout)
-    assert said["strangers"] == []
-    return list(said["logprobs"])
-
-
-def here(folder: Path) -> Sequence[float]:
-    """The same in this process, which has more."""
+def answers(folder: Path) -> Sequence[float]:
+    """The logarithm of each token's probability, by a composed checkpoint away from the hub."""
     said = load_checkpoint(folder).logits(TOKENS).log_softmax(-1)
     return [float(said[place, token]) for place, token in enumerate(TOKENS[1:])]
 

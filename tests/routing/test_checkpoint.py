@@ -73,9 +73,11 @@ def test_a_routed_checkpoint_answers_as_the_model_it_was_made_of(
     )
 
 
+@pytest.mark.parametrize("library", [gpt2_library], ids=["gpt2"], indirect=True)
 def test_a_routed_checkpoint_needs_neither_hub_nor_peft(
     source: Source, composed: ComposedModel, tmp_path: Path
 ) -> None:
+    """In a process that begins with nothing, whatever the model is."""
     write_routed(tmp_path / "model", source)
     script = (
         "import sys, json\n"

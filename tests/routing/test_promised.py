@@ -294,7 +294,7 @@ def test_the_most_memory_on_the_way_is_near_the_files_size(tmp_path: Path) -> No
         vocab_size=4096,
         hidden_size=1024,
         intermediate_size=4096,
-        num_hidden_layers=6,
+        num_hidden_layers=3,
         tie_word_embeddings=True,
     )
     with torch.device("meta"):
@@ -312,6 +312,6 @@ def test_the_most_memory_on_the_way_is_near_the_files_size(tmp_path: Path) -> No
 
     peak, known, layouts = said.strip().splitlines()[-1].split(" ", 2)
     assert layouts == "{'halves'}"
-    assert size > 150 * 2**20
+    assert size > 80 * 2**20
     assert size < int(peak) < 1.6 * size
     assert 0.99 * size < int(known) < int(peak)
