@@ -33,6 +33,7 @@ class ObjectCache:
     def __init__(self, root: Path, *, limit: int | None = None) -> None:
         """`limit` in bytes; None: `LIMIT`, at most half of the disk."""
         self.limit = _usual_limit(root) if limit is None else limit
+        self.size = 0  # bytes: what the last look at the folder found, and what was brought since
         self._files = FolderStore(root)
         self._root = root
         self._room = 0  # bytes that may come before the folder is looked at again
@@ -67,6 +68,7 @@ class ObjectCache:
                 self._room = max(size, self.limit // SHARE)
                 self._delete_down_to(self.limit - self._room)
             self._room -= size
+            self.size += size
 
     def _delete_down_to(self, most: int) -> None:
         """Delete the longest unused until the files take so many bytes, or those that stay."""
@@ -78,6 +80,7 @@ class ObjectCache:
                 break
             self._files.delete(digest)
             total, deleted = total - size, deleted + 1
+        self.size = total
         if deleted:
             log.info("%s: %d objects made room, %d MB are left", self._root, deleted, total // 2**20)
         if total > self.limit:

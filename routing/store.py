@@ -77,8 +77,10 @@ class Current:
 class IndexStore:
     """Libraries, versions, manifests and experts over an object store."""
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, cache: ObjectCache | None = None) -> None:
+        """`cache`: where copies of objects are kept that lie elsewhere."""
         self.objects = objects
+        self.cache = cache
 
     # ------------------------------------------------------------------ bases and experts
 
@@ -329,7 +331,8 @@ def open_store(url: str, *, cache: Path | None = None, cache_bytes: int | None =
     parts = urlsplit(url)
     if parts.scheme == "s3":
         where = cache or Path.home() / ".cache" / "fletch" / "objects"
-        return IndexStore(S3Store(parts.netloc, parts.path, ObjectCache(where, limit=cache_bytes)))
+        copies = ObjectCache(where, limit=cache_bytes)
+        return IndexStore(S3Store(parts.netloc, parts.path, copies), copies)
     return IndexStore(FolderStore(Path(url)))
 
 

@@ -14,6 +14,7 @@ from django.urls import URLPattern
 from starlette.testclient import TestClient
 
 from hub.urls import urlpatterns
+from routing.object_cache import LIMIT
 from tests.deployment import compose
 from tests.deployment.compose import PROJECT
 from workers.serving.__main__ import arguments
@@ -155,3 +156,18 @@ def test_the_autoscaler_asks_for_a_number_that_is_told(tmp_path: Path) -> None:
 
     assert scaler["scaleTargetRef"]["name"] in named("Deployment")
     assert all(f"# TYPE {one['pods']['metric']['name']} gauge" in told for one in scaler["metrics"])
+
+
+def test_a_bounded_cache_has_room_on_its_volume_for_what_is_in_use_beside_it() -> None:
+    pod = dict(pods())["serving"]
+    given = arguments().parse_args(container(pod)["command"][3:])
+    mounts = {mount["name"]: Path(mount["mountPath"]) for mount in container(pod)["volumeMounts"]}
+    bounded = {
+        volume["name"]: int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) * 2**30
+        for volume in pod["volumes"]
+        if "sizeLimit" in volume.get("emptyDir", {})
+    }
+
+    (name,) = (name for name in bounded if given.cache.is_relative_to(mounts[name]))
+    assert given.cache_megabytes is None
+    assert bounded[name] >= LIMIT * 5 // 4

@@ -51,6 +51,7 @@ def test_the_longest_unused_make_room_for_what_comes(tmp_path: Path) -> None:
     new = put(cache, tmp_path, 4)
 
     assert kept(root) == {digests[0], digests[2], digests[3], new}
+    assert (cache.size, cache.limit) == (4 * SIZE, 4 * SIZE)
     with pytest.raises(MissingObject):
         cache.path(digests[1])
 
@@ -62,9 +63,10 @@ def test_a_folder_that_has_more_than_it_may_loses_the_rest_at_the_start(tmp_path
     for seconds, digest in enumerate(digests):
         age(root, digest, IN_USE + 100 - seconds)
 
-    ObjectCache(root, limit=2 * SIZE)
+    smaller = ObjectCache(root, limit=2 * SIZE)
 
     assert kept(root) == set(digests[4:])
+    assert (larger.size, smaller.size) == (6 * SIZE, 2 * SIZE)
 
 
 def test_what_was_used_a_moment_ago_stays_and_the_log_says_what_that_takes(

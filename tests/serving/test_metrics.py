@@ -17,10 +17,12 @@ import httpx
 import pytest
 import torch
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
 
 from routing.composed import ComposedModel
 from routing.engine import Engine, Step
 from routing.generation import Generation, Request
+from routing.object_cache import ObjectCache
 from routing.store import LibraryRef
 from routing.streaming import TextToken
 from routing.traces import ModuleTrace, Shares
@@ -28,10 +30,11 @@ from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 from tests.serving.guest_lists import Hub, known_hub
 from tests.serving.live import LiveServer, live_server
+from workers.serving.app import create_app
 from workers.serving.counting import Counting
 from workers.serving.journal import GONE, Entry
 from workers.serving.metrics import Metrics
-from workers.serving.options import Limits
+from workers.serving.options import Limits, Options
 from workers.serving.speakers import OTHERS, PRIVATE
 
 MEMBERS = ["ada/plain", "cy/attention", "eve/late"]
@@ -302,3 +305,26 @@ def test_nobody_spoke_is_no_entropy() -> None:
     assert (
         metrics.registry.get_sample_value("fletch_routing_entropy_bits_count", {"library": "tales"}) is None
     )
+
+
+def test_how_much_of_the_disk_copies_of_objects_take_is_told_where_the_store_is_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    copied = tmp_path / "copied"
+    copied.write_bytes(bytes(1000))
+    ObjectCache(tmp_path / "cache").put(copied)
+    there = Options("s3://nowhere/index", cache=tmp_path / "cache", cache_megabytes=3)
+
+    elsewhere, here = (
+        {
+            family.name: family.samples[0].value
+            for family in text_string_to_metric_families(TestClient(create_app(options)).get("/metrics").text)
+            if family.name.startswith("fletch_cache")
+        }
+        for options in (there, Options(str(tmp_path)))
+    )
+
+    assert elsewhere == {"fletch_cache_bytes": 1000, "fletch_cache_limit_bytes": 3 * 2**20}
+    assert not here

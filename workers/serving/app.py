@@ -80,6 +80,8 @@ class Server:
             None if options.report_to is None or book is None else Reporter(options.report_to, book)
         )
         store = open_store(options.store, cache=options.cache, cache_bytes=options.cache_bytes)
+        if store.cache is not None:
+            self.metrics.of_cache(store.cache)
         engine = Engine(
             running=limits.running,
             waiting=limits.waiting,

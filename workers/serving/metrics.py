@@ -11,6 +11,7 @@ from prometheus_client import (
     ProcessCollector,
 )
 
+from routing.object_cache import ObjectCache
 from routing.resident import Source
 from workers.serving.book import Book
 from workers.serving.journal import Entry
@@ -155,6 +156,14 @@ class Metrics:
             "Memory that the keys and values of all answers under way may take",
             registry=self.registry,
         )
+
+    def of_cache(self, cache: ObjectCache) -> None:
+        """Tell of this cache, too."""
+        for name, what, size in (
+            ("fletch_cache_bytes", "Disk that copies of the store's objects take", lambda: cache.size),
+            ("fletch_cache_limit_bytes", "Disk that they may take", lambda: cache.limit),
+        ):
+            Gauge(name, what, registry=self.registry).set_function(size)
 
     def _of_versions(self) -> None:
         self.version = Gauge("fletch_version", "Index version served", ["library"], registry=self.registry)
