@@ -9,6 +9,12 @@ QUIETLY := --quiet --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
 POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 
+# What another database may answer otherwise: the hub's own tests, without those that import torch for its clients and for
+# what the hub and routing have in common, and of the pages those that read lists, sort, count and search, or look at all.
+COMPUTING := hf/test_other_clients hf/test_peft hf/test_through test_merging test_parts test_policy test_quantising
+READING := access browse desk feeds home leaderboard map notifications organisations private profile queries status what_pages_say
+AGAIN := tests/hub $(COMPUTING:%=--ignore=tests/hub/%.py) $(READING:%=tests/pages/test_%.py)
+
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,13 +43,19 @@ demo: setup ## the main job on this machine, from thirteen adapters to one compo
 up: setup ## web, worker and serving without demonstration content; Ctrl-C stops all
 	$(BIN)/python manage.py up $(ARGS)
 
+# One run of several commands: databases are migrated beside the checks, once for all of them.
 test: setup ## everything that proves it works
-	$(MAKE) --jobs 2 check loops compiled
-	$(PYTEST) -m "not slow"
-	@if $(BIN)/python -m tests.reachable; then \
-	  echo "again on PostgreSQL: the hub's own tests" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" tests/hub tests/pages; \
+	@export TESTS_RUN=$$(mktemp -d -t fletch-run-XXXXXX); \
+	trap 'status=$$?; $(BIN)/python -m tests.migrated end; exit $$status' EXIT; trap 'exit 130' INT TERM; \
+	$(MAKE) --jobs 2 check loops compiled migrated && \
+	$(PYTEST) -m "not slow" && \
+	if $(BIN)/python -m tests.reachable; then \
+	  echo "again on PostgreSQL: what its database answers" && FLETCH_DATABASE_URL=$(POSTGRES) $(PYTEST) --database -m "not slow and not browser" $(AGAIN); \
 	elif [ "$$CI" = true ]; then exit 1; \
 	else echo "NOT tested on PostgreSQL and Redis: they do not run here"; fi
+
+migrated: setup
+	@$(BIN)/python -m tests.migrated begin
 
 test-slow: setup ## what `make test` leaves out: two hubs that mirror each other, workers killed at random, the other half of the crash matrix, kernels of other GPUs (ten minutes)
 	$(PYTEST) -m slow tests/workers tests/end_to_end tests/routing
@@ -165,4 +177,4 @@ lock: setup ## resolve requirements/*.in again into the pinned *.txt
 	  --no-header --annotation-style line --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --output-file requirements/$$role.txt requirements/$$role.in && sed -i -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements/$$role.txt || exit 1; done
 
-.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations compiled bench bench-routing bench-library bench-hub study vllm evaluate conformance demo-content tree screenshots pictures lock
+.PHONY: help setup demo up test test-slow test-shapes fuzz check lint types migrations migrated compiled bench bench-routing bench-library bench-hub study vllm evaluate conformance demo-content tree screenshots pictures lock

@@ -1,4 +1,8 @@
-"""Databases that are migrated once in a run of the tests and copied from then on: migrating takes seconds, copying none."""
+"""Databases that are migrated once in a run of the tests and copied from then on: migrating takes seconds, copying none.
+
+`make test` is one run of several commands: it names the folder (`TESTS_RUN`) before the first of them, has
+`python -m tests.migrated begin` migrate beside the checks, and `... end` clear everything away.
+"""
 
 import atexit
 import fcntl
@@ -13,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 from psycopg import sql
+
+from tests.reachable import missing_services
 
 PROJECT = Path(__file__).parents[1]
 SERVER = "postgresql://postgres@127.0.0.1:5432"
@@ -79,3 +85,17 @@ def _migrate(folder: Path, *, database_url: str | None = None) -> None:
         environment["FLETCH_DATABASE_URL"] = database_url
     command = [sys.executable, "-m", "django", "migrate", "--verbosity=0"]
     subprocess.run(command, env=environment, cwd=PROJECT, check=True)
+
+
+def main(wanted: str) -> None:
+    """Begin: what the tests of the run will copy. End: leave nothing of it."""
+    if wanted == "end":
+        _end_run(_folder())
+        return
+    migrated_sqlite()
+    if not missing_services():
+        migrated_postgresql()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -66,6 +66,7 @@ def paths(live_server: LiveServer, made: Content) -> list[str]:
     ]
 
 
+@pytest.mark.long(40)
 @pytest.mark.timeout(300)
 def test_nothing_serious_is_in_anybody_s_way(
     browser: Browser, live_server: LiveServer, made: Content, paths: list[str]

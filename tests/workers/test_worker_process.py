@@ -5,6 +5,7 @@ import signal
 import sqlite3
 from contextlib import closing
 
+import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils import timezone
@@ -17,6 +18,7 @@ from hub.jobs.models import Job, JobEvent, JobKind
 from tests.workers import poison
 from tests.workers.live import LiveHub, kill_group, wait_for
 
+pytestmark = pytest.mark.long(8)
 APP = "tests.workers.poison_app"
 
 
@@ -51,6 +53,7 @@ def freeze_between_writes(hub: LiveHub, group: int) -> None:
         wait_for(frozen, hub.log)
 
 
+@pytest.mark.long(20)
 def test_poison_fails_after_the_cap_while_the_others_finish(hub: LiveHub) -> None:
     suicide, hang, stubborn, bug, hopeless, once = ask(*range(poison.SUICIDE, poison.SLOW))
     fine = ask(*range(poison.FINE, poison.FINE + 20))
