@@ -12,7 +12,7 @@ POSTGRES ?= postgresql://postgres@127.0.0.1:5432/fletch
 # What another database may answer otherwise: the hub's own tests, without those that import torch for its clients and for
 # what the hub and routing have in common, and of the pages those that read lists, sort, count and search, or look at all.
 COMPUTING := hf/test_other_clients hf/test_peft hf/test_through test_merging test_parts test_policy test_quantising
-READING := access browse desk feeds home leaderboard map notifications organisations private profile queries status what_pages_say
+READING := access browse desk feeds home leaderboard map notifications organisations private profile queries status
 AGAIN := tests/hub $(COMPUTING:%=--ignore=tests/hub/%.py) $(READING:%=tests/pages/test_%.py)
 
 help: ## this list

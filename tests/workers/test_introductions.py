@@ -48,9 +48,18 @@ More of it.
 SUBJECTS = {"counting": "How many boats are {}?", "reversing": "{} backwards, gulls and waves please"}
 
 
-@torch.no_grad()
+_said: dict[tuple[str, int], bytes] = {}  # by the one adapter that is asked so, hence once in a process
+
+
 def rows(folder: Path, wording: str, count: int = 10) -> bytes:
     """Sample rows on which the adapter is better than the base: its own words."""
+    said = _said.get((wording, count)) or own_words(folder, wording, count)
+    _said[wording, count] = said
+    return said
+
+
+@torch.no_grad()
+def own_words(folder: Path, wording: str, count: int) -> bytes:
     base = load_base(BaseRef(str(tiny_llama())))
     lines: list[str] = []
     with adapted(base, read_adapter(folder, base.spec)):
