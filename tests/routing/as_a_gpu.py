@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,23 +11,35 @@ from unittest.mock import patch
 import torch
 import triton.language as tl
 
-from routing import accelerated, graph_trial, triton_attention, triton_calls
+from routing import accelerated, graph_trial, triton_attention
 from routing.capturing import decoder_for
 from routing.mixing import add_dense
 from routing.pack import ModulePack
 from routing.routed import RoutedModel
 from routing.routers import Selection
 from routing.routes import Route
-from tests.routing.recorded import TensorRecorder
+from tests.routing.recorded import Kernel, TensorRecorder
 
 CPU = torch.device("cpu")
 MOST = 2
 
 
 class Kernels:
-    """Those of a GPU; experts are chosen and mixed by torch, for which the interpreter takes a minute."""
+    """Those of a GPU, done by torch, for which Triton's interpreter takes a minute. Its own are tried elsewhere."""
 
-    attend = staticmethod(triton_calls.attend)
+    @staticmethod
+    def attend(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        table: torch.Tensor,
+        lengths: torch.Tensor,
+        scaling: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        output = query.new_empty(*query.shape[:2], value.shape[2])
+        ATTEND.run(output, (query, key, value), (table, lengths), scaling, window)
+        return output
 
     @staticmethod
     def arrow(hidden: torch.Tensor, module: ModulePack, temperature: float, top_k: int) -> Selection:
@@ -41,9 +54,37 @@ class Kernels:
     mix = staticmethod(add_dense)
 
 
+def _attended(
+    output: torch.Tensor,
+    asked: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    where: tuple[torch.Tensor, torch.Tensor],
+    scaling: float,
+    window: int | None,
+) -> None:
+    """As `routing.triton_attention` does it, where the addresses of the table lead."""
+    (query, key, value), (table, lengths) = asked, where
+    for answer, (length, places) in enumerate(zip(lengths.tolist(), table.T.tolist(), strict=True)):
+        keys, values = _lying_at(places[0], key, places[2]), _lying_at(places[1], value, places[3])
+        keys[:, length], values[:, length] = key[answer], value[answer]
+        seen = slice(max(0, length + 1 - window) if window else 0, length + 1)
+        grouped = query[answer].float().unflatten(0, (len(keys), -1))
+        scores = grouped @ keys[:, seen].float().mT * scaling
+        output[answer] = (scores.softmax(-1) @ values[:, seen].float()).flatten(0, 1)
+
+
+def _lying_at(address: int, like: torch.Tensor, room: int) -> torch.Tensor:
+    """What lies there [kept heads, room, width], of the numbers that `like` [answers, kept heads, width] has."""
+    _, kept, width = like.shape
+    memory = (ctypes.c_byte * (kept * room * width * like.itemsize)).from_address(address)
+    return torch.frombuffer(memory, dtype=like.dtype).view(kept, room, width)
+
+
+ATTEND = Kernel(_attended)
+
+
 @contextmanager
 def as_a_gpu() -> Iterator[None]:
-    """While this is so, attention runs in Triton's interpreter and experts are mixed by torch."""
+    """While this is so, what kernels would do is done by torch; who wants theirs waits for no parts that nobody needs."""
     with (
         patch.object(accelerated, "DEVICE", "cpu"),
         patch.object(accelerated, "kernels", lambda *_: Kernels),

@@ -24,6 +24,16 @@ class HostWasAsked(Exception):
     """What a GPU would refuse while it captures."""
 
 
+class Kernel:
+    """What is launched as a kernel is, and asks no host: plain Python in the place of one, which is sooner done."""
+
+    def __init__(self, work: Callable[..., None]) -> None:
+        self.work = work
+
+    def run(self, *args: Any) -> None:
+        self.work(*args)
+
+
 class TensorRecorder:
     """A recorder for the processor; kernels run in Triton's interpreter."""
 
@@ -58,17 +68,21 @@ class _Tape(TorchDispatchMode):
 
     @contextmanager
     def kernels(self) -> Iterator[None]:
-        launch = InterpretedFunction.run
+        def noted(launch: Callable[..., None]) -> Callable[..., None]:
+            def launched(kernel: Any, *args: Any, **fixed: Any) -> None:
+                self._in_kernel = True
+                try:
+                    launch(kernel, *args, **fixed)
+                finally:
+                    self._in_kernel = False
+                self._done.append(lambda: launch(kernel, *args, **fixed))
 
-        def launched(kernel: Any, *args: Any, **fixed: Any) -> None:
-            self._in_kernel = True
-            try:
-                launch(kernel, *args, **fixed)
-            finally:
-                self._in_kernel = False
-            self._done.append(lambda: launch(kernel, *args, **fixed))
+            return launched
 
-        with patch.object(InterpretedFunction, "run", launched):
+        with (
+            patch.object(InterpretedFunction, "run", noted(InterpretedFunction.run)),
+            patch.object(Kernel, "run", noted(Kernel.run)),
+        ):
             yield
 
     def replay(self) -> None:
