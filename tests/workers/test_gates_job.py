@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from routing.base import load_base
 from routing.checks.behaviour import adapted
 from routing.factors import expert_factors
 from routing.gate_files import write_gates
-from routing.gates import GateRecipe, TrainedGates
+from routing.gates import GateRecipe, TrainedGates, train_gates
 from routing.spec import BaseRef
 from routing.training import Point
 from tests.tiny import tiny_adapter, tiny_llama
@@ -26,11 +27,25 @@ from tests.workers.live import LiveHub
 from tests.workers.mortal import work_until_killed_at
 from tests.workers.soundness import complaints
 from tests.workers.uploading import ready_library, upload, work_off_everything, work_off_jobs
-from workers import places
+from workers import gate_sources, places
 from workers.indexing import entry
 
 POINTS = ("gates.trained", "gates.stored")  # the loss of work, and the loss of its record
 OTHER_POINTS = ("gates.claimed", "gates.recorded")
+
+
+# Fewer and longer steps than the paper's: these experts differ from the base everywhere.
+QUICK = partial(train_gates, recipe=GateRecipe(steps=30, learning_rate=2e-2))
+
+
+def train_quickly() -> None:
+    """For a process that is going to die."""
+    gate_sources.train_gates = QUICK  # type: ignore[attr-defined]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_sources, "train_gates", QUICK)
 
 
 _said: dict[int, bytes] = {}  # by the one adapter that is uploaded here, so it is asked once in a process
@@ -131,7 +146,7 @@ def test_gates_are_recorded_once_wherever_a_worker_dies(hub: LiveHub, tmp_path: 
     library = gated_library()
     release = uploaded(library, tmp_path)
 
-    work_until_killed_at(point, hub)
+    work_until_killed_at(point, hub, prepare=f"{__name__}:train_quickly")
     work_off_everything()
 
     assert release.gates.count() == 1
