@@ -274,11 +274,10 @@ from routing import laid_base, panels, peak_memory
 from routing.base_size import laid_size_of
 from routing.layouts import Wanted
 from routing.spec import BaseRef
-from tests.tiny import tiny_llama
 torch.set_num_threads(1)
 assert panels.loops() is not None
 laid_base.refuse_another_base = lambda *_: None
-laid_base.load_laid(BaseRef(str(tiny_llama())), None)  # what is imported and compiled at first is not the base's
+laid_base.load_laid(BaseRef(sys.argv[2]), None)  # what is imported and compiled at first is not the base's
 cpu = torch.device("cpu")
 peak_memory.begin(cpu)
 before = peak_memory.peak_bytes(cpu)
@@ -307,7 +306,10 @@ def test_the_most_memory_on_the_way_is_near_the_files_size(tmp_path: Path) -> No
     size = sum(file.stat().st_size for file in tmp_path.glob("*.safetensors"))
 
     said = subprocess.run(
-        [sys.executable, "-c", PEAK, str(tmp_path)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", PEAK, str(tmp_path), str(tiny_llama())],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
 
     peak, known, layouts = said.strip().splitlines()[-1].split(" ", 2)
