@@ -109,11 +109,12 @@ bench-routing: setup ## of these: bases, routing, peft and swaps (the longest pa
 	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 4 --prompt 256 --tokens 8 --repeats 3
 	$(BIN)/python -m bench.routed_vs_peft --size 100M --threads 1 --experts 256 --prompt 512 --tokens 8 --repeats 2
 	$(BIN)/python -m bench.routed_vs_peft --files float32 --threads 1 --clock cpu --repeats 3
-	$(BIN)/python -m bench.many_experts --budgets 8 16 64 --answers 200
+	$(BIN)/python -m bench.many_experts --budgets 512 1024 2048 --answers 200
 	$(BIN)/python -m bench.neighbour
 
 bench-library: setup ## of these: what routers recognise, gates, likeness, embeddings, rounding and forms
 	$(BIN)/python -m bench.priors
+	$(BIN)/python -m bench.excerpts
 	$(BIN)/python -m bench.general
 	$(BIN)/python -m bench.gate_cost
 	$(BIN)/python -m bench.gate_sources

@@ -1,8 +1,8 @@
 """Ten thousand experts in a memory for some of them: load seconds, memory, tokens a second and hit rates.
 
-python -m bench.many_experts [--experts 10000] [--budgets 16 64 256] [--answers 400]
+python -m bench.many_experts [--experts 10000] [--budgets 512 1024 2048] [--answers 400]
 
-A small base and synthetic experts (rank 8, on q and v) in a store on disk. Prompts are drawn from many by Zipf's
+A small base and synthetic experts (rank 2, on all linear layers) in a store on disk. Prompts are drawn from many by Zipf's
 law, and each is for the expert that the evidence of prototypes names, as in a new library; the last row narrows a
 library that routes by Arrow alone. Every row is a fresh process, eight answers at a time; `all` holds everybody.
 """
@@ -49,8 +49,7 @@ from workers.serving.options import Options
 from workers.serving.room import Room
 from workers.serving.versions import Version, assemble
 
-LIBRARY, RANK, AT_ONCE = "bench", 8, 8
-TARGETS = ("q_proj", "v_proj")
+LIBRARY, RANK, AT_ONCE = "bench", 2, 8
 PROMPTS, PROMPT_TOKENS, ANSWER_TOKENS, ZIPF = 4000, 32, 16, 1.0
 ONE_EACH, NARROWED = 1, 2  # numbers of the index versions: a policy each
 POLICIES = {
@@ -65,6 +64,7 @@ class Row:
 
     budget: int | None
     version: int
+    parts: int
     load_seconds: float
     memory: float
     tokens_per_second: float
@@ -93,7 +93,15 @@ def main() -> None:
     show(
         f"{given.experts:,} experts of {size / given.experts / 1024:.0f} KB, {given.answers} answers of "
         f"{ANSWER_TOKENS} tokens, {AT_ONCE} at a time",
-        ["memory for factors", "load, s", "process, MB", "tokens/s", "hits", "wait, ms (median, 95 %)"],
+        [
+            "memory for experts",
+            "judged at one in",
+            "load, s",
+            "process, MB",
+            "tokens/s",
+            "hits",
+            "wait, ms (median, 95 %)",
+        ],
         [_line(row) for row in rows],
     )
     save("many_experts", {"experts": given.experts, "bytes": size, "rows": [asdict(row) for row in rows]})
@@ -120,10 +128,9 @@ def _expert(store: IndexStore, spec: BaseSpec, number: int) -> ExpertEntry:
     """A random expert: its directions are unit vectors, nearly orthonormal in so many dimensions."""
     seed, factors = torch.Generator().manual_seed(number), {}
     for module in spec.target_modules:
-        if module.name.endswith(TARGETS):
-            a = torch.nn.functional.normalize(torch.randn(RANK, module.d_in, generator=seed), dim=-1)
-            b = 0.02 * torch.randn(module.d_out, RANK, generator=seed)
-            factors[module.name] = Factors(a, b, torch.linalg.vector_norm(b, dim=0))
+        a = torch.nn.functional.normalize(torch.randn(RANK, module.d_in, generator=seed), dim=-1)
+        b = 0.02 * torch.randn(module.d_out, RANK, generator=seed)
+        factors[module.name] = Factors(a, b, torch.linalg.vector_norm(b, dim=0))
     kept = store.put_expert(routing_vectors(factors), factors)
     return ExpertEntry(f"person{number:05d}/adapter", f"{number:040x}", **asdict(kept))
 
@@ -157,6 +164,7 @@ def measure(folder: Path, megabytes: int | None, number: int, answers: int) -> R
     return Row(
         megabytes,
         number,
+        version.pack.parts,
         load_seconds,
         _memory() - before,
         answers * ANSWER_TOKENS / seconds,
@@ -267,6 +275,7 @@ def _line(row: Row) -> list[str]:
     name = "all" if row.budget is None else f"{row.budget} MB"
     return [
         f"{name}, narrowed" if row.version == NARROWED else name,
+        f"{row.parts} modules",
         f"{row.load_seconds:.1f}",
         f"{row.memory:.0f}",
         f"{row.tokens_per_second:.0f}",
@@ -278,7 +287,7 @@ def _line(row: Row) -> list[str]:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.many_experts", description=__doc__)
     parser.add_argument("--experts", type=int, default=10_000)
-    parser.add_argument("--budgets", type=int, nargs="+", default=[16, 64, 256], help="megabytes")
+    parser.add_argument("--budgets", type=int, nargs="+", default=[512, 1024, 2048], help="megabytes")
     parser.add_argument("--answers", type=int, default=400)
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--version", type=int, default=ONE_EACH, help=argparse.SUPPRESS)

@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from routing.base import Base, target_layers, widths
 from routing.growing import spans_of
-from routing.pack import ModulePack, Pack, RoutingVectors, Update, pack_updates
+from routing.pack import ModulePack, Pack, Update, pack_updates
+from routing.routing_vectors import RoutingVectors
 from routing.spec import BaseRef, BaseSpec, TargetModule
 
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from fletch_vllm.errors import NotServable
-from routing.pack import ModulePack, Moments, RoutingVectors
+from routing.pack import ModulePack, Moments
 from routing.routers import ROUTERS, Router
 from routing.routes import Seat
+from routing.routing_vectors import RoutingVectors
 
 READS_A = frozenset(ROUTERS[name] for name in ("spectral", "delta-norm", "two-stage"))
 READS_B = frozenset({ROUTERS["delta-norm"]})  # the lengths of its rows

@@ -26,8 +26,13 @@ def calibrated_pack(
 ) -> Pack:
     """The pack with what is measured on this text, whose digest is `neutral`: moments and usual evidence.
 
-    What experts have of this text they keep; only the others are measured.
+    What experts have of this text they keep; only the others are measured. Of a pack with an excerpt that
+    alone is measured.
     """
+    if pack.excerpt is not None:
+        measured = calibrated_pack(model, pack.judging, tokens, neutral=neutral)
+        excerpt = replace(pack.excerpt, pack=measured)
+        return replace(pack, excerpt=excerpt, neutral=neutral, text=tokens, usual=measured.usual)
     found = with_moments(model, pack, tokens, neutral=neutral)
     known = pack.usual if pack.neutral == neutral else None
     return replace(found, usual=usual_evidence(model, found, tokens, known))

@@ -22,9 +22,8 @@ import torch
 from routing.base import DOWNLOADED, load_base, local_folder
 from routing.composed import ComposedModel, compose_version
 from routing.errors import BadCheckpoint
-from routing.index import IndexManifest, manifest_of, objects_of
+from routing.index import IndexManifest, chosen_entries, manifest_of, objects_of
 from routing.objects import FolderStore
-from routing.packing import chosen_entries
 from routing.spec import BaseRef, BaseSpec
 from routing.store import IndexStore
 

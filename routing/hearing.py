@@ -150,7 +150,7 @@ class Hearing:
         if prior != RAW:
             return self.scores(prior, prompt).experts, prior
         with self.asker.turn(len(prompt)):
-            found = recent_evidence(self.model, self.pack, prompt, score=arrow)
+            found = recent_evidence(self.model, self.pack.judging, prompt, score=arrow)
         return found.nan_to_num(nan=-torch.inf), prior
 
     def _prior(self, routing: Routing) -> str:
@@ -170,7 +170,8 @@ class Hearing:
         if plan.routing is None or pack is None:
             return Route(self.pack, ROUTERS[asked.router], {}, plan.said)
         routing = plan.routing
-        if scores_calibrated(routing) and routing.router in READ_FACTORS and pack.text is not None:
+        unmeasured = routing.router in READ_FACTORS or self.pack.excerpt is not None
+        if scores_calibrated(routing) and unmeasured and pack.text is not None:
             pack = self.resident.measured(pack)
         way = route(pack, routing, plan.said, prepared(self.model, pack, routing, self.asker))
         return replace(way, pack=self.pack, narrowed=plan.narrowed, stay=stay)

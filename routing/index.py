@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from routing.digests import canonical_json, digest_of
-from routing.errors import BadManifest
+from routing.errors import BadManifest, RoutingError
 from routing.spec import EncoderRef
 
 FORMAT = 1
@@ -214,6 +214,17 @@ def _parse(content: bytes) -> Any:
         return json.loads(content)
     except ValueError as error:
         raise BadManifest(f"not JSON: {error}") from error
+
+
+def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:
+    """The entries of these experts (None: all) in the manifest's order; RoutingError if unknown or none."""
+    if experts is None:
+        return manifest.experts
+    unknown = sorted(set(experts) - {entry.adapter for entry in manifest.experts})
+    if unknown or not experts:
+        found = ", ".join(unknown) or "none"
+        raise RoutingError(f"experts: found {found}, expected members of this index version")
+    return tuple(entry for entry in manifest.experts if entry.adapter in experts)
 
 
 def _ends_page(entry: ExpertEntry) -> bool:

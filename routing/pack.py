@@ -6,7 +6,9 @@ touch a module has no row there. Versions that follow each other share these row
 there may be some that are nobody's in this one.
 
 A bare pack knows its experts by their routing vectors alone: their factors are elsewhere (see
-`routing.residence`), and tensors without memory stand in their place, which nothing can be computed with.
+`routing.residence`), and tensors without memory stand in their place, by which nobody can be scored.
+One with an excerpt (see `routing.excerpts`) has not even all vectors: those of the excerpt judge prompts, and
+the others come with the factors.
 """
 
 from __future__ import annotations
@@ -27,8 +29,9 @@ from routing.errors import UnknownExpert
 from routing.growing import OWNED, Growing, Spans, spans_of, under_each_other
 from routing.profiles import Profile
 from routing.remembering import Remembered
+from routing.routing_vectors import RoutingVectors
 from routing.scaled_pack import ScaledPack, ScaledPart, scaled_pack
-from routing.sketches import Sketch, sketched
+from routing.sketches import Sketch
 
 SMALLEST_DEVIATION = 1e-6
 REMEMBERED = 8  # each at most about as large as the factors' half that reads the input
@@ -55,30 +58,6 @@ class Update:
     gate: Float[Tensor, " d_in"] | None = None
     moments: Mapping[str, Moments] = field(default_factory=dict)
     scaled: ScaledPart | None = None
-
-
-@dataclass(frozen=True)
-class RoutingVectors:
-    """What experts are recognised by at one module, in float32: row i belongs to the i-th expert present.
-
-    `gates` are standardised, as they are compared; the row of an expert without a gate is NaN. `known` is the
-    sketch, where it came out of that of other vectors.
-    """
-
-    prototypes: Float[Tensor, "experts d_in"]
-    gates: Float[Tensor, "experts d_in"]
-    known: Sketch | None = field(default=None, repr=False, compare=False)
-
-    @cached_property
-    def sketch(self) -> Sketch | None:
-        """The prototypes in a quarter of their bytes, where many are looked through on a CPU."""
-        return sketched(self.prototypes.detach().contiguous().numpy()) if self.known is None else self.known
-
-    @property
-    def made(self) -> Sketch | None:
-        """The sketch, if it is there already."""
-        found: Sketch | None = vars(self).get("sketch", self.known)
-        return found
 
 
 class Arrays(NamedTuple):
@@ -209,15 +188,30 @@ class ModulePack:
     def update(self, row: int) -> Update:
         """The update of the member at this row of the routing vectors, as views."""
         rows = self.rows_of(row)
-        gate = self.vectors.gates[row]
         return Update(
             self.vectors.prototypes[row],
             self.a[rows],
             self.b[rows],
-            gate if bool(gate[0].isfinite()) else None,
+            self._gate(row),
             {kind: Moments(found.mean[row], found.deviation[row]) for kind, found in self.moments.items()},
             None if self.scaled is None else self.scaled.part(row),
         )
+
+    def _gate(self, row: int) -> Float[Tensor, " d_in"] | None:
+        gate = self.vectors.gates[row]
+        return None if self.vectors.absent or not bool(gate[0].isfinite()) else gate
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A pack of the same experts with vectors of one in so many `parts` of each one's modules.
+
+    `scattered` says whether all modules together lie on several devices.
+    """
+
+    pack: Pack
+    parts: int
+    scattered: bool
 
 
 @dataclass(frozen=True)
@@ -228,6 +222,7 @@ class Pack:
     `neutral` is the digest of the `text` that the moments were taken on; None before that. `usual` is each
     expert's evidence at one token of it (see `routing.evidence`), NaN for those not measured. `profiles` are
     by expert, and empty where none was given; `profile_keys` are the digests of those that come from a store.
+    With an `excerpt` its own vectors are elsewhere. `room` is what keeps the memory for vectors set aside.
     """
 
     experts: tuple[str, ...]
@@ -239,6 +234,18 @@ class Pack:
     profiles: tuple[Profile | None, ...] = ()
     profile_keys: tuple[str | None, ...] = ()
     classifier: Classifier | None = None
+    excerpt: Excerpt | None = None
+    room: object | None = None
+
+    @property
+    def judging(self) -> Pack:
+        """The pack by whose vectors prompts are judged before anybody is heard."""
+        return self if self.excerpt is None else self.excerpt.pack
+
+    @property
+    def parts(self) -> int:
+        """Of each expert's modules one in so many has its vectors here; 1: all have."""
+        return 1 if self.excerpt is None else self.excerpt.parts
 
     @cached_property
     def places(self) -> Mapping[str, int]:
@@ -253,6 +260,8 @@ class Pack:
     @cached_property
     def scattered(self) -> bool:
         """Whether its modules lie on several devices, as those of a base that is spread."""
+        if self.excerpt is not None:
+            return self.excerpt.scattered
         return len({module.device for module in self.modules.values()}) > 1
 
     @property
@@ -290,11 +299,7 @@ class Pack:
     @property
     def vector_bytes(self) -> int:
         """How much memory the routing vectors take: what grows with the number of experts in a bare pack."""
-        return sum(
-            tensor.untyped_storage().nbytes()
-            for module in self.modules.values()
-            for tensor in (module.vectors.prototypes, module.vectors.gates)
-        )
+        return sum(module.vectors.nbytes for module in self.judging.modules.values())
 
     @cached_property
     def remembered(self) -> Remembered:

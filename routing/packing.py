@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from routing.errors import BadManifest, RoutingError, WrongBase
+from routing.excerpts import excerpt_of, with_excerpt, without_vectors
 from routing.factors import Factors
+from routing.halves import Halves, Recognised
 from routing.index import ExpertEntry, IndexManifest
 from routing.pack import ModulePack, Moments, Pack, Update, pack_updates, standardised
 from routing.profiles import Profile
@@ -20,29 +22,11 @@ from routing.repacking import repacked
 from routing.rooms import Rooms
 from routing.scaled_pack import ScaledPart
 from routing.spec import BaseSpec
-from routing.spread import Devices, device_at
+from routing.spread import Devices, are_several, device_at
 from routing.store import IndexStore
 
 Progress = Callable[[int, int, str], None]
 Updates = Mapping[str, Update]
-
-
-@dataclass(frozen=True)
-class Halves:
-    """An expert's factors at one module as they lie in a pack; see `routing.pack.Update`."""
-
-    a: Float[Tensor, "rank d_in"]
-    b: Float[Tensor, "rank d_out"]
-    scaled: ScaledPart | None
-
-    def on(self, device: torch.device) -> Halves:
-        """The same on this device: itself where it lies there."""
-        return self if self.a.device == device else self.copied(device)
-
-    def copied(self, device: torch.device) -> Halves:
-        """The same in memory of its own."""
-        a, b = (half.to(device).clone(memory_format=torch.contiguous_format) for half in (self.a, self.b))
-        return Halves(a, b, None if self.scaled is None else self.scaled.copied(device))
 
 
 def quiet(_done: int, _total: int, _note: str) -> None:
@@ -81,39 +65,84 @@ def load_pack(
     spec: BaseSpec,
     *,
     device: Devices,
-    dtype: torch.dtype | None,
+    dtype: torch.dtype,
     previous: Pack | None = None,
     progress: Progress = quiet,
 ) -> Pack:
     """The pack of an index version; every object is compared with its digest while it is read.
 
-    Without a dtype it is bare: no factors are read, and what is wrong with them is not known yet.
     Experts that `previous` holds from the same objects are taken over without reading them. Raises WrongBase,
     MissingObject, CorruptObject, or RoutingError for an expert that does not fit the base or is not finite.
     """
-    if manifest.base != spec.digest:
-        raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
+    _require_base(manifest, spec)
     kept = {} if previous is None else _taken_over(manifest, previous)
     read: dict[int, Updates] = {}
-    vectors = {
-        place: store.read_vectors(entry) for place, entry in enumerate(manifest.experts) if place not in kept
-    }
+    fresh = {place: entry for place, entry in enumerate(manifest.experts) if place not in kept}
+    vectors = {place: store.read_vectors(entry) for place, entry in fresh.items()}
     rooms = None
-    if previous is None and dtype is not None:
+    if previous is None:
         rooms = Rooms(map(_ranks, vectors.values()), spec, device=device, dtype=dtype)
     for place, entry in enumerate(manifest.experts):
         if place not in kept:
             updates = _read(store, entry, vectors.pop(place), spec, device, dtype)
             read[place] = updates if rooms is None else rooms.place(updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
-    names = tuple(entry.adapter for entry in manifest.experts)
+    modules = _modules(read, rooms) if previous is None else repacked(previous, kept, read)
+    return _pack(store, manifest, previous, modules)
+
+
+def load_bare(
+    store: IndexStore,
+    manifest: IndexManifest,
+    spec: BaseSpec,
+    *,
+    device: Devices,
+    previous: Pack | None = None,
+    parts: int = 1,
+    progress: Progress = quiet,
+) -> Pack:
+    """As `load_pack`, of vectors alone: what is wrong with experts' factors is not known yet.
+
+    With more than one of `parts` it has those of an excerpt (see `routing.excerpts`). What `previous` has is
+    taken over if its excerpt is of as many.
+    """
+    _require_base(manifest, spec)
+    if previous is not None and previous.parts != parts:
+        previous = None
+    kept = {} if previous is None else _taken_over(manifest, previous)
+    read: dict[int, Updates] = {}
+    excerpt: dict[int, Updates] = {}
+    for place, entry in enumerate(manifest.experts):
+        if place not in kept:
+            read[place] = _read(store, entry, store.read_vectors(entry), spec, device, None)
+            if parts > 1:
+                excerpt[place] = excerpt_of(read[place], parts)
+                read[place] = without_vectors(read[place])
+        progress(place + 1, len(manifest.experts), entry.adapter)
+    modules = _modules(read, None) if previous is None else repacked(previous, kept, read)
+    pack = _pack(store, manifest, previous, modules)
+    if parts == 1:
+        return pack
+    judging = _modules(excerpt, None) if previous is None else repacked(previous.judging, kept, excerpt)
+    return with_excerpt(pack, judging, parts, scattered=are_several(device))
+
+
+def _require_base(manifest: IndexManifest, spec: BaseSpec) -> None:
+    if manifest.base != spec.digest:
+        raise WrongBase(f"this index version grows on base {manifest.base}, not on {spec.digest}")
+
+
+def _pack(
+    store: IndexStore, manifest: IndexManifest, previous: Pack | None, modules: Mapping[str, ModulePack]
+) -> Pack:
+    """The version's pack out of its modules and what is known of its experts beside them."""
     keys = tuple(key_of(entry) for entry in manifest.experts)
     same_text = previous is not None and previous.neutral == manifest.calibration
     usual = _usual(previous, keys) if previous is not None and same_text else None
     learnt = manifest.classifier
     return Pack(
-        names,
-        _modules(read, rooms) if previous is None else repacked(previous, kept, read),
+        tuple(entry.adapter for entry in manifest.experts),
+        modules,
         keys,
         manifest.calibration if same_text else None,
         usual=usual,
@@ -176,7 +205,10 @@ def join_guests(
     }
     keys = tuple(pack.keys[own[name]] if name in own else key_of(invited[name]) for name in names)
     given = pack.profiles or (None,) * len(pack.experts)
-    return replace(
+    before, whole = pack.excerpt, read
+    if before is not None:
+        read = {place: without_vectors(updates) for place, updates in whole.items()}
+    joined = replace(
         pack,
         experts=names,
         modules=repacked(pack, kept, read),
@@ -185,17 +217,11 @@ def join_guests(
         profiles=tuple(given[own[name]] if name in own else _profile(store, invited[name]) for name in names),
         profile_keys=(),
     )
-
-
-def chosen_entries(manifest: IndexManifest, experts: Sequence[str] | None) -> tuple[ExpertEntry, ...]:
-    """The entries of these experts (None: all) in the manifest's order; RoutingError if unknown or none."""
-    if experts is None:
-        return manifest.experts
-    unknown = sorted(set(experts) - {entry.adapter for entry in manifest.experts})
-    if unknown or not experts:
-        found = ", ".join(unknown) or "none"
-        raise RoutingError(f"experts: found {found}, expected members of this index version")
-    return tuple(entry for entry in manifest.experts if entry.adapter in experts)
+    if before is None:
+        return joined
+    excerpt = {place: excerpt_of(updates, before.parts) for place, updates in whole.items()}
+    judging = repacked(before.pack, kept, excerpt)
+    return with_excerpt(joined, judging, before.parts, scattered=before.scattered)
 
 
 def _profiles(
@@ -211,16 +237,25 @@ def _profile(store: IndexStore, entry: ExpertEntry) -> Profile | None:
 
 
 def read_halves(
-    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, *, dtype: torch.dtype
+    store: IndexStore, entry: ExpertEntry, spec: BaseSpec, *, dtype: torch.dtype, recognised: bool = False
 ) -> dict[str, Halves]:
     """The factors alone of an expert of a bare pack, by module, copied to the host's memory out of a file.
 
+    With its routing vectors, where the pack has them not and it is to be `recognised` by what is read.
     MissingObject, CorruptObject, or RoutingError for an expert that does not fit the base or is not finite.
     """
     here = torch.device("cpu")
     found = store.map_factors(entry).items()
     mapped = {name: _halves(entry.adapter, name, module, spec, here, dtype) for name, module in found}
-    return {name: half.copied(here) for name, half in mapped.items()}
+    halves = {name: half.copied(here) for name, half in mapped.items()}
+    if not recognised:
+        return halves
+    vectors = store.read_vectors(entry)
+    _require_same(entry.adapter, vectors, halves)
+    return {
+        name: replace(half, recognised=_recognised(entry.adapter, name, vectors[name], here))
+        for name, half in halves.items()
+    }
 
 
 def _read(
@@ -235,9 +270,13 @@ def _read(
     if dtype is None:
         return _bare_updates(entry.adapter, vectors, spec, device)
     factors = store.read_factors(entry)
-    if vectors.keys() != factors.keys():
-        raise BadManifest(f"{entry.adapter}: its vectors and its factors are about different modules")
+    _require_same(entry.adapter, vectors, factors)
     return _updates(entry.adapter, vectors, factors, spec, device=device, dtype=dtype)
+
+
+def _require_same(expert: str, vectors: Collection[str], factors: Collection[str]) -> None:
+    if set(vectors) != set(factors):
+        raise BadManifest(f"{expert}: its vectors and its factors are about different modules")
 
 
 def _updates(
@@ -254,8 +293,8 @@ def _updates(
     for name, module in factors.items():
         here = device_at(device, name)
         half = _halves(expert, name, module, spec, here, dtype)
-        prototype, gate = _recognised(expert, name, vectors[name], here)
-        updates[name] = Update(prototype, half.a, half.b, gate, scaled=half.scaled)
+        known = _recognised(expert, name, vectors[name], here)
+        updates[name] = Update(known.prototype, half.a, half.b, known.gate, scaled=half.scaled)
     return updates
 
 
@@ -270,8 +309,9 @@ def _bare_updates(
         if vector.prototype.shape != (target.d_in,):
             found = tuple(vector.prototype.shape)
             raise RoutingError(f"{expert}, {name}: found a prototype of {found}, expected ({target.d_in},)")
-        prototype, gate = _recognised(expert, name, vector, device_at(device, name))
-        updates[name] = Update(prototype, _nothing(rank, target.d_in), _nothing(rank, target.d_out), gate)
+        known = _recognised(expert, name, vector, device_at(device, name))
+        a, b = _nothing(rank, target.d_in), _nothing(rank, target.d_out)
+        updates[name] = Update(known.prototype, a, b, known.gate)
     return updates
 
 
@@ -281,14 +321,12 @@ def _nothing(rank: int, width: int) -> Float[Tensor, "rank width"]:
     return torch.empty(rank, width, device="meta")
 
 
-def _recognised(
-    expert: str, name: str, vector: RoutingVector, device: torch.device
-) -> tuple[Float[Tensor, " d_in"], Float[Tensor, " d_in"] | None]:
+def _recognised(expert: str, name: str, vector: RoutingVector, device: torch.device) -> Recognised:
     """Prototype and standardised gate of an expert at one module."""
     prototype, gate = vector.prototype, vector.gate
     _require_finite(expert, name, [prototype] if gate is None else [prototype, gate])
     learnt = None if gate is None else standardised(gate.float()).to(device)
-    return prototype.to(device, torch.float32), learnt
+    return Recognised(prototype.to(device, torch.float32), learnt)
 
 
 def _halves(

@@ -56,7 +56,7 @@ class Known:
         """How far above its usual each expert's evidence is where the prompt ends; who else is there does
         not matter.
         """
-        return in_deviations(recent_evidence(self.model, self.pack, prompt), self.usual)
+        return in_deviations(recent_evidence(self.model, self.pack.judging, prompt), self.usual)
 
     def embedding(self, prompt: Sequence[int]) -> Float[Tensor, "1 width"]:
         """What the encoder makes of a prompt."""
@@ -140,7 +140,7 @@ class Known:
     @cached_property
     def usual(self) -> Moments:
         """Mean and deviation of every expert's evidence at one token of neutral text."""
-        return usual_evidence(self.model, self.pack, self.neutral, self.pack.usual)
+        return usual_evidence(self.model, self.pack.judging, self.neutral, self.pack.usual)
 
 
 # The asker is for whom it reads: what takes long looks whether they are still there.

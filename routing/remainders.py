@@ -19,7 +19,8 @@ from torch import Tensor
 
 from routing.factors import NUMERICAL_RANK
 from routing.growing import spans_of
-from routing.pack import ModulePack, RoutingVectors
+from routing.pack import ModulePack
+from routing.routing_vectors import RoutingVectors
 
 # Input directions of experts whose part in each other's complement is smaller (squared) are one direction.
 SAME_DIRECTION = 1e-13

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from routing.growing import Growing, Half, Spans, moved
-from routing.pack import ModulePack, Moments, Pack, RoutingVectors, Update, pack_updates
+from routing.pack import ModulePack, Moments, Pack, Update, pack_updates
+from routing.routing_vectors import RoutingVectors
 from routing.scaled_pack import ScaledPack, scaled_pack
 from routing.sketches import Sketch, resketched
 
@@ -169,7 +170,8 @@ def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:
 
 def _run(old: ModulePack, first: int, last: int) -> _Part:
     """The members of these rows of the routing vectors, as views."""
-    return _Part(old.vectors.prototypes[first:last], old.vectors.gates[first:last], old.any_gate)
+    gated = not old.vectors.absent and old.any_gate
+    return _Part(old.vectors.prototypes[first:last], old.vectors.gates[first:last], gated)
 
 
 def _laid_in(update: Update) -> _Part:

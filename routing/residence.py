@@ -5,6 +5,8 @@ after that until its room is needed, the least recently used first. What two ask
 thread of the first. Nothing is ever changed or freed under somebody: what is put out is forgotten here, and
 its memory goes when nobody looks at it any more.
 
+A part of the memory may be set aside for something else, as long as half of it stays.
+
 Whoever finds no room waits in line. Who came later may go before as long as what all of these hold leaves
 the first in line its room: so nobody waits for more than what was held when it became the first.
 """
@@ -23,6 +25,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
+from routing.aside import Aside, SetAside
 from routing.errors import RoutingError
 from routing.turns import ANYBODY, Asker
 
@@ -124,8 +127,8 @@ class _Waiter:
 class Residence:
     """A memory of so many bytes. Safe to use from threads."""
 
-    def __init__(self, limit: int, *, patience: float = PATIENCE, witness: Witness | None = None) -> None:
-        self.limit = limit
+    def __init__(self, whole: int, *, patience: float = PATIENCE, witness: Witness | None = None) -> None:
+        self.whole = whole
         self._patience = patience
         self._witness = witness
         self._residents: OrderedDict[Hashable, _Resident] = OrderedDict()
@@ -136,6 +139,42 @@ class Residence:
         # A stay ends wherever its last reference goes, perhaps in the middle of anything: such queues alone
         # may be written to from there.
         self._ended: SimpleQueue[tuple[_Resident, ...]] = SimpleQueue()
+        self._aside = SetAside()
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may be in memory at once: all but what is set aside."""
+        with self._lock:
+            return self._limit()
+
+    def set_aside(self, owner: str, size: int) -> Aside:
+        """Keep so many bytes for something of this owner's; what nobody holds makes room.
+
+        TooLarge, with what all that is set aside would take, if less than half of the memory would be left.
+        """
+        with self._lock:
+            self._take_note()
+            needed = self._aside.size + size
+            if needed > self.whole // 2:
+                raise TooLarge(needed, self.whole // 2)
+            aside = self._aside.keep(owner, size)
+            gone = self._make_room(0, ()) or []
+        _show_out(gone)
+        return aside
+
+    def correct(self, aside: Aside, size: int) -> None:
+        """What is set aside takes so many bytes, now that this is known."""
+        with self._lock:
+            self._aside.correct(aside, size)
+
+    def aside_of_others(self, owner: str) -> int:
+        """Bytes that are set aside for the largest part of each other owner."""
+        with self._lock:
+            return self._aside.largest_of_others(owner)
+
+    def _limit(self) -> int:
+        """The limit, for somebody who has the lock."""
+        return self.whole - self._aside.size
 
     def held(self, owner: str) -> tuple[int, int]:
         """How many members of an owner are in memory, and how many bytes with what was made of them."""
@@ -159,9 +198,9 @@ class Residence:
 
     def require_fit(self, wanted: Sequence[Wanted]) -> None:
         """TooLarge if these can never be in memory together."""
-        needed = self.need(wanted)
-        if needed > self.limit:
-            raise TooLarge(needed, self.limit)
+        needed, limit = self.need(wanted), self.limit
+        if needed > limit:
+            raise TooLarge(needed, limit)
 
     def hold(self, owner: str, wanted: Sequence[Wanted], asker: Asker = ANYBODY) -> tuple[list[Any], Stay]:
         """The values of these, in their order, and what keeps them in memory.
@@ -235,7 +274,7 @@ class Residence:
         passed = {key: self._residents[key] for key in first.passed if key in self._residents}
         busy = {key: one.size for key, one in passed.items() if not one.idle}
         first.passed = set(busy)
-        return sum({**first.sizes, **busy, **other.sizes}.values()) <= self.limit
+        return sum({**first.sizes, **busy, **other.sizes}.values()) <= self._limit()
 
     def _entered(self, who: _Waiter) -> _Entered | None:
         """All that is needed, held; None: there is no room."""
@@ -266,14 +305,15 @@ class Residence:
     def _make_room(self, size: int, kept: Iterable[Hashable]) -> list[_Resident] | None:
         """Put out what nobody holds, the least recently used first; None, and nobody, if it is too little."""
         gone: list[_Resident] = []
-        if self._size + size <= self.limit:
+        limit = self._limit()
+        if self._size + size <= limit:
             return gone
         keep = set(kept)
         idle = [one for key, one in self._residents.items() if one.idle and key not in keep]
-        if self._size + size - sum(one.size for one in idle) > self.limit:
+        if self._size + size - sum(one.size for one in idle) > limit:
             return None
         for resident in idle:
-            if self._size + size <= self.limit:
+            if self._size + size <= limit:
                 break
             self._forget(resident)
             gone.append(resident)

@@ -1,6 +1,7 @@
 """Resident packs: index versions of which only the experts that are heard have their factors in memory.
 
-Routing vectors, and all that priors need, are there for every expert: a bare pack. The factors of a short
+Routing vectors, and all that priors need, are there for every expert: a bare pack, or an excerpt of it whose
+other vectors come with the factors. The factors of a short
 list are brought in when it is to be heard, from the nearest of three places: where they are computed with (a
 `Residence`), the host's memory beside an accelerator (`Warm`), and the store's files, which are mapped and
 compared with their digests. An expert alone is heard where it lies; experts that are heard together are laid
@@ -21,9 +22,10 @@ import torch
 
 from routing.calibration import with_moments
 from routing.errors import BadManifest, ExpertUnavailable, RoutingError
+from routing.halves import Halves
 from routing.index import ExpertEntry
 from routing.pack import ModulePack, Moments, Pack, Update, only, pack_placed, updates_of
-from routing.packing import Halves, read_halves
+from routing.packing import read_halves
 from routing.residence import Residence, Stay, Wanted
 from routing.routed import RoutedModel
 from routing.spread import device_at
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 HOST = torch.device("cpu")
 Factors = Mapping[str, Halves]
 Source = Literal["host", "disk"]
-Key = tuple[str, str]  # an expert's: the digests of its base and of its factors, which fit no other base
+Key = tuple[str, ...]  # an expert's: the digests of its base and of what is read of it, which fits no other
 
 
 class Warm:
@@ -78,13 +80,13 @@ class Warm:
 class Shelf:
     """Where a process keeps the factors of its libraries' experts, nearest first.
 
-    `proven` are the experts of whom it is known that they may be heard, each on its own base. `told` hears,
-    by owner, where one was found that was asked for and not near.
+    `proven` are the digests of bases and of the factors that are known to be sound on them. `told` hears, by
+    owner, where one was found that was asked for and not near.
     """
 
     near: Residence
     warm: Warm = field(default_factory=lambda: Warm(0))
-    proven: set[Key] = field(default_factory=set)
+    proven: set[tuple[str, str]] = field(default_factory=set)
     told: Callable[[str, Source], None] = lambda _owner, _source: None
 
 
@@ -120,8 +122,11 @@ class ResidentPack:
         self._prove = prove
         self._base = model.base.spec.digest
         stored, here = torch.float32.itemsize, model.base.dtype.itemsize
-        self._sizes = [entry.factors_size * here // stored for entry in self.entries]
-        self._beside = [entry.vectors_size for entry in self.entries]
+        factors = [entry.factors_size * here // stored for entry in self.entries]
+        self._laid_sizes = [
+            size + entry.vectors_size for size, entry in zip(factors, self.entries, strict=True)
+        ]
+        self._sizes = factors if pack.excerpt is None else self._laid_sizes
         self._moments: dict[int, Mapping[str, Mapping[str, Moments]]] = {}
         self._name = object()  # of this version among the others on the shelf
         self._require_room_for_each()
@@ -133,7 +138,10 @@ class ResidentPack:
 
     def key(self, place: int) -> Key:
         """What the expert at this place is known by on the shelf."""
-        return self._base, self.entries[place].factors
+        entry = self.entries[place]
+        if self.pack.excerpt is None:
+            return self._base, entry.factors
+        return self._base, entry.factors, entry.vectors
 
     def need(self, *lists: Collection[int]) -> int:
         """Bytes that are taken while these lists are brought in, each of experts that are heard together.
@@ -147,7 +155,7 @@ class ResidentPack:
         """Bytes of what several experts are laid into once more, side by side."""
         if len(places) == 1:
             return 0
-        return sum(self._sizes[place] + self._beside[place] for place in places)
+        return sum(self._laid_sizes[place] for place in places)
 
     def worth(
         self, places: Sequence[int], size: int, *, most: int, beside: frozenset[int] = frozenset()
@@ -171,11 +179,15 @@ class ResidentPack:
         packs = []
         for places, value in zip(lists, values, strict=True):
             modules = self._laid(sorted(places), value) if len(places) == 1 else value
-            packs.append(replace(self.pack, modules=modules))
+            packs.append(self._heard(modules))
         return packs, stay
 
+    def _heard(self, modules: Mapping[str, ModulePack]) -> Pack:
+        """The pack with these modules, which lack nothing."""
+        return replace(self.pack, modules=modules, excerpt=None)
+
     def measured(self, pack: Pack) -> Pack:
-        """One of `packs` with its experts' moments of those kinds of score that need factors.
+        """One of `packs` with its experts' moments of those kinds of score that need what was read for it.
 
         They are measured when they are first asked for, and remembered for as long as this version is.
         """
@@ -232,10 +244,7 @@ class ResidentPack:
         if bare.keys() != factors.keys():
             name = self.pack.experts[place]
             raise BadManifest(f"{name}: its vectors and its factors are about different modules")
-        return {
-            name: replace(update, a=factors[name].a, b=factors[name].b, scaled=factors[name].scaled)
-            for name, update in bare.items()
-        }
+        return {name: _dressed(update, factors[name]) for name, update in bare.items()}
 
     def _read(self, place: int) -> Factors:
         """An expert's factors where they are computed with; ExpertUnavailable says why not."""
@@ -259,17 +268,18 @@ class ResidentPack:
         factors = self.shelf.warm.get(key)
         source: Source = "disk" if factors is None else "host"
         if factors is None:
-            factors = read_halves(self._store, entry, base.spec, dtype=base.dtype)
+            recognised = self.pack.excerpt is not None
+            factors = read_halves(self._store, entry, base.spec, dtype=base.dtype, recognised=recognised)
             self.shelf.warm.put(key, factors, self._sizes[place])
         self.shelf.told(self._owner, source)
         return factors
 
     def _require_proven(self, place: int, factors: Factors) -> None:
         """What is known of a version before it is served is known of an expert before it is heard."""
-        key = self.key(place)
+        key = self._base, self.entries[place].factors
         if key in self.shelf.proven:
             return
-        self._prove(replace(self.pack, modules=self._laid([place], factors)))
+        self._prove(self._heard(self._laid([place], factors)))
         self.shelf.proven.add(key)
 
     def _require_room_for_each(self) -> None:
@@ -277,3 +287,11 @@ class ResidentPack:
         if largest is not None and self._sizes[largest] > self.limit:
             found = f"{self.pack.experts[largest]} of {self._sizes[largest]} bytes"
             raise RoutingError(f"experts: found {found}, and the memory for experts holds {self.limit}")
+
+
+def _dressed(bare: Update, halves: Halves) -> Update:
+    """A bare update with what was read for it."""
+    known = halves.recognised
+    if known is not None:
+        bare = replace(bare, prototype=known.prototype, gate=known.gate)
+    return replace(bare, a=halves.a, b=halves.b, scaled=halves.scaled)

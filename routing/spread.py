@@ -47,6 +47,11 @@ def parsed(given: Sequence[str]) -> Spread:
     return Spread(room)
 
 
+def are_several(devices: Devices) -> bool:
+    """Whether modules lie on more than one device."""
+    return not isinstance(devices, torch.device) and len(set(devices.values())) > 1
+
+
 def device_at(devices: Devices, module: str) -> torch.device:
     """Where this module's experts are computed with."""
     return devices if isinstance(devices, torch.device) else devices[module]

@@ -30,6 +30,11 @@ class PublishedLibrary:
         self.store.put_base(self.spec)
         self.store.set_library(name, LibraryRef(self.base, self.spec.digest))
 
+    @property
+    def vectors_size(self) -> int:
+        """Bytes of everybody's routing vectors."""
+        return sum(entry.vectors_size for entry in self.entries.values())
+
     def keep(self, expert: str, factors: dict[str, Factors]) -> ExpertEntry:
         """Put one expert into the store."""
         stored = self.store.put_expert(routing_vectors(factors), factors)

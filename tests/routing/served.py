@@ -11,7 +11,7 @@ from routing.generation import Generation, Request
 from routing.index import ExpertEntry
 from routing.neutral import neutral_tokens
 from routing.pack import Pack
-from routing.packing import load_pack
+from routing.packing import load_bare, load_pack
 from routing.prototypes import routing_vectors
 from routing.queries import QueryRouter
 from routing.residence import Residence
@@ -33,14 +33,27 @@ class Served:
     def __init__(self, published: PublishedLibrary) -> None:
         self.published = published
         self.model = RoutedModel(published.library.base())
-        self.whole = self._pack(torch.float32)
-        self.bare = self._pack(None)
+        self.whole = self._measured(
+            load_pack(
+                published.store,
+                published.manifest(),
+                published.spec,
+                device=CPU,
+                dtype=torch.float32,
+            )
+        )
+        self.bare = self.load_bare()
         self.prompt: list[int] = self.model.base.tokenizer(TEXT)["input_ids"]
         self.read: list[str] = []
 
-    def _pack(self, dtype: torch.dtype | None) -> Pack:
+    def load_bare(self, parts: int = 1) -> Pack:
+        """Vectors alone, or an excerpt of them."""
         published = self.published
-        pack = load_pack(published.store, published.manifest(), published.spec, device=CPU, dtype=dtype)
+        return self._measured(
+            load_bare(published.store, published.manifest(), published.spec, device=CPU, parts=parts)
+        )
+
+    def _measured(self, pack: Pack) -> Pack:
         return calibrated_pack(self.model, pack, neutral_tokens(self.model.base), neutral=NEUTRAL)
 
     def resident(
@@ -60,8 +73,8 @@ class Served:
         (place,) = {member for module in pack.modules.values() for member in module.members}
         self.read.append(pack.experts[place])
 
-    def router(self, limit: int = PLENTY) -> QueryRouter:
-        return QueryRouter(self.model, self.bare, resident=self.resident(limit))
+    def router(self, limit: int = PLENTY, bare: Pack | None = None) -> QueryRouter:
+        return QueryRouter(self.model, bare or self.bare, resident=self.resident(limit, bare=bare))
 
     def size(self, *names: str) -> int:
         """Bytes that these need together."""

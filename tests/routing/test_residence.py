@@ -329,3 +329,47 @@ def test_many_threads_keep_within_the_memory(workshop: Workshop) -> None:
 
     assert len(over) == 240
     assert max(over) <= 6
+
+
+def test_what_is_set_aside_makes_room_and_is_given_back_with_its_last_user(workshop: Workshop) -> None:
+    residence = Residence(4)
+    hold(residence, [workshop.thing("a"), workshop.thing("b"), workshop.thing("c"), workshop.thing("d")])
+
+    aside = residence.set_aside("other", 2)
+
+    assert (residence.limit, residence.size) == (2, 2)
+    with pytest.raises(TooLarge, match=r"found .*, expected at most") as refused:
+        residence.set_aside("other", 1)
+    assert (refused.value.needed, refused.value.limit) == (3, 2)
+    with pytest.raises(TooLarge):
+        hold(residence, [workshop.thing("a"), workshop.thing("b"), workshop.thing("c")])
+    residence.correct(aside, 1)
+    assert residence.limit == 3
+    del aside
+    assert residence.limit == 4
+    hold(residence, [workshop.thing("a"), workshop.thing("b"), workshop.thing("c"), workshop.thing("d")])
+
+
+def test_what_is_held_stays_where_room_is_set_aside(workshop: Workshop) -> None:
+    residence = Residence(4, patience=0.05)
+    _, stay = hold(residence, [workshop.thing("a"), workshop.thing("b"), workshop.thing("c")])
+
+    aside = residence.set_aside("other", 2)
+
+    assert residence.size == 3
+    with pytest.raises(NoRoom):
+        hold(residence, [workshop.thing("d")])
+    del stay
+    hold(residence, [workshop.thing("d")])
+    assert residence.size <= residence.limit
+    del aside
+
+
+def test_of_other_owners_the_largest_part_counts(workshop: Workshop) -> None:
+    residence = Residence(40)
+    asides = [residence.set_aside(*part) for part in (("one", 3), ("one", 5), ("two", 4), ("three", 2))]
+
+    assert residence.aside_of_others("one") == 6
+    assert residence.aside_of_others("nobody") == 11
+    del asides[1]
+    assert residence.aside_of_others("nobody") == 9

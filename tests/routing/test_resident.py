@@ -13,7 +13,7 @@ from routing.errors import BadRouting, ExpertUnavailable, RoutingError
 from routing.generation import Generation, Request
 from routing.hearing import Hearing, Plan
 from routing.pack import Pack, only
-from routing.packing import load_pack
+from routing.packing import load_bare
 from routing.queries import QueryRouter
 from routing.residence import Residence, TooLarge
 from routing.resident import ResidentPack, Shelf, Warm
@@ -179,13 +179,8 @@ def test_another_version_reads_only_what_differs(served: Served) -> None:
     served.read.clear()
 
     published = served.published
-    newer = load_pack(
-        published.store,
-        published.manifest(members),
-        published.spec,
-        device=CPU,
-        dtype=None,
-        previous=served.bare,
+    newer = load_bare(
+        published.store, published.manifest(members), published.spec, device=CPU, previous=served.bare
     )
     later = served.resident(shelf=shelf, bare=newer)
     asked = QueryRouter(served.model, newer, resident=later).route(wanted, served.prompt)

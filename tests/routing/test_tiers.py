@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from routing.packing import Halves
+from routing.halves import Halves
 from routing.residence import Residence
 from routing.resident import Shelf, Warm
 from tests.routing.kinds import llama_kinds
@@ -30,7 +30,7 @@ def crossed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
             return half
         crossed["to" if device is near else "back"] += 1
         copied = half.copied(CPU)
-        return (Near if device is near else Halves)(copied.a, copied.b, copied.scaled)
+        return (Near if device is near else Halves)(copied.a, copied.b, copied.scaled, copied.recognised)
 
     monkeypatch.setattr("routing.resident.device_at", lambda _devices, _name: near)
     monkeypatch.setattr(Halves, "on", on)

@@ -34,7 +34,7 @@ class Asked:
     """A request's works in an engine that steps when it is told to, and what was charged for them."""
 
     def __init__(self, model: RoutedModel, answers: int) -> None:
-        request = [Request(PROMPT, WRITTEN, choice=choice) for choice in range(answers)]
+        request = [Request(PROMPT, WRITTEN, ignore_ends=True, choice=choice) for choice in range(answers)]
         self.works: Sequence[Work] = [Generation(model, one) for one in request]
         self.runner = Runner(Engine(running=2, waiting=4))
         self.entry = Entry("a-name", "POST", "/v1/completions")

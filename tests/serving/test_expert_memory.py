@@ -38,9 +38,9 @@ def count(live: LiveServer, name: str) -> float:
 
 @pytest.fixture
 def small(published: PublishedLibrary, monkeypatch: pytest.MonkeyPatch) -> PublishedLibrary:
-    """A library of five experts, for a memory that holds two or three of them."""
+    """A library of five experts, for a memory that holds two or three of them beside everybody's vectors."""
     largest = max(entry.factors_size for entry in published.entries.values())
-    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", 2 * largest)
+    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", 2 * largest + published.vectors_size)
     published.publish(1)
     return published
 
@@ -186,7 +186,7 @@ def test_an_expert_larger_than_the_memory_is_said_to_be_and_others_answer(
 ) -> None:
     sizes = {name: entry.factors_size for name, entry in published.entries.items()}
     giant, other = sorted(sizes, key=sizes.__getitem__, reverse=True)[:2]
-    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", sizes[giant] - 1)
+    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", 2 * (sizes[giant] - 1))
     published.publish(1)
     with live_server(published.url, limits=Limits(expert_megabytes=1, expert_patience=5.0)) as live:
         live.wait_for_version("tales", 1)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from routing.index import ExpertEntry
-from routing.residence import Residence
 from routing.resident import Shelf
 from routing.store import Current
 from workers.serving import room, versions
@@ -49,7 +48,9 @@ def begin(
     monkeypatch.setattr(room, "free_memory", lambda _device: free)
     monkeypatch.setattr(versions, "load_pack", reached)
     manifest = SimpleNamespace(experts=tuple(entry(*one) for one in SIZES.items()))
-    base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=None)
+    target = SimpleNamespace(d_in=1)
+    spec = SimpleNamespace(target_modules=(target,))
+    base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=spec)
     store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
     model: Any = SimpleNamespace(base=base)
     previous: Any = known and SimpleNamespace(pack=known)
@@ -58,7 +59,7 @@ def begin(
 
 def held(*, takes: bool) -> SimpleNamespace:
     """A version in memory with one of the two, to which the other one can be added or not."""
-    return SimpleNamespace(keys=("v-ada/plain+f-ada/plain",), takes=lambda _new, _kept: takes)
+    return SimpleNamespace(keys=("v-ada/plain+f-ada/plain",), takes=lambda _new, _kept: takes, parts=1)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +97,16 @@ def test_guests_are_admitted_beside_what_is_copied_for_them_and_rows_that_are_no
         asked.append((new, kept))
         return takes
 
-    known = SimpleNamespace(nbytes=1000, factor_bytes=800, owned_bytes=600, takes=can)
-    base = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"), devices=None, spec=None)
-    version: Any = SimpleNamespace(pack=known, model=SimpleNamespace(base=base), resident=None)
+    known = SimpleNamespace(nbytes=1000, factor_bytes=800, owned_bytes=600, takes=can, parts=1)
+    base = SimpleNamespace(
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        devices=None,
+        spec=SimpleNamespace(target_modules=(SimpleNamespace(d_in=1),)),
+    )
+    version: Any = SimpleNamespace(
+        library="tales", pack=known, model=SimpleNamespace(base=base), resident=None
+    )
     store: Any = None
     guests = Guests((entry("ada/plain", (10, 400)),))
 
@@ -138,9 +146,16 @@ def test_what_is_promised_to_one_version_is_not_to_another_until_it_is_taken_or_
 
 def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_memory", lambda _device: 820)
-    known = SimpleNamespace(nbytes=0, factor_bytes=0, owned_bytes=0, takes=lambda _new, _kept: True)
-    base = SimpleNamespace(dtype=torch.float32, device=torch.device("cpu"), devices=None, spec=None)
-    version: Any = SimpleNamespace(pack=known, model=SimpleNamespace(base=base), resident=None)
+    known = SimpleNamespace(nbytes=0, factor_bytes=0, owned_bytes=0, takes=lambda _new, _kept: True, parts=1)
+    base = SimpleNamespace(
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        devices=None,
+        spec=SimpleNamespace(target_modules=(SimpleNamespace(d_in=1),)),
+    )
+    version: Any = SimpleNamespace(
+        library="tales", pack=known, model=SimpleNamespace(base=base), resident=None
+    )
     guests = Guests((entry("ada/plain", (10, 400)),))
     store: Any = None
     depth: list[int] = []
@@ -154,13 +169,3 @@ def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pyte
         with_guests(store, version, guests)
 
     assert len(depth) == 1
-
-
-def test_what_experts_take_beside_the_memory_for_their_factors_is_said(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    shelf = Shelf(Residence(FACTORS))
-    monkeypatch.setitem(SIZES, "eve/late", (2**30, 100))
-
-    with pytest.raises(NotEnoughMemory, match=r"2\.00 GiB are for routing vectors, which --expert-megabytes"):
-        begin(monkeypatch, 2**30, shelf=shelf)

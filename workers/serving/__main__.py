@@ -177,8 +177,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expert-megabytes",
         type=_one_or_more,
-        help="memory for experts' factors, on the device; the others are read when a prompt is for them. "
-        "Default: those of every expert are in memory, and a version that does not fit is refused",
+        help="memory for experts, on the device: their routing vectors, and the factors of who is heard; the "
+        "others are read when a prompt is for them. Default: every expert is in memory, and a version that "
+        "does not fit is refused",
     )
     parser.add_argument(
         "--warm-megabytes",

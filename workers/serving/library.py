@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from routing.errors import RoutingError, UnknownVersion, VersionHeldBack, WrongBase
 from routing.held_back import HeldBack, of_version
-from routing.residence import megabytes
 from routing.resident import Shelf
 from routing.routed import RoutedModel
 from routing.store import Current, IndexStore, LibraryRef
@@ -30,6 +29,7 @@ from workers.serving.promises import NotEnoughMemory, nothing
 from workers.serving.retiring import Retiring
 from workers.serving.room import Room
 from workers.serving.telemetry import Assembly
+from workers.serving.vector_room import vectors_in_words
 from workers.serving.versions import Version, assemble, decode_by_graphs
 
 log = logging.getLogger(__name__)
@@ -288,13 +288,12 @@ class Library:
         self._metrics.swap_seconds.labels(self.name).observe(taken)
         self._metrics.speakers.forget(self.name, version.pack.experts)
         self._metrics.swaps.labels(self.name).inc()
-        experts, vectors = len(version.pack.experts), megabytes(version.pack.vector_bytes)
         log.info(
-            "library %s: version %d with %d experts, whose routing vectors take %s",
+            "library %s: version %d with %d experts, %s",
             self.name,
             version.number,
-            experts,
-            vectors,
+            len(version.pack.experts),
+            vectors_in_words(version.pack),
         )
 
     def _first_of_all(self, load: Callable[[], Loaded]) -> Loaded:

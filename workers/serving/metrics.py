@@ -201,6 +201,12 @@ class Metrics:
             ["library"],
             registry=self.registry,
         )
+        self.vector_parts = Gauge(
+            "fletch_vector_parts",
+            "Prompts are judged by the vectors of one in so many of each expert's modules",
+            ["library"],
+            registry=self.registry,
+        )
         self.load_seconds = Histogram(
             "fletch_load_seconds",
             "Time to assemble an index version",

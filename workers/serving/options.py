@@ -46,7 +46,7 @@ class Limits:
     named_experts: int = 200  # of each library, in the metrics; those that speak later are counted together
     private_versions: int = 4  # with private experts: each is as large as the version that they join
     prefix_megabytes: int = 256  # of each base, for what the turns of conversations have in common
-    expert_megabytes: int | None = None  # for the factors of all libraries' experts; None: all are in memory
+    expert_megabytes: int | None = None  # for all libraries' experts; None: all are in memory
     warm_megabytes: int = 0  # of the host's, for experts that an accelerator's memory has no room for
     expert_patience: float = 30.0  # seconds that a request waits for room for its experts
     private_waiting: int = 4  # requests whose private experts are being read; each keeps a thread waiting

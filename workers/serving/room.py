@@ -15,6 +15,7 @@ from routing.packing import key_of
 from routing.resident import Shelf
 from workers.serving.free_memory import free_memory
 from workers.serving.promises import PROMISES, Found, NotEnoughMemory, Promise, nothing
+from workers.serving.vector_room import VectorRoom
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Room:
     kept: Callable[[], int] = nothing
 
     def for_version(
-        self, experts: Sequence[ExpertEntry], known: Pack | None, base: Base
+        self, experts: Sequence[ExpertEntry], known: Pack | None, base: Base, vectors: VectorRoom
     ) -> AbstractContextManager[Promise]:
         """Room for a version: a first one's factors are read one by one into their final place.
 
@@ -34,23 +35,28 @@ class Room:
         """
         if known is None:
             largest = sorted(experts, key=lambda entry: entry.factors_size)[-1:]
-            return self._promised(0, experts, largest, base)
+            return self._promised(0, experts, largest, base, vectors)
         fresh, taken_over = fresh_and_kept(experts, known)
-        copied = sum(entry.vectors_size for entry in taken_over)
+        copied = vectors.of(taken_over)
         stays, new = factors_size(taken_over, base), factors_size(fresh, base)
         copied += stays if self.shelf is None and not known.takes(new, stays) else 0
-        return self._promised(copied, fresh, fresh, base)
+        return self._promised(copied, fresh, fresh, base, vectors)
 
     def for_guests(
-        self, guests: Sequence[ExpertEntry], known: Pack, base: Base
+        self, guests: Sequence[ExpertEntry], known: Pack, base: Base, vectors: VectorRoom
     ) -> AbstractContextManager[Promise]:
         """Room for a version with guests, as `for_version`: for them, and for what of `known` is copied."""
         grows = known.takes(factors_size(guests, base), known.owned_bytes)
         copied = known.nbytes - known.factor_bytes + (0 if grows else known.owned_bytes)
-        return self._promised(copied, guests, guests, base)
+        return self._promised(copied, guests, guests, base, vectors)
 
     def _promised(
-        self, copied: int, read: Sequence[ExpertEntry], twice: Sequence[ExpertEntry], base: Base
+        self,
+        copied: int,
+        read: Sequence[ExpertEntry],
+        twice: Sequence[ExpertEntry],
+        base: Base,
+        vectors: VectorRoom,
     ) -> AbstractContextManager[Promise]:
         """Room for `copied` bytes and experts that are to be read.
 
@@ -58,7 +64,9 @@ class Room:
         shelf factors are read one by one, and it may yet be filled. What others are about to take is not
         free, nor is what is left alone. Of a spread base all counts where its inputs go.
         """
-        vectors = sum(entry.vectors_size for entry in read) * 2
+        read_vectors = vectors.of(read) * 2 + (
+            0 if vectors.parts == 1 else max((one.vectors_size for one in read), default=0)
+        )
         factors = factors_size(read, base)
         if self.shelf is None:
             room = factors + factors_size(twice, base)
@@ -66,14 +74,13 @@ class Room:
             near = self.shelf.near
             aside = max((factors_size([entry], base) for entry in read), default=0)  # where they are proven
             room = min(factors, near.limit - near.size) + aside
-        needed = copied + vectors + room
+        needed = copied + read_vectors + room
 
         def refusal(found: Found) -> NotEnoughMemory:
             hint = (
-                "; --expert-megabytes says how much of their factors to hold"
+                "; --expert-megabytes says how much of them to hold"
                 if self.shelf is None
-                else f"; {(copied + vectors) / 2**30:.2f} GiB are for routing vectors, which "
-                "--expert-megabytes does not bound"
+                else f"; {(copied + read_vectors) / 2**30:.2f} GiB of them for routing vectors"
             )
             return NotEnoughMemory(
                 f"{len(read)} experts{' beside those of the version' if copied else ''} need "

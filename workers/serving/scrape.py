@@ -42,6 +42,7 @@ def look_up(metrics: Metrics, engine: Engine, preparing: Preparing, libraries: L
     _set(metrics.experts, {name: len(version.pack.experts) for name, version in live.items()})
     _set(metrics.degraded, {name: int(one.trouble is not None) for name, one in libraries.served.items()})
     _set(metrics.vector_bytes, {name: one.vector_bytes for name, one in libraries.served.items()})
+    _set(metrics.vector_parts, {name: version.pack.parts for name, version in live.items()})
     held = (
         {}
         if libraries.shelf is None

@@ -15,7 +15,7 @@ from routing.errors import CorruptObject, ExpertUnavailable, MissingObject
 from routing.fixed_routes import everywhere, slots_of
 from routing.index import ExpertEntry, IndexManifest, RoutingPolicy, objects_of
 from routing.pack import Pack
-from routing.packing import join_guests, load_pack
+from routing.packing import join_guests, load_bare, load_pack
 from routing.queries import QueryRouter
 from routing.residence import Residence, megabytes
 from routing.resident import ResidentPack, Shelf
@@ -27,6 +27,7 @@ from workers.serving.canary import Proven, canary, prove_alone, prove_experts, p
 from workers.serving.guests import Guests
 from workers.serving.promises import Promise, nothing
 from workers.serving.room import UNBOUNDED, Room, factors_size, fresh_and_kept
+from workers.serving.vector_room import VectorRoom, room_for_guests, room_for_version
 
 log = logging.getLogger(__name__)
 
@@ -82,18 +83,22 @@ def assemble(
 ) -> Version:
     """Read, verify, pack and prove one index version; RoutingError if it must not be served.
 
-    Experts that are `proven` are not heard again. With room on a shelf only vectors are read, and the factors
-    of experts that `previous` did not have; those that are larger than all of it are left out.
+    Experts that are `proven` are not heard again. With room on a shelf only vectors are read, as many as it
+    has room for, and the factors of experts that `previous` did not have; those that are larger than half of
+    it are left out.
     """
     manifest = store.read_manifest(current.manifest)
     base, shelf = model.base, room.shelf
-    left_out = _too_large(manifest.experts, base, shelf)
+    known = None if previous is None else previous.pack
+    vectors = room_for_version(shelf, library, manifest.experts, known, base.spec)
+    left_out = _too_large(manifest.experts, base, shelf, vectors)
     if left_out:
         fitting = tuple(entry for entry in manifest.experts if entry.adapter not in left_out)
         manifest = replace(manifest, experts=fitting)
-    known = None if previous is None else previous.pack
-    with room.for_version(manifest.experts, known, base) as promise:
-        pack = _read(store, manifest, base, known, shelf, promise)
+    if known is not None and known.parts != vectors.parts:
+        known = None
+    with room.for_version(manifest.experts, known, base, vectors) as promise:
+        pack = vectors.taken_by(_read(store, manifest, base, known, shelf, vectors, promise))
         if manifest.calibration is not None:
             neutral = store.read_neutral(manifest.calibration)
             pack = calibrated_pack(model, pack, neutral, neutral=manifest.calibration)
@@ -121,22 +126,21 @@ def _read(
     base: Base,
     known: Pack | None,
     shelf: Shelf | None,
+    vectors: VectorRoom,
     promise: Promise,
 ) -> Pack:
-    """As `load_pack`; ExpertUnavailable says whose object is missing or damaged."""
-    dtype = base.dtype if shelf is None else None
+    """As `load_pack` or, with a shelf, `load_bare`; ExpertUnavailable says whose object is damaged."""
     fresh, _ = fresh_and_kept(manifest.experts, known)
     sizes = {
-        one.adapter: one.vectors_size + (0 if dtype is None else factors_size([one], base)) for one in fresh
+        one.adapter: vectors.of([one]) + (factors_size([one], base) if shelf is None else 0) for one in fresh
     }
 
     def read(_done: int, _total: int, adapter: str) -> None:
         promise.taken(sizes.get(adapter, 0))
 
+    load = partial(load_pack, dtype=base.dtype) if shelf is None else partial(load_bare, parts=vectors.parts)
     try:
-        return load_pack(
-            store, manifest, base.spec, device=base.devices, dtype=dtype, previous=known, progress=read
-        )
+        return load(store, manifest, base.spec, device=base.devices, previous=known, progress=read)
     except (MissingObject, CorruptObject) as error:
         for entry in manifest.experts:
             if error.digest in objects_of(entry):
@@ -159,8 +163,10 @@ def with_guests(
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    with Room(shelf, kept).for_guests(guests.entries, known, base):
+    vectors = room_for_guests(shelf, version.library, guests.entries, known, base.spec)
+    with Room(shelf, kept).for_guests(guests.entries, known, base, vectors):
         pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
+        pack = vectors.taken_by(pack)
         if known.text is not None and known.neutral is not None:
             pack = calibrated_pack(version.model, pack, known.text, neutral=known.neutral)
         resident = None
@@ -229,16 +235,24 @@ def _aside(store: IndexStore, version: Version, resident: ResidentPack) -> Resid
     return _resident(own, version.library, store, version.model, pack, resident.entries)
 
 
-def _too_large(experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None) -> dict[str, str]:
-    """The experts that the shelf can never hold, and why: they alone are not heard, and stop no version."""
+def _too_large(
+    experts: Sequence[ExpertEntry], base: Base, shelf: Shelf | None, vectors: VectorRoom
+) -> dict[str, str]:
+    """The experts that a shelf may not hold, and why: they alone are not heard, and stop no version.
+
+    Half of it there always is, however many versions have their vectors in the other.
+    """
     if shelf is None:
         return {}
-    sizes = {entry.adapter: factors_size([entry], base) for entry in experts}
+    most = shelf.near.whole // 2
+    sizes = {
+        entry.adapter: factors_size([entry], base) + (0 if vectors.parts == 1 else entry.vectors_size)
+        for entry in experts
+    }
     return {
-        name: f"found {megabytes(size)} of factors, expected at most {megabytes(shelf.near.limit)} "
-        "(--expert-megabytes)"
+        name: f"found {megabytes(size)}, expected at most {megabytes(most)}, half of --expert-megabytes"
         for name, size in sizes.items()
-        if size > shelf.near.limit
+        if size > most
     }
 
 
