@@ -11,13 +11,15 @@ import torch
 from prometheus_client import generate_latest
 
 from routing import excerpts
+from routing.index import ExpertEntry
 from routing.neutral import neutral_tokens
+from routing.prototypes import RoutingVector
 from routing.queries import QueryRouter
 from routing.residence import Residence
 from routing.resident import Shelf
 from routing.routes import Routing
 from routing.spec import BaseRef
-from routing.store import LibraryRef
+from routing.store import IndexStore, LibraryRef
 from tests.routing.libraries import SmallLibrary
 from tests.routing.published import PublishedLibrary
 from tests.serving.following import Follower
@@ -115,11 +117,12 @@ def test_the_next_version_takes_over_its_excerpt_and_gives_the_room_back(
     parts = live_of(follower).pack.parts
     read: list[str] = []
     original = type(crowd.store).read_vectors
-    monkeypatch.setattr(
-        type(crowd.store),
-        "read_vectors",
-        lambda store, entry: (read.append(entry.adapter), original(store, entry))[1],
-    )
+
+    def noted(store: IndexStore, entry: ExpertEntry) -> dict[str, RoutingVector]:
+        read.append(entry.adapter)
+        return original(store, entry)
+
+    monkeypatch.setattr(type(crowd.store), "read_vectors", noted)
     crowd.entries["zz/new"] = replace(crowd.entries["eve/late"], adapter="zz/new")
 
     crowd.publish(2)
@@ -147,7 +150,7 @@ def test_versions_that_are_named_may_not_take_the_half_of_those_who_are_heard(
         crowd.publish(number, [name for name in crowd.entries if name != f"z{number:02}/small"])
     follower = Follower(crowd, replace(FEW, pinned_versions=6))
     library = follower.look()
-    named = []
+    named: list[Version] = []
 
     with pytest.raises(NotEnoughMemory, match=r"expected at most .* MB, half of --expert-megabytes"):
         named.extend(library.version(number) for number in range(1, 6))
