@@ -31,6 +31,7 @@ from routing.turns import ANYBODY, Asker
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
+SMALL = 10  # megabytes, of which hundredths are told
 PATIENCE = 30.0  # seconds: how long somebody waits for room
 
 
@@ -385,4 +386,5 @@ def _sizes(wanted: Iterable[Wanted]) -> dict[Hashable, int]:
 
 def megabytes(size: int) -> str:
     """A number of bytes as people read it, in the units of the command line."""
-    return f"{size / MEGABYTE:.1f} MB"
+    found = size / MEGABYTE
+    return f"{found:.2f} MB" if found < SMALL else f"{found:.1f} MB"

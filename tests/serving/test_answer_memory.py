@@ -141,7 +141,7 @@ def test_where_little_is_free_some_is_allowed_all_the_same_and_where_nobody_says
     assert megabytes(little) == LEAST
     assert megabytes(unknown) is None
     warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert any("may take 64.0 MB: half of what is free, 0.0 MB, or at least" in line for line in warnings)
+    assert any("may take 64.0 MB: half of what is free, 0.00 MB, or at least" in line for line in warnings)
     assert any("nobody says how much memory is free" in line for line in warnings)
 
 

@@ -89,7 +89,7 @@ def test_vectors_that_do_not_fit_are_an_excerpt_and_experts_answer_as_if_all_wer
     assert pack.parts > 1
     assert pack.vector_bytes == near.whole - near.limit
     assert pack.vector_bytes < whole.pack.vector_bytes / 2
-    assert f"at one in {pack.parts} of its modules" in caplog.text
+    assert f"at one in {pack.parts} of each one's modules" in caplog.text
     assert f'fletch_vector_parts{{library="tales"}} {float(pack.parts)}' in scrape(tight)
     assert 'fletch_vector_parts{library="tales"} 1.0' in scrape(roomy)
     for name in ("ada/plain", "bob/wide", "eve/late"):
@@ -194,7 +194,7 @@ def test_each_library_has_what_others_leave_of_a_quarter(crowd: PublishedLibrary
     again = room_for_version(shelf, "one", entries, None, spec)  # beside it, as the next version is
     second = room_for_version(shelf, "two", entries, None, spec)
     with pytest.raises(
-        NotEnoughMemory, match=r"at 1 modules of each .* expected at most 0\.0 MB, what other"
+        NotEnoughMemory, match=r"at 1 modules of each .* expected at most 0\.00 MB, what other"
     ):
         room_for_version(shelf, "three", entries, None, spec)
     del second

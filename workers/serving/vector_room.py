@@ -96,5 +96,5 @@ def _room(near: Residence, library: str, wanted: VectorRoom) -> VectorRoom:
 
 def vectors_in_words(pack: Pack) -> str:
     """What the log says of a version's vectors."""
-    part = "" if pack.parts == 1 else f" at one in {pack.parts} of its modules, which judge prompts,"
-    return f"whose routing vectors{part} take {megabytes(pack.vector_bytes)}"
+    part = "" if pack.parts == 1 else f", at one in {pack.parts} of each one's modules"
+    return f"whose routing vectors take {megabytes(pack.vector_bytes)}{part}"
