@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -18,7 +19,9 @@ class Aside:
 class SetAside:
     """What is set aside of one memory, by owner. For one thread at a time; parts may end on any other."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[], None] = lambda: None) -> None:
+        """`told` hears that a part has ended, wherever that is."""
+        self._told = told
         self._parts: dict[int, tuple[str, int]] = {}
         self._numbers = itertools.count()
         # A part ends wherever its last reference goes, perhaps in the middle of this: it only leaves word.
@@ -34,7 +37,7 @@ class SetAside:
         number = next(self._numbers)
         self._parts[number] = owner, size
         aside = Aside(number)
-        weakref.finalize(aside, self._ended.put, number).atexit = False
+        weakref.finalize(aside, self._end, number).atexit = False
         return aside
 
     def correct(self, aside: Aside, size: int) -> None:
@@ -48,6 +51,10 @@ class SetAside:
         for whose, size in self._current().values():
             largest[whose] = max(size, largest.get(whose, 0))
         return sum(size for whose, size in largest.items() if whose != owner)
+
+    def _end(self, number: int) -> None:
+        self._ended.put(number)
+        self._told()
 
     def _current(self) -> dict[int, tuple[str, int]]:
         while not self._ended.empty():

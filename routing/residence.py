@@ -7,8 +7,9 @@ its memory goes when nobody looks at it any more.
 
 A part of the memory may be set aside for something else, as long as half of it stays.
 
-Whoever finds no room waits in line. Who came later may go before as long as what all of these hold leaves
-the first in line its room: so nobody waits for more than what was held when it became the first.
+Whoever finds no room waits in line, if anything has to be made for it. Who came later may go before as long
+as what all of these hold leaves the first in line its room: so nobody waits for more than what was held when
+it became the first.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from routing.aside import Aside, SetAside
 from routing.errors import RoutingError
 from routing.turns import ANYBODY, Asker
+from routing.witness import Witness
 
 log = logging.getLogger(__name__)
 MEGABYTE = 2**20
@@ -46,19 +48,6 @@ class TooLarge(RoutingError):
 
 class NoRoom(RoutingError):
     """The memory is full of what others hold, and was so for as long as one waits."""
-
-
-class Witness(Protocol):
-    """Who is told what happens, by the name of the owner for whom it does."""
-
-    def asked(self, owner: str, there: int, missing: int) -> None:
-        """So many members were asked for that were in memory, and so many that were not."""
-
-    def made(self, owner: str, seconds: float) -> None:
-        """A member was made."""
-
-    def put_out(self, owner: str) -> None:
-        """A member had to make room."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +129,7 @@ class Residence:
         # A stay ends wherever its last reference goes, perhaps in the middle of anything: such queues alone
         # may be written to from there.
         self._ended: SimpleQueue[tuple[_Resident, ...]] = SimpleQueue()
-        self._aside = SetAside()
+        self._aside = SetAside(self._ring)
 
     @property
     def limit(self) -> int:
@@ -166,7 +155,11 @@ class Residence:
     def correct(self, aside: Aside, size: int) -> None:
         """What is set aside takes so many bytes, now that this is known."""
         with self._lock:
+            self._take_note()
             self._aside.correct(aside, size)
+            gone = self._make_room(0, ()) or []
+        _show_out(gone)
+        self._ring()
 
     def aside_of_others(self, owner: str) -> int:
         """Bytes that are set aside for the largest part of each other owner."""
@@ -187,6 +180,11 @@ class Residence:
     def size(self) -> int:
         """Bytes in use."""
         return self._size
+
+    @property
+    def spare(self) -> int:
+        """Bytes that may yet be taken; none where more is held than was left when some was set aside."""
+        return max(0, self.limit - self._size)
 
     @property
     def waiting(self) -> int:
@@ -272,6 +270,8 @@ class Residence:
 
     def _can_spare(self, first: _Waiter, other: _Waiter) -> bool:
         """Whether the first in line has room once all is let go that was held before it was the first."""
+        if sum(first.sizes.values()) > self._limit():
+            return True  # since it came more was set aside: that is what it waits for
         passed = {key: self._residents[key] for key in first.passed if key in self._residents}
         busy = {key: one.size for key, one in passed.items() if not one.idle}
         first.passed = set(busy)
@@ -304,14 +304,17 @@ class Residence:
         }
 
     def _make_room(self, size: int, kept: Iterable[Hashable]) -> list[_Resident] | None:
-        """Put out what nobody holds, the least recently used first; None, and nobody, if it is too little."""
+        """Put out what nobody holds, the least recently used first; None, and nobody, if it is too little.
+
+        Who needs no more (a size of zero) is let in however much is held: some was perhaps set aside since.
+        """
         gone: list[_Resident] = []
         limit = self._limit()
         if self._size + size <= limit:
             return gone
         keep = set(kept)
         idle = [one for key, one in self._residents.items() if one.idle and key not in keep]
-        if self._size + size - sum(one.size for one in idle) > limit:
+        if size and self._size + size - sum(one.size for one in idle) > limit:
             return None
         for resident in idle:
             if self._size + size <= limit:
@@ -343,6 +346,10 @@ class Residence:
     def _leave(self, residents: Iterable[_Resident]) -> None:
         """These are held by one less. May be called from anywhere."""
         self._ended.put(tuple(residents))
+        self._ring()
+
+    def _ring(self) -> None:
+        """Call the first in line, as there may be room. May be called from anywhere."""
         if (first := self._first) is not None:
             first.bell.put(None)
 

@@ -100,7 +100,7 @@ class AnswerMemory:
     def _free(self) -> int | None:
         """Bytes for answers and for all that nobody knows yet; None where no device says."""
         to_keep = sum(model.prefixes.unused for model in self._bases if model.prefixes is not None)
-        to_read = 0 if self._shelf is None else self._shelf.near.limit - self._shelf.near.size
+        to_read = 0 if self._shelf is None else self._shelf.near.spare
         known = [
             free - max(to_read, PROMISES.of(device))  # a version on the shelf was promised what is free there
             for device in {model.base.device for model in self._bases}

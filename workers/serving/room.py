@@ -64,16 +64,13 @@ class Room:
         shelf factors are read one by one, and it may yet be filled. What others are about to take is not
         free, nor is what is left alone. Of a spread base all counts where its inputs go.
         """
-        read_vectors = vectors.of(read) * 2 + (
-            0 if vectors.parts == 1 else max((one.vectors_size for one in read), default=0)
-        )
+        read_vectors = vectors.while_read(read)
         factors = factors_size(read, base)
         if self.shelf is None:
             room = factors + factors_size(twice, base)
         else:
-            near = self.shelf.near
             aside = max((factors_size([entry], base) for entry in read), default=0)  # where they are proven
-            room = min(factors, near.limit - near.size) + aside
+            room = min(factors, self.shelf.near.spare) + aside
         needed = copied + read_vectors + room
 
         def refusal(found: Found) -> NotEnoughMemory:
