@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import time
 import weakref
+from dataclasses import replace
 
 import torch
 
+from routing.excerpts import with_excerpt
 from routing.pack import Pack, Update, pack_updates
 from workers.serving.retiring import Retiring
 
@@ -63,3 +65,18 @@ def test_who_needs_the_memory_of_what_went_before_can_wait_for_it() -> None:
     retiring.catch_up(30.0)  # nobody works any more: there is nothing to wait for
 
     assert left == 0
+
+
+def test_an_excerpt_is_let_go_as_its_version_is() -> None:
+    whole = a_pack()
+    retiring, pack = Retiring(), with_excerpt(replace(whole, modules={}), whole.modules, 2, scattered=False)
+    modules: list[weakref.ref[object]] = [weakref.ref(module) for module in pack.judging.modules.values()]
+    retiring.after_use(pack)
+
+    del pack, whole
+    kept = alive(modules)
+    retiring.start()
+    retiring.stop()
+
+    assert kept == MODULES
+    assert alive(modules) == 0

@@ -36,7 +36,8 @@ class Retiring:
 
     def after_use(self, pack: Pack) -> None:
         """Have the pack's modules outlive it for as long as it takes to free them in small steps."""
-        ending = weakref.finalize(pack, self._unused.put, list(pack.modules.values()))
+        excerpt = () if pack.excerpt is None else pack.judging.modules.values()
+        ending = weakref.finalize(pack, self._unused.put, [*pack.modules.values(), *excerpt])
         ending.atexit = False  # then all of it goes at once, and nobody is being answered
 
     def catch_up(self, seconds: float) -> None:
