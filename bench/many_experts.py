@@ -43,6 +43,7 @@ from routing.routes import routing_of
 from routing.sampling import Sampling
 from routing.spec import BaseRef, BaseSpec
 from routing.store import Current, IndexStore, LibraryRef, open_store
+from workers.serving import heap
 from workers.serving.base_loading import load_model
 from workers.serving.metrics import Metrics
 from workers.serving.options import Options
@@ -153,6 +154,7 @@ def measure(folder: Path, megabytes: int | None, number: int, answers: int) -> R
         room=Room(shelf),
     )
     load_seconds = time.perf_counter() - began
+    heap.settle()
     Clients(version, _drawn(model.base.spec.vocabulary, 3 * AT_ONCE, seed=1)).answer_all()  # warm
     hits, misses = _asked(metrics)
     clients = Clients(version, _drawn(model.base.spec.vocabulary, answers, seed=2))

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from routing.blocks import Blocks, Following
 from routing.errors import BadManifest, RoutingError, WrongBase
 from routing.excerpts import excerpt_of, with_excerpt, without_vectors
 from routing.factors import Factors
@@ -87,8 +88,10 @@ def load_pack(
             updates = _read(store, entry, vectors.pop(place), spec, device, dtype)
             read[place] = updates if rooms is None else rooms.place(updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
-    modules = _modules(read, rooms) if previous is None else repacked(previous, kept, read)
-    return _pack(store, manifest, previous, modules)
+    if previous is not None:
+        return _pack(store, manifest, previous, repacked(previous, kept, read))
+    modules = pack_updates(list(read.values()))
+    return _pack(store, manifest, None, modules if rooms is None else rooms.grown(modules))
 
 
 def load_bare(
@@ -110,21 +113,20 @@ def load_bare(
     if previous is not None and previous.parts != parts:
         previous = None
     kept = {} if previous is None else _taken_over(manifest, previous)
-    read: dict[int, Updates] = {}
-    excerpt: dict[int, Updates] = {}
+    read = Blocks() if previous is None else Following(previous, kept)
+    excerpt = Blocks() if previous is None else Following(previous.judging, kept)
     for place, entry in enumerate(manifest.experts):
         if place not in kept:
-            read[place] = _read(store, entry, store.read_vectors(entry), spec, device, None)
+            updates = _read(store, entry, store.read_vectors(entry), spec, device, None)
             if parts > 1:
-                excerpt[place] = excerpt_of(read[place], parts)
-                read[place] = without_vectors(read[place])
+                excerpt.add(place, excerpt_of(updates, parts))
+                updates = without_vectors(updates)
+            read.add(place, updates)
         progress(place + 1, len(manifest.experts), entry.adapter)
-    modules = _modules(read, None) if previous is None else repacked(previous, kept, read)
-    pack = _pack(store, manifest, previous, modules)
+    pack = _pack(store, manifest, previous, read.modules())
     if parts == 1:
         return pack
-    judging = _modules(excerpt, None) if previous is None else repacked(previous.judging, kept, excerpt)
-    return with_excerpt(pack, judging, parts, scattered=are_several(device))
+    return with_excerpt(pack, excerpt.modules(), parts, scattered=are_several(device))
 
 
 def _require_base(manifest: IndexManifest, spec: BaseSpec) -> None:
@@ -164,12 +166,6 @@ def _taken_over(manifest: IndexManifest, previous: Pack) -> dict[int, int]:
         if key in known:
             found[place] = known[key] if own is None or previous.keys[own] != key else own
     return found
-
-
-def _modules(read: Mapping[int, Updates], rooms: Rooms | None) -> dict[str, ModulePack]:
-    """The modules of experts of whom none was there before."""
-    modules = pack_updates(list(read.values()))
-    return modules if rooms is None else rooms.grown(modules)
 
 
 def join_guests(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import platform
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +106,23 @@ def test_the_model_s_thread_asks_it_while_there_is_nothing_to_do() -> None:
         assert asked.wait(30)
     finally:
         runner.stop()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has heaps of its own kind")
+def test_what_became_free_on_the_way_goes_back_to_the_system() -> None:
+    many = [bytearray(4_000) for _ in range(50_000)]
+    kept = many[::50]  # between what is free, so that the C library cannot give back a heap's end
+    del many
+    before = _memory()
+
+    heap.settle()
+    gc.unfreeze()
+
+    assert len(kept) == 1_000
+    assert before - _memory() > 100 * 2**20
+
+
+def _memory() -> int:
+    """Bytes of this process's own memory."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
