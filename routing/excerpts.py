@@ -9,7 +9,7 @@ docs/decisions/0054-routing-vectors-in-the-budget.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -17,12 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from routing.index import ExpertEntry
 from routing.pack import Excerpt, ModulePack, Pack, Update
-from routing.spec import BaseSpec
 
 FEWEST = 8  # modules of an expert by which prompts are judged, if it has as many
-NARROWEST = 2**16  # parts: more than any base has modules
 GOLDEN = 0.6180339887498949  # whose multiples spread evenly over the unit interval, however many there are
 Updates = Mapping[str, Update]
 
@@ -43,7 +40,13 @@ def excerpted(modules: Sequence[str], parts: int, *, fewest: int | None = None) 
 def excerpt_of(updates: Updates, parts: int, *, fewest: int | None = None) -> Updates:
     """The updates of an expert that belong to its excerpt, in whatever order they were read."""
     least = FEWEST if fewest is None else fewest
-    return {name: updates[name] for name in _chosen(frozenset(updates), parts, least)}
+    return {name: updates[name] for name in chosen(frozenset(updates), parts, least)}
+
+
+@lru_cache(maxsize=1024)
+def chosen(modules: frozenset[str], parts: int, fewest: int) -> tuple[str, ...]:
+    """As `excerpted`, of modules in no order: thousands of experts mostly change the same modules."""
+    return tuple(excerpted(sorted(modules, key=_in_depth), parts, fewest=fewest))
 
 
 def without_vectors(updates: Updates) -> Updates:
@@ -54,34 +57,10 @@ def without_vectors(updates: Updates) -> Updates:
     }
 
 
-def size(entries: Iterable[ExpertEntry], parts: int, spec: BaseSpec) -> int:
-    """About how many bytes the excerpt of these takes: how wide its modules are the entries do not say."""
-    mean = sum(module.d_in for module in spec.target_modules) / len(spec.target_modules)
-    least = round(FEWEST * mean * torch.float32.itemsize)
-    return sum(max(-(-one.vectors_size // parts), min(one.vectors_size, least)) for one in entries)
-
-
-def parts_for(entries: Sequence[ExpertEntry], room: int, spec: BaseSpec) -> int:
-    """The largest excerpt of these that so many bytes hold, as a power of two; 1: there is room for all.
-
-    Where there is room for none it is the smallest.
-    """
-    parts = 1
-    while parts < NARROWEST and size(entries, parts, spec) > room:
-        parts *= 2
-    return parts
-
-
 def with_excerpt(pack: Pack, modules: Mapping[str, ModulePack], parts: int, *, scattered: bool) -> Pack:
     """The pack with an excerpt, of these modules; `scattered`: over several devices."""
     judging = Pack(pack.experts, modules, pack.keys, pack.neutral, usual=pack.usual)
     return replace(pack, excerpt=Excerpt(judging, parts, scattered))
-
-
-@lru_cache(maxsize=1024)
-def _chosen(modules: frozenset[str], parts: int, fewest: int) -> tuple[str, ...]:
-    """Thousands of experts mostly change the same modules."""
-    return tuple(excerpted(sorted(modules, key=_in_depth), parts, fewest=fewest))
 
 
 def _in_depth(module: str) -> list[tuple[int, str]]:

@@ -15,7 +15,7 @@ from routing import excerpts
 from routing.calibration import calibrated_pack
 from routing.errors import RoutingError
 from routing.evidence import recent_evidence
-from routing.excerpts import FEWEST, excerpt_of, excerpted, parts_for
+from routing.excerpts import FEWEST, excerpt_of, excerpted
 from routing.pack import ModulePack, Pack, pack_placed, updates_of
 from routing.packing import join_guests, load_bare
 from routing.priors import Known
@@ -257,23 +257,3 @@ def test_guests_join_an_excerpt(served: Served, small: Pack) -> None:
 
     assert joined.text is not None
     assert_same(calibrated_pack(served.model, joined, joined.text, neutral=NEUTRAL), small)
-
-
-def test_the_largest_excerpt_that_fits_is_held(served: Served) -> None:
-    entries, spec = served.published.manifest().experts, served.published.spec
-    everything = sum(entry.vectors_size for entry in entries)
-
-    assert parts_for(entries, everything, spec) == 1
-    assert parts_for(entries, everything - 1, spec) == 2
-    assert excerpts.size(entries, 1, spec) == everything
-    sizes = [excerpts.size(entries, 2**times, spec) for times in range(6)]
-    assert sizes == sorted(sizes, reverse=True)
-    assert parts_for(entries, 0, spec) == excerpts.NARROWEST
-
-
-def test_the_size_of_an_excerpt_is_foreseen(served: Served, small: Pack) -> None:
-    entries, spec = served.published.manifest().experts, served.published.spec
-
-    foreseen = excerpts.size(entries, PARTS, spec)
-
-    assert foreseen / 2 < small.vector_bytes < 2 * foreseen

@@ -11,6 +11,7 @@ import torch
 from prometheus_client import generate_latest
 
 from routing import excerpts
+from routing.census import census
 from routing.index import ExpertEntry
 from routing.neutral import neutral_tokens
 from routing.prototypes import RoutingVector
@@ -22,6 +23,7 @@ from routing.spec import BaseRef
 from routing.store import IndexStore, LibraryRef
 from tests.routing.libraries import SmallLibrary
 from tests.routing.published import PublishedLibrary
+from tests.routing.served import give_gates
 from tests.serving.following import Follower
 from workers.serving import libraries
 from workers.serving.guests import Guests
@@ -30,7 +32,7 @@ from workers.serving.preparing import Preparing
 from workers.serving.promises import NotEnoughMemory
 from workers.serving.scrape import look_up
 from workers.serving.vector_room import room_for_version
-from workers.serving.versions import Version
+from workers.serving.versions import Version, with_guests
 
 FEW = Limits(expert_megabytes=1, expert_patience=0.0)
 MANY = 40
@@ -88,7 +90,7 @@ def test_vectors_that_do_not_fit_are_an_excerpt_and_experts_answer_as_if_all_wer
     near, pack = shelf_of(tight).near, ours.pack
     assert pack.parts > 1
     assert pack.vector_bytes == near.whole - near.limit
-    assert pack.vector_bytes < whole.pack.vector_bytes / 2
+    assert pack.vector_bytes < whole.pack.vector_bytes
     assert f"at one in {pack.parts} of each one's modules" in caplog.text
     assert f'fletch_vector_parts{{library="tales"}} {float(pack.parts)}' in scrape(tight)
     assert 'fletch_vector_parts{library="tales"} 1.0' in scrape(roomy)
@@ -186,22 +188,42 @@ def test_private_experts_are_judged_by_excerpts_too(crowd: PublishedLibrary) -> 
 
 
 def test_each_library_has_what_others_leave_of_a_quarter(crowd: PublishedLibrary) -> None:
-    entries, spec = crowd.manifest().experts, crowd.spec
-    size = sum(entry.vectors_size for entry in entries)
+    entries, store = crowd.manifest().experts, crowd.store
+    size = census(store, entries).size(1)
     shelf = Shelf(Residence(8 * size))
 
-    first = room_for_version(shelf, "one", entries, None, spec)
-    again = room_for_version(shelf, "one", entries, None, spec)  # beside it, as the next version is
-    second = room_for_version(shelf, "two", entries, None, spec)
+    first = room_for_version(shelf, "one", store, entries, None)
+    again = room_for_version(shelf, "one", store, entries, None)  # beside it, as the next version is
+    second = room_for_version(shelf, "two", store, entries, None)
     with pytest.raises(
         NotEnoughMemory, match=r"at 1 modules of each .* expected at most 0\.00 MB, what other"
     ):
-        room_for_version(shelf, "three", entries, None, spec)
+        room_for_version(shelf, "three", store, entries, None)
     del second
     smaller = Shelf(Residence(4 * size - 4))
-    narrow = room_for_version(smaller, "one", entries, None, spec)
+    narrow = room_for_version(smaller, "one", store, entries, None)
 
     assert (first.parts, again.parts) == (1, 1)  # its own does not count against it
-    assert room_for_version(shelf, "two", entries, None, spec).parts == 1
+    assert room_for_version(shelf, "two", store, entries, None).parts == 1
     assert narrow.parts > 1
-    assert room_for_version(None, "one", entries, None, spec).parts == 1
+    assert room_for_version(None, "one", store, entries, None).parts == 1
+
+
+def test_a_private_expert_with_gates_is_refused_where_those_of_all_would_take_too_much(
+    crowd: PublishedLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module has a row of gates for each expert as soon as one has any."""
+    crowd.publish(1, [name for name in crowd.entries if name != "bob/wide"])
+    size = live_of(Follower(crowd)).pack.vector_bytes
+    monkeypatch.setattr(libraries, "MEGABYTE", 5 * size)
+    follower = Follower(crowd, FEW)
+    live, near = live_of(follower), shelf_of(follower).near
+    plain = Guests((crowd.entries["bob/wide"],))
+    give_gates(crowd, "bob/wide")
+
+    joined = with_guests(crowd.store, live, plain)
+    assert near.whole - near.limit == live.pack.vector_bytes + joined.pack.vector_bytes
+    del joined
+    with pytest.raises(NotEnoughMemory, match="half of --expert-megabytes"):
+        with_guests(crowd.store, live, Guests((crowd.entries["bob/wide"],)))
+    assert near.limit >= near.whole // 2

@@ -47,7 +47,7 @@ class Room:
     ) -> AbstractContextManager[Promise]:
         """Room for a version with guests, as `for_version`: for them, and for what of `known` is copied."""
         grows = known.takes(factors_size(guests, base), known.owned_bytes)
-        copied = known.nbytes - known.factor_bytes + (0 if grows else known.owned_bytes)
+        copied = max(vectors.size, known.nbytes - known.factor_bytes) + (0 if grows else known.owned_bytes)
         return self._promised(copied, guests, guests, base, vectors)
 
     def _promised(

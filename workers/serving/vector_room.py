@@ -7,16 +7,18 @@ for those who are heard. Where vectors need more than is left for their library,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from routing import excerpts
 from routing.aside import Aside
+from routing.census import Census, census
 from routing.index import ExpertEntry
 from routing.pack import Pack
 from routing.residence import Residence, TooLarge, megabytes
 from routing.resident import Shelf
-from routing.spec import BaseSpec
+from routing.store import IndexStore
 from workers.serving.promises import NotEnoughMemory
 
 PART = 4  # of the memory for experts live versions' vectors may take one in so many
@@ -24,17 +26,20 @@ PART = 4  # of the memory for experts live versions' vectors may take one in so 
 
 @dataclass(frozen=True)
 class VectorRoom:
-    """Room for vectors of one in so many `parts` of each expert's modules, about `size` bytes."""
+    """Room for vectors of one in so many `parts` of each expert's modules, about `size` bytes.
 
-    spec: BaseSpec
+    `share` is what these are of the experts' bytes in the store.
+    """
+
     parts: int = 1
     size: int = 0
+    share: float = 1.0
     near: Residence | None = None
     aside: Aside | None = None
 
     def of(self, entries: Sequence[ExpertEntry]) -> int:
         """About how many bytes of these experts' vectors are held."""
-        return excerpts.size(entries, self.parts, self.spec)
+        return math.ceil(self.share * sum(one.vectors_size for one in entries))
 
     def while_read(self, entries: Sequence[ExpertEntry]) -> int:
         """The same while they are read: twice, beside all of one expert's where an excerpt is taken of it."""
@@ -50,7 +55,11 @@ class VectorRoom:
 
 
 def room_for_version(
-    shelf: Shelf | None, library: str, experts: Sequence[ExpertEntry], previous: Pack | None, spec: BaseSpec
+    shelf: Shelf | None,
+    library: str,
+    store: IndexStore,
+    experts: Sequence[ExpertEntry],
+    previous: Pack | None,
 ) -> VectorRoom:
     """Room for a version of the library; NotEnoughMemory if it needs more than others leave of a quarter.
 
@@ -58,11 +67,11 @@ def room_for_version(
     its experts would have to be read again.
     """
     if shelf is None:
-        return VectorRoom(spec)
-    near = shelf.near
+        return VectorRoom()
+    near, found = shelf.near, census(store, experts)
     left = near.whole // PART - near.aside_of_others(library)
-    parts = max(excerpts.parts_for(experts, left, spec), 1 if previous is None else previous.parts)
-    wanted = VectorRoom(spec, parts, excerpts.size(experts, parts, spec))
+    parts = max(found.parts_for(left), 1 if previous is None else previous.parts)
+    wanted = _wanted(found, parts, experts)
     if wanted.size > left:
         more = megabytes(near.whole + PART * (wanted.size - left))
         raise NotEnoughMemory(
@@ -74,13 +83,17 @@ def room_for_version(
 
 
 def room_for_guests(
-    shelf: Shelf | None, library: str, guests: Sequence[ExpertEntry], version: Pack, spec: BaseSpec
+    shelf: Shelf | None, library: str, store: IndexStore, experts: Sequence[ExpertEntry], parts: int
 ) -> VectorRoom:
-    """Room for a version with private experts beside its own; errors as `room_for_version`."""
+    """Room for a version of these experts, some of them private; errors as `room_for_version`."""
     if shelf is None:
-        return VectorRoom(spec)
-    size = version.vector_bytes + excerpts.size(guests, version.parts, spec)
-    return _room(shelf.near, library, VectorRoom(spec, version.parts, size))
+        return VectorRoom()
+    return _room(shelf.near, library, _wanted(census(store, experts), parts, experts))
+
+
+def _wanted(found: Census, parts: int, experts: Sequence[ExpertEntry]) -> VectorRoom:
+    size = found.size(parts)
+    return VectorRoom(parts, size, size / max(1, sum(one.vectors_size for one in experts)))
 
 
 def _room(near: Residence, library: str, wanted: VectorRoom) -> VectorRoom:

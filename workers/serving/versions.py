@@ -90,7 +90,7 @@ def assemble(
     manifest = store.read_manifest(current.manifest)
     base, shelf = model.base, room.shelf
     known = None if previous is None else previous.pack
-    vectors = room_for_version(shelf, library, manifest.experts, known, base.spec)
+    vectors = room_for_version(shelf, library, store, manifest.experts, known)
     left_out = _too_large(manifest.experts, base, shelf, vectors)
     if left_out:
         fitting = tuple(entry for entry in manifest.experts if entry.adapter not in left_out)
@@ -163,7 +163,8 @@ def with_guests(
     """
     known, base = version.pack, version.model.base
     shelf = None if version.resident is None else version.resident.shelf
-    vectors = room_for_guests(shelf, version.library, guests.entries, known, base.spec)
+    together = [] if version.resident is None else _together(version.resident.entries, guests)
+    vectors = room_for_guests(shelf, version.library, store, together, known.parts)
     with Room(shelf, kept).for_guests(guests.entries, known, base, vectors):
         pack = join_guests(store, known, guests.entries, base.spec, device=base.devices, dtype=base.dtype)
         pack = vectors.taken_by(pack)
@@ -176,6 +177,11 @@ def with_guests(
         joined = replace(version, pack=pack, guests=guests, resident=resident)
         new = {pack.places[entry.adapter]: entry.factors for entry in guests.entries}
         return _sound(store, joined, new, None, set() if proven is None else proven)
+
+
+def _together(entries: Sequence[ExpertEntry], guests: Guests) -> list[ExpertEntry]:
+    """A version's experts with these guests, each in the place of another release of the same adapter."""
+    return [*(one for one in entries if one.adapter not in guests.names), *guests.entries]
 
 
 def _sound(
