@@ -15,10 +15,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Literal
+from functools import lru_cache, partial
+from typing import Literal, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from routing.calibration import with_moments
 from routing.errors import BadManifest, ExpertUnavailable, RoutingError
@@ -127,7 +129,7 @@ class ResidentPack:
             size + entry.vectors_size for size, entry in zip(factors, self.entries, strict=True)
         ]
         self._sizes = factors if pack.excerpt is None else self._laid_sizes
-        self._moments: dict[int, Mapping[str, Mapping[str, Moments]]] = {}
+        self._moments: dict[int, _Measured] = {}
         self._name = object()  # of this version among the others on the shelf
         self._require_room_for_each()
 
@@ -198,26 +200,20 @@ class ResidentPack:
         if unknown:
             strangers = replace(pack, modules=only(pack, unknown))
             found = with_moments(self._model, strangers, self.pack.text, neutral=self.pack.neutral)
-            self._moments |= {
-                place: {name: update.moments for name, update in updates_of(found, place).items()}
-                for place in unknown
-            }
+            device = self._model.base.device
+            self._moments |= {place: _measured(updates_of(found, place), device) for place in unknown}
         return replace(
             pack, modules={name: self._told(name, module) for name, module in pack.modules.items()}
         )
 
     def _told(self, name: str, module: ModulePack) -> ModulePack:
         """The module with what is known of its members."""
-        known = [self._moments[place][name] for place in module.members]
-        return replace(
-            module,
-            moments={
-                kind: Moments(
-                    *(torch.stack(parts) for parts in zip(*(one[kind] for one in known), strict=True))
-                )
-                for kind in known[0]
-            },
-        )
+        known = [self._moments[place] for place in module.members]
+        moments = {}
+        for kind in known[0].kinds:
+            both = torch.stack([one.kinds[kind][:, one.columns[name]] for one in known], dim=1)
+            moments[kind] = Moments(*both.to(module.device))
+        return replace(module, moments=moments)
 
     def _wanted(self, places: frozenset[int]) -> Wanted:
         ordered = sorted(places)
@@ -287,6 +283,29 @@ class ResidentPack:
         if largest is not None and self._sizes[largest] > self.limit:
             found = f"{self.pack.experts[largest]} of {self._sizes[largest]} bytes"
             raise RoutingError(f"experts: found {found}, and the memory for experts holds {self.limit}")
+
+
+class _Measured(NamedTuple):
+    """An expert's moments: of each kind at all modules side by side, in their columns.
+
+    As tensors of their own they would take a thousand times as much.
+    """
+
+    columns: Mapping[str, int]
+    kinds: Mapping[str, Float[Tensor, "2 modules"]]
+
+
+def _measured(updates: Mapping[str, Update], device: torch.device) -> _Measured:
+    columns = _columns(frozenset(updates))
+    kinds = sorted({kind for update in updates.values() for kind in update.moments})
+    each = {kind: [torch.stack(updates[name].moments[kind]).to(device) for name in columns] for kind in kinds}
+    return _Measured(columns, {kind: torch.stack(found, dim=1) for kind, found in each.items()})
+
+
+@lru_cache(maxsize=1024)
+def _columns(modules: frozenset[str]) -> Mapping[str, int]:
+    """One mapping for all experts that change the same modules."""
+    return {name: column for column, name in enumerate(sorted(modules))}
 
 
 def _dressed(bare: Update, halves: Halves) -> Update:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -257,3 +258,23 @@ def test_guests_join_an_excerpt(served: Served, small: Pack) -> None:
 
     assert joined.text is not None
     assert_same(calibrated_pack(served.model, joined, joined.text, neutral=NEUTRAL), small)
+
+
+def test_what_is_measured_of_an_expert_is_kept_in_few_tensors(served: Served, small: Pack) -> None:
+    """A tensor takes some hundred bytes beside its numbers, and there are two for each module and kind of score."""
+    resident, alone = served.resident(bare=small), [frozenset({place}) for place in range(3)]
+    resident.packs(alone)
+    gc.collect()
+    before = tensors()
+
+    for pack in resident.packs(alone)[0]:
+        resident.measured(pack)
+
+    del pack
+    gc.collect()
+    assert tensors() - before <= 2 * len(alone) * len(SCORES)
+
+
+def tensors() -> int:
+    """How many there are."""
+    return sum(issubclass(type(one), torch.Tensor) for one in gc.get_objects())
