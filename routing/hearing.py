@@ -1,9 +1,10 @@
 """Hearing: routes through a bare pack, of which only those who may speak are brought into memory.
 
-A request whose experts fit is routed as through the whole pack. One that names more experts than fit is
-refused. Any other is narrowed: its prompt is judged, by the prior that its routing names, and the best
-experts stay, as many as a share of the memory holds, so that several answers can be under way. Each token is
-then routed among these, exactly.
+A request whose experts fit into the half of the memory that there always is, whatever is set aside for
+vectors, is routed as through the whole pack. One that names more experts than fit at all is refused. Any
+other is narrowed: its prompt is judged, by the prior that its routing names, and the best experts stay, as
+many as a share of that half holds, so that several answers can be under way. Each token is then routed among
+these, exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from routing.subtracting import prepared
 from routing.turns import ANYBODY, Asker
 
 MOST = 32  # experts that a request is narrowed to: behind the best of a prompt others hardly ever speak
-SHARE = 4  # so many narrowed prompts fit into memory side by side
+SHARE = 4  # so many narrowed prompts fit into that half side by side
 RAW = "arrow"  # what judges a prompt where nothing was measured on neutral text
 Places = frozenset[int]
 
@@ -82,8 +83,9 @@ class Hearing:
         `ResidentPack.packs` and `routing.routes.route`.
         """
         lists = [self._list(plan) for plan in plans]
-        if self.resident.need(*lists) > self.resident.limit:
-            share = self.resident.limit // (SHARE * len(plans))
+        steady = self.resident.shelf.near.whole // 2
+        if self.resident.need(*lists) > steady:
+            share = steady // (SHARE * len(plans))
             plans = [
                 self._narrowed(routing, plan, prompt, share)
                 for plan, prompt in zip(plans, prompts, strict=True)

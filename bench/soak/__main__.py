@@ -50,6 +50,8 @@ def main() -> None:
         shelf.publish(0)
         options = ["--threads", str(given.threads), "--prefix-megabytes", str(PREFIX_MEGABYTES)]
         options += ["--callers", given.callers]
+        if given.expert_megabytes is not None:
+            options += ["--expert-megabytes", str(given.expert_megabytes)]
         with serving_process(store, given.out / "serving.log", options=options) as process:
             await_version(process.url, LIBRARY, shelf.current, within=120)
             samples, tally, rest = asyncio.run(_soak(process, shelf, given))
@@ -181,6 +183,9 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clients", type=int, default=40)
     parser.add_argument("--experts", type=int, default=30)
+    parser.add_argument(
+        "--expert-megabytes", type=int, help="of the serving process; default: none, all in memory"
+    )
     parser.add_argument("--size", choices=SHAPES, default="tiny")
     parser.add_argument("--threads", type=int, default=1, help="of the serving process")
     parser.add_argument(

@@ -29,6 +29,7 @@ from bench.soak.mistakes import EMBEDDINGS, MISTAKES
 from bench.soak.shelf import LIBRARY, Shelf
 from bench.soak.tally import Fault, Tally
 
+TRACED = 300  # words: a mean of all experts in a longer prompt is more than one trace may hold
 QUESTIONS = 10
 ANSWER_TOKENS = 24
 ROUTERS = ("arrow", "spectral", "delta-norm", "evidence", "two-stage", "uniform")
@@ -136,10 +137,10 @@ async def anything(world: World, draw: Random) -> None:
     routing = _router(draw)
     if draw.random() < 0.05:
         routing["version"] = draw.choice(world.shelf.lately())
-    if draw.random() < 0.1 and body["n"] == 1:
+    length = draw.choice((1, 10, 60, 300, 900))
+    if draw.random() < 0.1 and body["n"] == 1 and length <= TRACED:
         routing["trace"] = True
     body |= draw.choice(({"routing": routing}, {"routing": routing}, *_others(draw, world.shelf)))
-    length = draw.choice((1, 10, 60, 300, 900))
     await _asked(world, completion(_words(draw, world.shelf, draw.randrange(1, length + 1)), **body), draw)
 
 

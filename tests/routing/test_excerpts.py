@@ -155,7 +155,7 @@ def test_nothing_is_worked_out_with_vectors_that_are_elsewhere(served: Served, s
 
 def test_what_does_not_fit_is_narrowed_by_the_excerpt(served: Served, small: Pack) -> None:
     resident = served.resident(bare=small)
-    limit = resident.need(range(6)) - 1
+    limit = 2 * resident.need(range(6)) - 1  # half of it there always is
     said = QueryRouter(served.model, small).scores("evidence", served.prompt).experts
 
     ours = served.router(limit, bare=small).route(WAYS["arrow"], served.prompt)
@@ -163,6 +163,19 @@ def test_what_does_not_fit_is_narrowed_by_the_excerpt(served: Served, small: Pac
     assert ours.narrowed is not None
     best = said.argsort(descending=True)[: ours.narrowed.kept].tolist()
     assert {member for seat in ours.seats.values() for member in seat.module.members} == set(best)
+
+
+def test_what_is_set_aside_for_others_changes_no_answer(served: Served, small: Pack) -> None:
+    shelf = Shelf(Residence(2 * served.resident(bare=small).need(range(6)) - 1))
+    resident = served.resident(shelf=shelf, bare=small)
+    router = QueryRouter(served.model, small, resident=resident)
+    before = router.route(WAYS["arrow"], served.prompt).narrowed
+
+    aside = shelf.near.set_aside("other", shelf.near.whole // 2)
+
+    assert before is not None
+    assert router.route(WAYS["arrow"], served.prompt).narrowed == before
+    del aside
 
 
 def test_vectors_that_come_with_factors_count_in_the_memory(served: Served, small: Pack) -> None:

@@ -76,7 +76,7 @@ def test_a_bare_pack_holds_vectors_alone_and_can_be_run_by_nobody(served: Served
 @pytest.mark.parametrize("way", ["arrow", "spectral", "prior", "two-stage"])
 def test_what_does_not_fit_is_narrowed_to_the_prompts_best(served: Served, way: str) -> None:
     wanted = WAYS[way]
-    limit = served.size(*served.bare.experts) - 1
+    limit = 2 * served.size(*served.bare.experts) - 1  # half of it there always is
     said = QueryRouter(served.model, served.whole).scores("evidence", served.prompt).experts
 
     ours = served.router(limit).route(wanted, served.prompt)
@@ -145,7 +145,7 @@ def test_prompts_whose_best_experts_do_not_fit_together_are_refused(served: Serv
 def test_what_fits_by_what_it_shares_is_not_narrowed(served: Served) -> None:
     first, second = ("ada/lora", "bob/dora"), ("ada/lora", "di/dora")
     limit = served.resident().need(*({served.bare.places[name] for name in one} for one in (first, second)))
-    hearing = Hearing(served.model, served.resident(limit), lambda *_: pytest.fail("nobody is asked"))
+    hearing = Hearing(served.model, served.resident(2 * limit), lambda *_: pytest.fail("nobody is asked"))
     plans = [Plan(Routing("arrow", top_k=2, experts=one)) for one in (first, second)]
 
     ways = hearing.routes(Routing("arrow", top_k=2), plans, [served.prompt, served.prompt[::-1]])

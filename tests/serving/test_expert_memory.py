@@ -115,7 +115,7 @@ def test_texts_of_one_request_are_embedded_as_alone_though_their_experts_do_not_
 ) -> None:
     entries = published.entries.values()
     all_together = sum(2 * entry.factors_size + entry.vectors_size for entry in entries)
-    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", all_together - 1)
+    monkeypatch.setattr("workers.serving.libraries.MEGABYTE", 2 * all_together - 1)
     monkeypatch.setattr("routing.hearing.SHARE", 1)  # a prompt alone may have all of it
     published.publish(1)
     texts = [f"{number} {TEXT}" for number in range(6)]
