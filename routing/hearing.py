@@ -83,7 +83,7 @@ class Hearing:
         `ResidentPack.packs` and `routing.routes.route`.
         """
         lists = [self._list(plan) for plan in plans]
-        steady = self.resident.shelf.near.whole // 2
+        steady = self.resident.shelf.steady
         if self.resident.need(*lists) > steady:
             share = steady // (SHARE * len(plans))
             plans = [

@@ -90,6 +90,12 @@ class Shelf:
     warm: Warm = field(default_factory=lambda: Warm(0))
     proven: set[tuple[str, str]] = field(default_factory=set)
     told: Callable[[str, Source], None] = lambda _owner, _source: None
+    always: int | None = None
+
+    @property
+    def steady(self) -> int:
+        """Bytes that those who are heard together always have, whatever is set aside for vectors."""
+        return self.near.whole // 2 if self.always is None else self.always
 
 
 class ResidentPack:

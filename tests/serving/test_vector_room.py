@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 
 from routing import excerpts
 from routing.census import census
-from routing.index import ExpertEntry
+from routing.index import ExpertEntry, RoutingPolicy
 from routing.neutral import neutral_tokens
 from routing.prototypes import RoutingVector
 from routing.queries import QueryRouter
@@ -165,6 +165,29 @@ def test_versions_that_are_named_may_not_take_the_half_of_those_who_are_heard(
 
     assert follower.look().trouble is None
     assert follower.served == 7
+
+
+@pytest.mark.parametrize("less", [0, 2])
+def test_a_mean_of_all_is_served_if_they_always_fit_and_refused_at_the_first_version_if_not(
+    published: PublishedLibrary, less: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, entries = published.manifest, published.entries.values()
+    monkeypatch.setattr(
+        published,
+        "manifest",
+        lambda *asked: replace(plain(*asked), policy=RoutingPolicy("uniform", top_k=1)),
+    )
+    together = sum(2 * entry.factors_size + entry.vectors_size for entry in entries)
+    monkeypatch.setattr(libraries, "MEGABYTE", 2 * together - less)
+    follower = Follower(published, FEW)
+    published.publish(1)
+    first = follower.look().trouble
+    published.publish(2, list(published.entries)[:-1])
+
+    later = follower.look().trouble
+
+    assert (first is None, later) == (less == 0, None)  # without the last one they fit in either case
+    assert follower.served == 2
 
 
 def test_private_experts_are_judged_by_excerpts_too(crowd: PublishedLibrary) -> None:

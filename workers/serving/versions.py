@@ -232,12 +232,12 @@ def _aside(store: IndexStore, version: Version, resident: ResidentPack) -> Resid
     """
     pack, policy, shelf = version.pack, version.policy, resident.shelf
     if policy.router == "uniform":
-        limit = shelf.near.limit  # the mean of all cannot be tried with some
+        limit = shelf.steady  # the mean of all cannot be tried with some
     else:
         general = frozenset(pack.places[name] for name in policy.general if name in pack.places)
         needs = (resident.need(general | {place}) for place in range(len(pack.experts)))
-        limit = min(shelf.near.limit, max(needs, default=0))
-    own = Shelf(Residence(limit), proven=shelf.proven)
+        limit = min(shelf.steady, max(needs, default=0))
+    own = Shelf(Residence(limit), proven=shelf.proven, always=limit)
     return _resident(own, version.library, store, version.model, pack, resident.entries)
 
 
