@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from routing.pack import ModulePack, Pack, Update, pack_placed
 from routing.repacking import repacked
-from routing.routing_vectors import RoutingVectors
+from routing.routing_vectors import RoutingVectors, gates_under_each_other
 
 SIZE = 128  # experts
 
@@ -48,22 +46,18 @@ def _under_each_other(blocks: Sequence[ModulePack]) -> ModulePack:
     if len(blocks) == 1:
         return blocks[0]
     starts = np.cumsum([0, *(len(block.a) for block in blocks)])
-    prototypes = torch.cat([block.vectors.prototypes for block in blocks])
+    vectors = [block.vectors for block in blocks]
+    any_gate = any(not block.vectors.absent and block.any_gate for block in blocks)
     return ModulePack(
         members=tuple(member for block in blocks for member in block.members),
-        vectors=RoutingVectors(prototypes, _gates(blocks)),
+        vectors=RoutingVectors(
+            torch.cat([one.prototypes for one in vectors]),
+            gates_under_each_other([one.gates for one in vectors], any_gate=any_gate),
+        ),
         a=torch.cat([block.a for block in blocks]),
         b=torch.cat([block.b for block in blocks]),
         spans=np.concatenate([block.spans + start for block, start in zip(blocks, starts[:-1], strict=True)]),
     )
-
-
-def _gates(blocks: Sequence[ModulePack]) -> Float[Tensor, "members d_in"]:
-    """Row by row; where nobody has a gate, one row of NaN that all of them share."""
-    gates = [block.vectors.gates for block in blocks]
-    if any(block.vectors.absent or block.any_gate for block in blocks):
-        return torch.cat(gates)
-    return gates[0][0].clone().expand(sum(map(len, gates)), -1)
 
 
 class Following:

@@ -8,7 +8,7 @@ which a process that also answers stutters. Where nobody has come or gone versio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from routing.growing import Growing, Half, Spans, moved
 from routing.pack import ModulePack, Moments, Pack, Update, pack_updates
-from routing.routing_vectors import RoutingVectors
+from routing.routing_vectors import RoutingVectors, gates_under_each_other
 from routing.scaled_pack import ScaledPack, scaled_pack
 from routing.sketches import Sketch, resketched
 
@@ -102,9 +102,11 @@ def _module(mixed: _Mixed) -> ModulePack:
         return replace(mixed.old, members=tuple(mixed.places.tolist()))
     parts, factors = list(mixed.parts), _factors(mixed)
     prototypes = torch.cat([part.prototypes for part in parts])
+    any_gate = any(part.gated for part in parts)
+    gates = gates_under_each_other([part.gates for part in parts], any_gate=any_gate)
     return ModulePack(
         members=tuple(mixed.places.tolist()),
-        vectors=RoutingVectors(prototypes, _gates(parts), _sketch(mixed, prototypes)),
+        vectors=RoutingVectors(prototypes, gates, _sketch(mixed, prototypes)),
         a=factors.a,
         b=factors.b,
         spans=factors.spans,
@@ -159,13 +161,6 @@ def _half(mixed: _Mixed, row: int) -> Half:
         return Half(update.a, update.b)
     mine = mixed.old.rows_of(origin)
     return Half(mixed.old.a[mine], mixed.old.b[mine])
-
-
-def _gates(parts: Sequence[_Part]) -> Float[Tensor, "members d_in"]:
-    """Row by row; where nobody has a gate, one row of NaN that all of them share."""
-    if not any(part.gated for part in parts):
-        return parts[0].gates[0].clone().expand(sum(len(part.gates) for part in parts), -1)
-    return torch.cat([part.gates for part in parts])
 
 
 def _run(old: ModulePack, first: int, last: int) -> _Part:

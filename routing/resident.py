@@ -1,11 +1,11 @@
 """Resident packs: index versions of which only the experts that are heard have their factors in memory.
 
 Routing vectors, and all that priors need, are there for every expert: a bare pack, or an excerpt of it whose
-other vectors come with the factors. The factors of a short
-list are brought in when it is to be heard, from the nearest of three places: where they are computed with (a
-`Residence`), the host's memory beside an accelerator (`Warm`), and the store's files, which are mapped and
-compared with their digests. An expert alone is heard where it lies; experts that are heard together are laid
-under each other once more, as kernels read them.
+other vectors come with the factors. The factors of a short list are brought in when it is to be heard, from
+the nearest of three places: where they are computed with (a `Residence`), the host's memory beside an
+accelerator (`Warm`), and the store's files, which are mapped and compared with their digests. An expert alone
+is heard where it lies; experts that are heard together are laid under each other once more, as kernels read
+them.
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -44,3 +46,10 @@ class RoutingVectors:
         """The sketch, if it is there already."""
         found: Sketch | None = vars(self).get("sketch", self.known)
         return found
+
+
+def gates_under_each_other(
+    parts: Sequence[Float[Tensor, "experts d_in"]], *, any_gate: bool
+) -> Float[Tensor, "all_experts d_in"]:
+    """The gates of several that lie behind each other; without `any_gate` one row of NaN that all share."""
+    return torch.cat(list(parts)) if any_gate else parts[0][0].clone().expand(sum(map(len, parts)), -1)

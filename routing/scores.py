@@ -21,7 +21,7 @@ Score = Callable[[Tensor, ModulePack], Tensor]
 
 def arrow(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tensor, "tokens experts"]:
     """Arrow (arXiv 2405.11157): |v.x| of the raw input with each prototype."""
-    _require_here(module.vectors.absent, "vectors")
+    _require_here("vectors", absent=module.vectors.absent)
     return (hidden.float() @ module.vectors.prototypes.T).abs_()
 
 
@@ -30,7 +30,7 @@ def gate(hidden: Float[Tensor, "tokens d_in"], module: ModulePack) -> Float[Tens
 
     An expert without a gate scores minus infinity.
     """
-    _require_here(module.vectors.absent, "vectors")
+    _require_here("vectors", absent=module.vectors.absent)
     scores = standardised(hidden.float()) @ module.vectors.gates.T * hidden.shape[-1] ** -0.5
     return scores.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
 
@@ -58,7 +58,7 @@ def _lengths(
 
     An update of full rank is measured in the leading directions that are kept of it.
     """
-    _require_here(module.bare, "factors")
+    _require_here("factors", absent=module.bare)
     coordinates = hidden @ module.a.float().T
     if weighted:
         coordinates = coordinates * module.sigma
@@ -69,9 +69,9 @@ def _lengths(
     return squares[:, :-1].sqrt()
 
 
-def _require_here(elsewhere: bool, what: str) -> None:  # noqa: FBT001 - a question, not a switch
-    """RoutingError where it is elsewhere: products with tensors without memory are numbers all the same."""
-    if elsewhere:
+def _require_here(what: str, *, absent: bool) -> None:
+    """RoutingError where it is absent: products with tensors without memory are numbers all the same."""
+    if absent:
         raise RoutingError(f"found experts whose {what} are not in memory, expected them to be read")
 
 

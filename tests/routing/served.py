@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -17,14 +18,31 @@ from routing.queries import QueryRouter
 from routing.residence import Residence
 from routing.resident import ResidentPack, Shelf
 from routing.routed import RoutedModel
-from routing.routes import Route
+from routing.routes import Route, Routing
 from routing.sampling import Sampling
+from tests.routing.kinds import llama_kinds
 from tests.routing.libraries import TEXT
 from tests.routing.published import PublishedLibrary
 
 CPU = torch.device("cpu")
 PLENTY = 2**30
 NEUTRAL = "n" * 64
+
+
+WAYS = {
+    "arrow": Routing("arrow", top_k=2),
+    "phatgoose": Routing("phatgoose", top_k=2),
+    "spectral": Routing("spectral", top_k=2),
+    "calibrated": Routing("delta-norm", top_k=2, calibrated=True),
+    "two-stage": Routing("two-stage", top_k=1),
+    "named": Routing("arrow", top_k=2, experts=("ada/lora", "cy/ia3", "di/dora")),
+    "single": Routing("single", top_k=1, experts=("bob/dora",)),
+    "uniform": Routing("uniform", top_k=1),
+    "shortlist": Routing("evidence", top_k=1, shortlist=2),
+    "prior": Routing("arrow", top_k=2, prior_weight=2.0),
+    "subtracted": Routing("arrow", top_k=1, general=("ada/lora",), subtract=0.5),
+    "retrieval": Routing("retrieval", top_k=2),
+}
 
 
 class Served:
@@ -99,3 +117,11 @@ def give_gates(published: PublishedLibrary, name: str) -> None:
     published.entries[name] = replace(
         published.entries[name], vectors=kept.vectors, vectors_size=kept.vectors_size
     )
+
+
+def served_kinds(folder: Path) -> Served:
+    """A library of experts of every kind, three of them with gates."""
+    published = PublishedLibrary(folder / "store", llama_kinds(folder / "adapters"))
+    for name in ("ada/lora", "bob/dora", "flo/lora"):
+        give_gates(published, name)
+    return Served(published)

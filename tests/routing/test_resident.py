@@ -19,33 +19,12 @@ from routing.residence import Residence, TooLarge
 from routing.resident import ResidentPack, Shelf, Warm
 from routing.routed import RoutedModel
 from routing.routes import Route, Routing
-from tests.routing.kinds import llama_kinds
-from tests.routing.published import PublishedLibrary
-from tests.routing.served import CPU, PLENTY, Served, give_gates
-
-WAYS = {
-    "arrow": Routing("arrow", top_k=2),
-    "phatgoose": Routing("phatgoose", top_k=2),
-    "spectral": Routing("spectral", top_k=2),
-    "calibrated": Routing("delta-norm", top_k=2, calibrated=True),
-    "two-stage": Routing("two-stage", top_k=1),
-    "named": Routing("arrow", top_k=2, experts=("ada/lora", "cy/ia3", "di/dora")),
-    "single": Routing("single", top_k=1, experts=("bob/dora",)),
-    "uniform": Routing("uniform", top_k=1),
-    "shortlist": Routing("evidence", top_k=1, shortlist=2),
-    "prior": Routing("arrow", top_k=2, prior_weight=2.0),
-    "subtracted": Routing("arrow", top_k=1, general=("ada/lora",), subtract=0.5),
-    "retrieval": Routing("retrieval", top_k=2),
-}
+from tests.routing.served import CPU, PLENTY, WAYS, Served, served_kinds
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    folder = tmp_path_factory.mktemp("resident")
-    published = PublishedLibrary(folder / "store", llama_kinds(folder / "adapters"))
-    for name in ("ada/lora", "bob/dora", "flo/lora"):
-        give_gates(published, name)
-    return Served(published)
+    return served_kinds(tmp_path_factory.mktemp("resident"))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -48,13 +48,22 @@ def begin(
     monkeypatch.setattr(room, "free_memory", lambda _device: free)
     monkeypatch.setattr(versions, "load_pack", reached)
     manifest = SimpleNamespace(experts=tuple(entry(*one) for one in SIZES.items()))
-    target = SimpleNamespace(d_in=1)
-    spec = SimpleNamespace(target_modules=(target,))
-    base = SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=spec)
+    base = base_of(dtype)
     store: Any = SimpleNamespace(read_manifest=lambda _digest: manifest)
     model: Any = SimpleNamespace(base=base)
     previous: Any = known and SimpleNamespace(pack=known)
     assemble(store, model, library="tales", current=Current(1, "m"), previous=previous, room=Room(shelf))
+
+
+def base_of(dtype: torch.dtype) -> SimpleNamespace:
+    """A base of which nothing is read."""
+    return SimpleNamespace(dtype=dtype, device=torch.device("cpu"), devices=None, spec=None)
+
+
+def whole(pack: SimpleNamespace) -> Any:
+    """A version in memory with everybody's factors."""
+    model = SimpleNamespace(base=base_of(torch.float32))
+    return SimpleNamespace(library="tales", pack=pack, model=model, resident=None)
 
 
 def held(*, takes: bool) -> SimpleNamespace:
@@ -98,15 +107,7 @@ def test_guests_are_admitted_beside_what_is_copied_for_them_and_rows_that_are_no
         return takes
 
     known = SimpleNamespace(nbytes=1000, factor_bytes=800, owned_bytes=600, takes=can, parts=1)
-    base = SimpleNamespace(
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        devices=None,
-        spec=SimpleNamespace(target_modules=(SimpleNamespace(d_in=1),)),
-    )
-    version: Any = SimpleNamespace(
-        library="tales", pack=known, model=SimpleNamespace(base=base), resident=None
-    )
+    version = whole(known)
     store: Any = None
     guests = Guests((entry("ada/plain", (10, 400)),))
 
@@ -147,15 +148,7 @@ def test_what_is_promised_to_one_version_is_not_to_another_until_it_is_taken_or_
 def test_guests_are_not_promised_what_others_are_about_to_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "free_memory", lambda _device: 820)
     known = SimpleNamespace(nbytes=0, factor_bytes=0, owned_bytes=0, takes=lambda _new, _kept: True, parts=1)
-    base = SimpleNamespace(
-        dtype=torch.float32,
-        device=torch.device("cpu"),
-        devices=None,
-        spec=SimpleNamespace(target_modules=(SimpleNamespace(d_in=1),)),
-    )
-    version: Any = SimpleNamespace(
-        library="tales", pack=known, model=SimpleNamespace(base=base), resident=None
-    )
+    version = whole(known)
     guests = Guests((entry("ada/plain", (10, 400)),))
     store: Any = None
     depth: list[int] = []

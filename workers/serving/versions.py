@@ -250,7 +250,7 @@ def _too_large(
     """
     if shelf is None:
         return {}
-    most = shelf.near.whole // 2
+    most = shelf.steady
     sizes = {
         entry.adapter: factors_size([entry], base) + (0 if vectors.parts == 1 else entry.vectors_size)
         for entry in experts
